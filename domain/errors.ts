@@ -1,0 +1,41 @@
+/**
+ * Every failure that a caller can act on. `code` is stable and listed here once; `message` is for people, says
+ * what is wrong and what to do, and may change. Edges translate the code: gateway and control API to an HTTP
+ * status and the protocol's own body, activities to an ApplicationFailure type, the CLI to an exit code.
+ */
+export const errorCodes = [
+  'invalid_manifest', // the manifest's shape or meaning is wrong
+  'not_found',
+  'conflict', // the object changed or is being deleted
+  'unauthorized',
+  'forbidden', // Host or Origin is not ours
+  'temporal_unavailable', // reads work, changes wait for Temporal
+  'control_unavailable', // the control API does not answer
+  'no_supporting_runtime',
+  'runtime_not_recognized',
+  'runtime_disabled',
+  'invalid_predictor_spec',
+  'storage_not_supported',
+  'storage_not_found',
+  'storage_forbidden',
+  'storage_unavailable', // network or server trouble: worth another try
+  'checksum_mismatch',
+  'disk_full',
+  'environment_missing', // python3, venv or a package is not to be had
+  'model_load_failed', // the server crashed, or did not become ready in time
+  'port_in_use',
+  'already_running',
+  'timeout',
+  'internal',
+] as const;
+export type ErrorCode = (typeof errorCodes)[number];
+
+export class MusterError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'MusterError';
+    this.code = code;
+  }
+}

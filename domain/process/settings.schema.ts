@@ -1,0 +1,86 @@
+import { z } from 'zod';
+
+/**
+ * The environment variables of all processes, with their defaults. A process reads `process.env` in its main.ts
+ * only, parses it here and passes the values on. An empty variable counts as absent.
+ */
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
+
+const shape = z.object({
+  /** Folder that holds all state. */
+  MUSTER_DATA_DIR: z.string().optional(),
+  /** Address that every server of Muster binds. */
+  MUSTER_HOST: z.string().default('127.0.0.1'),
+  MUSTER_GATEWAY_PORT: port(8080),
+  MUSTER_API_PORT: port(8090),
+  MUSTER_TEMPORAL_PORT: port(7233),
+  MUSTER_TEMPORAL_UI_PORT: port(8233),
+  /** A Temporal server to use in place of the embedded one, host:port. */
+  TEMPORAL_ADDRESS: z.string().optional(),
+  TEMPORAL_NAMESPACE: z.string().default('default'),
+  /** Where processes reach the control API; default http://<MUSTER_HOST>:<MUSTER_API_PORT>. */
+  MUSTER_API_URL: z.url().optional(),
+  /** Where users and the CLI reach the gateway; default http://<MUSTER_HOST>:<MUSTER_GATEWAY_PORT>. */
+  MUSTER_GATEWAY_URL: z.url().optional(),
+  /** Postgres in place of the embedded store. */
+  MUSTER_DATABASE_URL: z.string().optional(),
+  /** Name of this node; its agent serves the task queue `muster-agent-<node>`. */
+  MUSTER_NODE: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
+    .default('local'),
+  /** What a stopping agent does with its model servers. */
+  MUSTER_AGENT_ON_EXIT: z.enum(['stop', 'leave']).default('leave'),
+  /** Domain of service hosts: <name>-<namespace>.<domain>. */
+  MUSTER_DOMAIN: z.string().default('example.com'),
+  MUSTER_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export interface Settings {
+  readonly dataDir: string;
+  readonly host: string;
+  readonly gatewayPort: number;
+  readonly apiPort: number;
+  readonly temporalPort: number;
+  readonly temporalUiPort: number;
+  /** host:port of the Temporal server in use. */
+  readonly temporalAddress: string;
+  /** True when TEMPORAL_ADDRESS named a server that is not ours to start. */
+  readonly temporalIsExternal: boolean;
+  readonly temporalNamespace: string;
+  readonly apiUrl: string;
+  readonly gatewayUrl: string;
+  readonly databaseUrl: string | undefined;
+  readonly node: string;
+  readonly agentOnExit: 'stop' | 'leave';
+  readonly domain: string;
+  readonly logLevel: string;
+}
+
+/**
+ * @param env the process's environment
+ * @param home the user's home folder, for the default data folder
+ * @throws ZodError that names the variable and what is wrong with it
+ */
+export function parseSettings(env: Readonly<Record<string, string | undefined>>, home: string): Settings {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const s = shape.parse(given);
+  return {
+    dataDir: s.MUSTER_DATA_DIR ?? `${home}/.muster`,
+    host: s.MUSTER_HOST,
+    gatewayPort: s.MUSTER_GATEWAY_PORT,
+    apiPort: s.MUSTER_API_PORT,
+    temporalPort: s.MUSTER_TEMPORAL_PORT,
+    temporalUiPort: s.MUSTER_TEMPORAL_UI_PORT,
+    temporalAddress: s.TEMPORAL_ADDRESS ?? `${s.MUSTER_HOST}:${s.MUSTER_TEMPORAL_PORT}`,
+    temporalIsExternal: s.TEMPORAL_ADDRESS !== undefined,
+    temporalNamespace: s.TEMPORAL_NAMESPACE,
+    apiUrl: s.MUSTER_API_URL ?? `http://${s.MUSTER_HOST}:${s.MUSTER_API_PORT}`,
+    gatewayUrl: s.MUSTER_GATEWAY_URL ?? `http://${s.MUSTER_HOST}:${s.MUSTER_GATEWAY_PORT}`,
+    databaseUrl: s.MUSTER_DATABASE_URL,
+    node: s.MUSTER_NODE,
+    agentOnExit: s.MUSTER_AGENT_ON_EXIT,
+    domain: s.MUSTER_DOMAIN,
+    logLevel: s.MUSTER_LOG_LEVEL,
+  };
+}
