@@ -1,0 +1,80 @@
+// `npm test`: runs all that this machine can run, and says what it left out and why.
+//   npm test                        everything
+//   npm test -- test/gateway        only files whose path matches
+//   MUSTER_TEST_REQUIRE_ALL=1       whatever would be left out fails instead (CI)
+// The last line is `N passed, N failed`, with `, N skipped` when something was left out.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const node = join(root, 'node_modules/.bin/node');
+const scratch = mkdtempSync(join(tmpdir(), 'muster-test-run-'));
+const totals = join(scratch, 'totals');
+const patterns = process.argv.slice(2);
+
+/** Temporal's CLI is found like `npm start` finds it, so that a fresh machine needs nothing prepared. */
+function temporalFolder() {
+  const find = spawnSync(node, [join(root, 'test/fixtures/find-temporal.ts')], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  if (find.status === 0) return dirname(find.stdout.trim());
+  console.log(`Without a Temporal server, its tests are left out: ${find.stderr.trim()}`);
+  return '';
+}
+
+const env = {
+  ...process.env,
+  NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
+  PATH: [join(root, 'node_modules/.bin'), temporalFolder(), process.env.PATH].filter(Boolean).join(':'),
+  MUSTER_TEST_TOTALS: totals,
+};
+
+function jest(...args) {
+  const done = spawnSync(
+    node,
+    [
+      join(root, 'node_modules/jest/bin/jest.js'),
+      '-c',
+      join(root, '.config/jest.config.js'),
+      '--reporters=default',
+      `--reporters=${join(root, '.config/reporter.mjs')}`,
+      '--passWithNoTests',
+      ...args,
+    ],
+    { cwd: root, env, stdio: 'inherit' },
+  );
+  return done.status === 0;
+}
+
+const filter = patterns.length > 0 ? patterns : [];
+// Whole stacks share the machine's two cores badly with anything else, so they run after the rest, one by one.
+const parts = [
+  jest('--maxWorkers=2', '--testPathIgnorePatterns', '/test/e2e/', '--', ...filter),
+  jest(
+    '--runInBand',
+    '--testPathPatterns',
+    ...(patterns.length > 0 ? filter.filter((p) => p.includes('e2e')).concat('/nothing/') : ['/test/e2e/']),
+  ),
+];
+
+const sum = { passed: 0, failed: 0, skipped: [] };
+for (const line of readFileSync(totals, 'utf8').trim().split('\n')) {
+  const part = JSON.parse(line);
+  sum.passed += part.passed;
+  sum.failed += part.failed;
+  sum.skipped.push(...part.skipped);
+}
+rmSync(scratch, { recursive: true, force: true });
+if (sum.skipped.length > 0) {
+  console.log(`\nLeft out on this machine (${sum.skipped.length}); each name says why:`);
+  for (const name of sum.skipped) console.log(`  - ${name}`);
+}
+const required = process.env.MUSTER_TEST_REQUIRE_ALL === '1';
+if (required && sum.skipped.length > 0) sum.failed += sum.skipped.length;
+const left = sum.skipped.length > 0 ? `, ${sum.skipped.length} skipped` : '';
+console.log(`\n${sum.passed} passed, ${sum.failed} failed${left}`);
+process.exitCode = parts.every(Boolean) && sum.failed === 0 ? 0 : 1;
