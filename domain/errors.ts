@@ -26,6 +26,11 @@ export const errorCodes = [
   'port_in_use',
   'already_running',
   'timeout',
+  'invalid_input', // an inference request's shape or meaning is wrong
+  'model_not_ready',
+  'not_implemented', // a part of a protocol that is not served here
+  'inference_failed', // the model itself failed on this request
+  'overloaded', // a bounded queue is full: try again later
   'internal',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
