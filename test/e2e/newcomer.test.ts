@@ -122,16 +122,16 @@ describe('a newcomer', () => {
     });
     expect(await post('/v2/models/nope/infer', irisRequest)).toMatchObject({
       status: 404,
-      body: { error: expect.any(String) as string },
+      body: { error: expect.any(String) as unknown },
     });
     expect(await post('/v1/models/nope:predict', { instances: [] })).toMatchObject({
       status: 404,
-      body: { error: expect.any(String) as string },
+      body: { error: expect.any(String) as unknown },
     });
     const wrongShape = { inputs: [{ name: 'X', shape: [1, 3], datatype: 'FP32', data: [1, 2, 3] }] };
     expect(await post('/v2/models/iris/infer', wrongShape)).toMatchObject({
       status: 400,
-      body: { error: expect.stringContaining('X') as string },
+      body: { error: expect.stringContaining('X') as unknown },
     });
   });
 
