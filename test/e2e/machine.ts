@@ -10,3 +10,12 @@ export function hasPython(): boolean {
 export function hasProc(): boolean {
   return existsSync('/proc/self/cmdline');
 }
+
+/** Where the Temporal CLI is; the PATH of `npm test` names its folder first. */
+export function temporalPath(): string {
+  return spawnSync('sh', ['-c', 'command -v temporal'], { encoding: 'utf8' }).stdout.trim();
+}
+
+export function hasTemporal(): boolean {
+  return temporalPath() !== '' && spawnSync('temporal', ['--version']).status === 0;
+}

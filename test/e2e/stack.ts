@@ -34,8 +34,9 @@ export interface Stack {
     timeoutMs?: number,
   ): Promise<InferenceService>;
   waitReady(name: string, timeoutMs?: number): Promise<InferenceService>;
-  /** Starts the parent (again). */
+  /** Starts the parent (again), from this build or from another folder that holds one. */
   start(...args: readonly string[]): ChildProcess;
+  startFrom(folder: string, ...args: readonly string[]): ChildProcess;
   /** Ctrl-C, and waits until the parent has ended. */
   interrupt(): Promise<number | null>;
   /** Ends whatever is left and removes the folder. */
@@ -93,9 +94,10 @@ export async function createStack(extra: Readonly<Record<string, string>> = {}):
       );
     },
     waitReady: (name, timeoutMs) => stack.waitFor(name, isReady, 'ready', timeoutMs),
-    start(...args) {
-      parent = spawn(process.execPath, [join(root, 'control/cli/main.ts'), 'up', ...args], {
-        cwd: root,
+    start: (...args) => stack.startFrom(root, ...args),
+    startFrom(folder, ...args) {
+      parent = spawn(process.execPath, [join(folder, 'control/cli/main.ts'), 'up', ...args], {
+        cwd: folder,
         env,
         stdio: ['ignore', 'pipe', 'pipe'],
       });
