@@ -1,0 +1,84 @@
+import type { Migration } from './migrate.ts';
+
+/**
+ * The store's shape, forward only. A released migration is never edited: a change is a new one at the end.
+ *
+ * Objects are `json`, not `jsonb`: it keeps the order of fields as the user wrote them and any text that a server
+ * may print, and nothing is searched inside them.
+ */
+export const migrations: readonly Migration[] = [
+  {
+    version: 1,
+    title: 'the registry: services, runtimes, events, history',
+    statements: [
+      `CREATE TABLE inference_services (
+        namespace text NOT NULL,
+        name text NOT NULL,
+        generation integer NOT NULL,
+        phase text NOT NULL,
+        object json NOT NULL,
+        status json,
+        PRIMARY KEY (namespace, name)
+      )`,
+      // Namespace '' holds the cluster's own runtimes.
+      `CREATE TABLE serving_runtimes (
+        namespace text NOT NULL,
+        name text NOT NULL,
+        object json NOT NULL,
+        PRIMARY KEY (namespace, name)
+      )`,
+      `CREATE TABLE events (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        namespace text NOT NULL,
+        name text NOT NULL,
+        type text NOT NULL,
+        reason text NOT NULL,
+        message text NOT NULL,
+        count integer NOT NULL,
+        first_time text NOT NULL,
+        last_time text NOT NULL
+      )`,
+      'CREATE INDEX events_by_service ON events (namespace, name, id)',
+      `CREATE TABLE revisions (
+        namespace text NOT NULL,
+        name text NOT NULL,
+        revision text NOT NULL,
+        generation integer NOT NULL,
+        record json NOT NULL,
+        PRIMARY KEY (namespace, name, revision)
+      )`,
+    ],
+  },
+  {
+    version: 2,
+    title: 'routing: assignments, the version of the table, what nodes said last, and which stock runtimes came in',
+    statements: [
+      `CREATE TABLE route_assignments (
+        namespace text NOT NULL,
+        name text NOT NULL,
+        assignment json NOT NULL,
+        PRIMARY KEY (namespace, name)
+      )`,
+      `CREATE TABLE route_version (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        version integer NOT NULL,
+        content_hash text NOT NULL
+      )`,
+      `INSERT INTO route_version (version, content_hash) VALUES (0, '')`,
+      `CREATE TABLE node_reports (
+        node text PRIMARY KEY,
+        report json NOT NULL
+      )`,
+      `CREATE TABLE stock_runtimes (
+        name text PRIMARY KEY,
+        hash text NOT NULL
+      )`,
+      `CREATE TABLE runtimes_version (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        version integer NOT NULL
+      )`,
+      // A store of version 1 may hold runtimes already; those count as the first change.
+      'INSERT INTO runtimes_version (version) SELECT count(*)::integer FROM serving_runtimes',
+    ],
+  },
+];

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Which process is meant. A pid alone is reused by the system; with the time at which the process started it
+ * names one process for ever. Records of pids in the data folder are always such pairs.
+ */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Opaque; equal for the same process only. */
+  readonly started: string;
+}
+
+/** @returns null when no such process runs (a zombie does not run). */
+export function identify(pid: number): ProcessIdentity | null {
+  const started = process.platform === 'linux' ? startedOnLinux(pid) : startedByPs(pid);
+  return started === null ? null : { pid, started };
+}
+
+export function isAlive(identity: ProcessIdentity): boolean {
+  return identify(identity.pid)?.started === identity.started;
+}
+
+/** Sends a signal if that very process still runs. @returns false when it is gone. */
+export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    process.kill(identity.pid, name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** SIGTERM, then SIGKILL after `graceMs`; returns when all are gone, or those that are not. */
+export async function endAll(
+  identities: readonly ProcessIdentity[],
+  graceMs: number,
+): Promise<readonly ProcessIdentity[]> {
+  for (const identity of identities) signal(identity, 'SIGTERM');
+  const left = await waitUntilGone(identities, graceMs);
+  for (const identity of left) signal(identity, 'SIGKILL');
+  return waitUntilGone(left, 5000);
+}
+
+/** @returns those still alive after `timeoutMs`. */
+export async function waitUntilGone(
+  identities: readonly ProcessIdentity[],
+  timeoutMs: number,
+): Promise<readonly ProcessIdentity[]> {
+  const deadline = performance.now() + timeoutMs;
+  let left = identities.filter(isAlive);
+  while (left.length > 0 && performance.now() < deadline) {
+    await sleep(50);
+    left = left.filter(isAlive);
+  }
+  return left;
+}
+
+function startedOnLinux(pid: number): string | null {
+  const fields = statFields(pid);
+  if (fields === null || fields.state === 'Z' || fields.state === 'X') return null;
+  return `${bootId()}/${fields.started}`;
+}
+
+interface StatFields {
+  readonly state: string;
+  readonly started: string;
+}
+
+function statFields(pid: number): StatFields | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field is the program's name in parentheses and may hold blanks and parentheses itself.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0] ?? '', started: fields[19] ?? '' };
+  } catch {
+    return null;
+  }
+}
+
+let boot: string | undefined;
+/** Start times count from the boot, so a restart of the machine must not make two processes look alike. */
+function bootId(): string {
+  try {
+    boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    boot = '';
+  }
+  return boot;
+}
+
+function startedByPs(pid: number): string | null {
+  const result = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { encoding: 'utf8' });
+  const line = result.stdout.trim();
+  if (result.status !== 0 || line === '' || line.startsWith('Z')) return null;
+  return line.replace(/^\S+\s+/, '');
+}
