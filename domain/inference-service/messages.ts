@@ -83,6 +83,8 @@ export interface Resolution {
   readonly node: string;
   /** Fields of the spec that have no effect yet on this platform, as paths. */
   readonly withoutEffect: readonly string[];
+  /** False when the control API has not heard of the node lately: work sent there waits for its agent. */
+  readonly nodeIsLive?: boolean;
 }
 
 /**
@@ -96,6 +98,8 @@ export interface ControlActivities {
     readonly object: InferenceService;
     readonly generation: number;
   }): Promise<Resolution>;
+  /** Returns when the control API has heard of the node; waits for ever, heartbeats. */
+  awaitNode(input: { readonly node: string }): Promise<void>;
   /** Writes the object with its status where the API reads it. Older generations never overwrite newer ones. */
   publishObject(input: { readonly object: InferenceService; readonly phase: Phase }): Promise<void>;
   /** Removes the object, its routes and its history from the store. */
@@ -111,9 +115,15 @@ export interface ControlActivities {
     readonly version: number;
     readonly timeoutMs: number;
   }): Promise<{ readonly late: readonly string[] }>;
-  /** Returns when no gateway has requests in flight to the addresses, or after timeoutMs with their number. */
+  /**
+   * Returns when no gateway has requests in flight to the addresses, or after timeoutMs with their number. Gateways
+   * count once they report a table of `version` or newer. Addresses that nodes report for `revision` count, too:
+   * a restarted server has a new one.
+   */
   awaitDrained(input: {
     readonly addresses: readonly string[];
+    readonly version?: number;
+    readonly revision?: RevisionKey;
     readonly timeoutMs: number;
   }): Promise<{ readonly remaining: number }>;
   /** A Kubernetes-like event about the service. */
@@ -156,6 +166,11 @@ export interface Carried {
   readonly serving: ServingRevision | null;
   readonly failure: LastFailureInfo | null;
   readonly failedGeneration: number | null;
+  /** What served before `serving`. */
+  readonly previousRevision?: string | null;
+  /** Set while no node knows the serving revision: failed tries to restore it, and when the next is due. */
+  readonly lost?: { readonly failures: number; readonly nextAtMs: number } | null;
+  readonly withoutEffect?: readonly string[];
 }
 export interface ServingRevision extends RevisionKey {
   readonly node: string;
@@ -163,10 +178,15 @@ export interface ServingRevision extends RevisionKey {
   readonly modelDir: string;
   readonly addresses: readonly string[];
   readonly ready: number;
+  /** The generation it was made for, and when its attempt began (RFC 3339): for its line of history. */
+  readonly generation?: number;
+  readonly startedAt?: string;
 }
 
 export interface InferenceServiceInput {
   readonly namespace: string;
   readonly name: string;
   readonly carried?: Carried;
+  /** Continue as new after this many events of history; tests set it low, the server suggests it otherwise. */
+  readonly continueAfterEvents?: number;
 }

@@ -1,0 +1,54 @@
+import type { RouteAssignment } from '../route-table/route-table.schema.ts';
+import type { Workload } from '../workload/workload.ts';
+import type { InferenceService } from './inference-service.schema.ts';
+import { servedModelNames } from './model-name.ts';
+
+/** How long requests of a service may still run when nothing else is said; also the gateway's default. */
+const defaultTimeoutMs = 60_000;
+
+export interface RouteFacts {
+  readonly object: InferenceService;
+  readonly generation: number;
+  readonly state: RouteAssignment['state'];
+  readonly message: string;
+  /** Null before a runtime is known. */
+  readonly workload: Workload | null;
+  /** The revision that gets all traffic; null: none does. */
+  readonly revision: string | null;
+}
+
+/**
+ * A service's traffic as gateways need it. A service that does not serve is routed, too: so a request for it is
+ * answered with the reason, not with "unknown model". The activity that publishes it adds the host under the
+ * configured domain, which is no decision of a workflow.
+ */
+export function assignmentFor(facts: RouteFacts): RouteAssignment {
+  const { object, workload } = facts;
+  const { models, upstream } = servedModelNames(object, {
+    modelName: workload?.modelName ?? object.metadata.name,
+  });
+  return {
+    namespace: object.metadata.namespace ?? 'default',
+    name: object.metadata.name,
+    generation: facts.generation,
+    hosts: [],
+    models,
+    upstreamModel: upstream,
+    protocols: [...(workload?.protocols ?? [])],
+    timeoutMs: timeoutMs(object),
+    state: facts.state,
+    message: facts.message,
+    createdAt: object.metadata.creationTimestamp ?? '',
+    traffic: facts.revision === null ? [] : [{ revision: facts.revision, percent: 100 }],
+  };
+}
+
+/** How long to wait for requests in flight before a revision is stopped. */
+export function drainTimeoutMs(object: InferenceService): number {
+  return timeoutMs(object) ?? defaultTimeoutMs;
+}
+
+function timeoutMs(object: InferenceService): number | null {
+  const seconds = object.spec.predictor.timeout;
+  return seconds !== undefined && seconds > 0 ? seconds * 1000 : null;
+}
