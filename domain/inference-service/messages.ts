@@ -85,6 +85,15 @@ export interface Resolution {
   readonly withoutEffect: readonly string[];
   /** False when the control API has not heard of the node lately: work sent there waits for its agent. */
   readonly nodeIsLive?: boolean;
+  /** Where users reach services, for the addresses in the status. */
+  readonly site?: Site;
+}
+
+export interface Site {
+  /** http://host:port of the gateway. */
+  readonly gatewayUrl: string;
+  /** Domain of service hosts. */
+  readonly domain: string;
 }
 
 /**
@@ -171,6 +180,7 @@ export interface Carried {
   /** Set while no node knows the serving revision: failed tries to restore it, and when the next is due. */
   readonly lost?: { readonly failures: number; readonly nextAtMs: number } | null;
   readonly withoutEffect?: readonly string[];
+  readonly site?: Site;
 }
 export interface ServingRevision extends RevisionKey {
   readonly node: string;

@@ -1,5 +1,5 @@
 import type { InferenceService, LastFailureInfo } from './inference-service.schema.ts';
-import type { ApplyOutcome, Carried, ServingRevision } from './messages.ts';
+import type { ApplyOutcome, Carried, ServingRevision, Site } from './messages.ts';
 import { sameDesired } from './equal.ts';
 
 /**
@@ -29,6 +29,8 @@ export interface EntityState {
   failedGeneration: number | null;
   routed: Routed;
   withoutEffect: readonly string[];
+  /** Known once a runtime was resolved; the control worker completes published addresses in any case. */
+  site: Site;
 }
 
 export type Action = 'remove' | 'stop' | 'deploy' | 'restore' | 'rest';
@@ -119,6 +121,7 @@ export function initialState(carried: Carried | undefined): EntityState {
     // A run only ends at rest, and at rest the routes follow from the rest of the state.
     routed: serving ? 'Serving' : carried?.stopped ? 'Stopped' : carried?.failure ? 'Failed' : null,
     withoutEffect: carried?.withoutEffect ?? [],
+    site: carried?.site ?? { gatewayUrl: '', domain: '' },
   };
 }
 
@@ -126,7 +129,7 @@ export function initialState(carried: Carried | undefined): EntityState {
 export function carry(state: EntityState): Carried {
   const { object, generation, observedGeneration, stopped, serving, failure, failedGeneration } = state;
   if (object === null) throw new TypeError('an entity without an object cannot be carried over');
-  const { previousRevision, lost, withoutEffect } = state;
+  const { previousRevision, lost, withoutEffect, site } = state;
   return {
     object,
     generation,
@@ -138,6 +141,7 @@ export function carry(state: EntityState): Carried {
     previousRevision,
     lost,
     withoutEffect,
+    site,
   };
 }
 

@@ -1,0 +1,39 @@
+import { Worker } from '@temporalio/worker';
+import type { NativeConnection } from '@temporalio/worker';
+import type { ControlActivities } from '../../domain/inference-service/messages.ts';
+import { lifecycle } from '../../domain/inference-service/messages.ts';
+import type { WorkflowBundle } from '../bundle.ts';
+
+export interface ControlWorkerOptions {
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  readonly bundle: WorkflowBundle;
+  readonly activities: ControlActivities;
+  /** How long activities may go on after SIGTERM. */
+  readonly shutdownGraceMs?: number;
+}
+
+/**
+ * The worker that runs the workflows and the control activities. Every worker is a deployment version named by its
+ * bundle's hash; entities follow the current version (AUTO_UPGRADE), because they outlive any build.
+ */
+export function createControlWorker(options: ControlWorkerOptions): Promise<Worker> {
+  const { connection, namespace, bundle, activities } = options;
+  return Worker.create({
+    connection,
+    namespace,
+    taskQueue: lifecycle.taskQueue,
+    workflowBundle: { code: bundle.code },
+    activities,
+    workerDeploymentOptions: {
+      version: { deploymentName: lifecycle.deploymentName, buildId: bundle.buildId },
+      useWorkerVersioning: true,
+      defaultVersioningBehavior: 'AUTO_UPGRADE',
+    },
+    shutdownGraceTime: options.shutdownGraceMs ?? 10_000,
+    // The SDK derives these from the heap; said here, they are the same on every machine.
+    maxCachedWorkflows: 500,
+    maxConcurrentWorkflowTaskExecutions: 40,
+    maxConcurrentActivityTaskExecutions: 100,
+  });
+}

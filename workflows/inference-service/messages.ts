@@ -1,0 +1,111 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { defineQuery, defineSignal, defineUpdate, setHandler, uuid4 } from '@temporalio/workflow';
+import type { ErrorCode } from '../../domain/errors.ts';
+import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
+import { lifecycle } from '../../domain/inference-service/messages.ts';
+import type {
+  ApplyOutcome,
+  ApplyRequest,
+  InferenceServiceInput,
+  ReplicaFacts,
+  SetStoppedRequest,
+} from '../../domain/inference-service/messages.ts';
+import { observe } from '../../domain/inference-service/reconcile-observed.ts';
+import { decideApply, withStop } from '../../domain/inference-service/reconcile.ts';
+import { validateInferenceService } from '../../domain/inference-service/validation.ts';
+import type { Entity } from './entity.ts';
+import { timestamp } from './entity.ts';
+
+const applyUpdate = defineUpdate<ApplyOutcome, [ApplyRequest]>(lifecycle.apply);
+const setStoppedUpdate = defineUpdate<ApplyOutcome, [SetStoppedRequest]>(lifecycle.setStopped);
+// eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- an update's result
+const removeUpdate = defineUpdate<void, []>(lifecycle.remove);
+const replicasObserved = defineSignal<[ReplicaFacts]>(lifecycle.replicasObserved);
+const retry = defineSignal(lifecycle.retry);
+const get = defineQuery<InferenceService>(lifecycle.get);
+
+/**
+ * Connects the entity to its messages. Handlers only write desired state or take in facts, at once and without
+ * waiting; validators refuse what must not become part of the history.
+ */
+export function listen(entity: Entity, input: InferenceServiceInput): void {
+  const { state } = entity;
+
+  const accept = (object: InferenceService): ApplyOutcome => {
+    const decision = decideApply(state, object, identity());
+    const { generation, changed, stopped, retry: again } = decision;
+    state.object = decision.object;
+    state.generation = generation;
+    state.stopped = stopped;
+    if (again) state.retryWanted = true;
+    if (changed) entity.changed();
+    return { generation, changed, object: entity.object };
+  };
+
+  setHandler(applyUpdate, ({ object }: ApplyRequest) => accept(object), {
+    validator: ({ object }: ApplyRequest) => {
+      refuseWhileDeleting(entity);
+      const { name, namespace } = object.metadata;
+      if (name !== input.name || namespace !== input.namespace) {
+        refuse(
+          'invalid_manifest',
+          `this is ${input.namespace}/${input.name}, not ${namespace ?? ''}/${name}`,
+        );
+      }
+      const wrong = validateInferenceService(object, state.object ?? undefined);
+      if (wrong !== null) refuse('invalid_manifest', wrong);
+    },
+  });
+
+  setHandler(setStoppedUpdate, ({ stopped }: SetStoppedRequest) => accept(withStop(entity.object, stopped)), {
+    validator: (_request: SetStoppedRequest) => {
+      refuseWhileDeleting(entity);
+      refuseUnlessApplied(entity);
+    },
+  });
+
+  setHandler(
+    removeUpdate,
+    () => {
+      state.deleting = true;
+      entity.changed();
+    },
+    {
+      validator: () => {
+        refuseUnlessApplied(entity);
+      },
+    },
+  );
+
+  setHandler(replicasObserved, (facts: ReplicaFacts) => {
+    const observed = observe(state, facts);
+    if (observed === null) return;
+    state.serving = observed.serving;
+    state.lost = observed.lost;
+    state.failure = observed.failure;
+    if (observed.event) entity.event(observed.event.type, observed.event.reason, observed.event.message);
+    entity.changed();
+  });
+
+  setHandler(retry, () => {
+    if (state.failedGeneration === state.generation) state.retryWanted = true;
+  });
+
+  setHandler(get, () => entity.object);
+}
+
+function identity(): { uid: string; creationTimestamp: string } {
+  return { uid: uuid4(), creationTimestamp: timestamp() };
+}
+
+function refuseWhileDeleting({ state }: Entity): void {
+  if (state.deleting) refuse('conflict', 'the InferenceService is being deleted; wait until it is gone');
+}
+
+function refuseUnlessApplied({ state }: Entity): void {
+  if (state.object === null) refuse('not_found', 'nothing was applied under this name yet');
+}
+
+function refuse(code: ErrorCode, message: string): never {
+  throw ApplicationFailure.nonRetryable(message, code);
+}
