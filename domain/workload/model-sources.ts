@@ -32,7 +32,7 @@ export function modelSources(model: Model): Sources {
     );
   }
   if (single.length > 0 && several.length > 0) {
-    return wrong('invalid_predictor_spec', 'must provide only one of storageUri and storageUris');
+    return wrong('invalid_predictor_spec', 'Setting both StorageURI and StorageURIs is not supported.');
   }
   const models: ModelSource[] = [];
   for (const { uri, mountPath } of [...single, ...several]) {
@@ -46,14 +46,6 @@ export function modelSources(model: Model): Sources {
       );
     }
     models.push({ uri, path });
-  }
-  const paths = models.map(({ path }) => path);
-  const twice = paths.find((path, index) => paths.indexOf(path) !== index);
-  if (twice !== undefined) {
-    return wrong(
-      'invalid_predictor_spec',
-      `two storageUris have the mountPath ${modelMount}${twice === '' ? '' : `/${twice}`}: give each its own`,
-    );
   }
   return { ok: true, models };
 }

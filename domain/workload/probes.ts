@@ -1,12 +1,12 @@
 import type { InferenceService } from '../inference-service/inference-service.schema.ts';
 import type { Container } from '../inference-service/kubernetes.schema.ts';
+import {
+  type Checked,
+  readinessPathAnnotation,
+  startupSeconds,
+} from '../serving-runtime/local-annotations.ts';
 import type { AnyRuntime } from '../serving-runtime/select.ts';
 import type { Workload } from './workload.ts';
-
-/** On a runtime: the HTTP path that answers 200 once it can serve, when its container has no readinessProbe. */
-export const readinessPathAnnotation = 'muster.dev/readiness-path';
-/** On a service or a runtime: how long a replica may take to its first readiness. */
-export const startupTimeoutAnnotation = 'muster.dev/startup-timeout-seconds';
 
 /**
  * Local timings where a manifest gives none. Asking each second notices a server that comes up at once (most do
@@ -32,26 +32,24 @@ export function readinessOf(container: Container, runtime: AnyRuntime): Workload
 }
 
 /** The service's annotation, its or the runtime's startupProbe, the runtime's annotation, then the default. */
-export function startupTimeoutMs(
+export function startupTimeoutOf(
   object: InferenceService,
   container: Container,
   runtime: AnyRuntime,
-): number {
-  const own = annotatedSeconds(object.metadata.annotations);
-  if (own !== null) return own * 1000;
-  const probe = container.startupProbe;
-  if (probe !== undefined) {
-    const period = positive(probe.periodSeconds) ?? startupProbeDefaults.periodSeconds;
-    const failures = positive(probe.failureThreshold) ?? startupProbeDefaults.failureThreshold;
-    return 1000 * (Math.max(0, probe.initialDelaySeconds ?? 0) + period * failures);
-  }
-  const runtimes = annotatedSeconds(runtime.metadata.annotations);
-  return runtimes === null ? startupTimeoutDefaultMs : runtimes * 1000;
+): Checked<number> {
+  const own = startupSeconds(object.metadata.annotations);
+  if (!own.ok) return own;
+  const runtimes = startupSeconds(runtime.metadata.annotations);
+  if (!runtimes.ok) return runtimes;
+  const timeoutSeconds = own.value ?? probeSeconds(container) ?? runtimes.value;
+  return { ok: true, value: timeoutSeconds === null ? startupTimeoutDefaultMs : 1000 * timeoutSeconds };
 }
 
-function annotatedSeconds(annotations: Readonly<Record<string, string>> | undefined): number | null {
-  const text = annotations?.[startupTimeoutAnnotation];
-  return text !== undefined && /^[1-9]\d{0,4}$/.test(text) ? Number(text) : null;
+function probeSeconds({ startupProbe }: Container): number | null {
+  if (startupProbe === undefined) return null;
+  const period = positive(startupProbe.periodSeconds) ?? startupProbeDefaults.periodSeconds;
+  const failures = positive(startupProbe.failureThreshold) ?? startupProbeDefaults.failureThreshold;
+  return Math.max(0, startupProbe.initialDelaySeconds ?? 0) + period * failures;
 }
 
 function rooted(path: string): string {

@@ -9,7 +9,8 @@ import {
   selectRuntime,
   withRuntime,
 } from '../serving-runtime/select.ts';
-import { renderWorkload, runsLocally } from './render.ts';
+import { runsLocally } from '../serving-runtime/local-annotations.ts';
+import { renderWorkload } from './render.ts';
 
 export type Resolved =
   | { readonly ok: true; readonly resolution: Resolution; readonly selection: Chosen }

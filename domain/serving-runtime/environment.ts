@@ -1,7 +1,6 @@
-import type { LocalEnvironment } from './workload.ts';
+import type { LocalEnvironment } from '../workload/workload.ts';
 
-/** On a (cluster) serving runtime: how its command finds its programs on a machine without containers. */
-export const environmentAnnotation = 'muster.dev/local-environment';
+const annotation = 'muster.dev/local-environment';
 
 export type ParsedEnvironment =
   | { readonly ok: true; readonly environment: LocalEnvironment }
@@ -23,7 +22,7 @@ export function parseEnvironment(text: string): ParsedEnvironment {
   if (list === undefined) {
     return {
       ok: false,
-      problem: `${environmentAnnotation} must be "node" or "python: package==version …", not "${trimmed}"`,
+      problem: `${annotation} must be "node" or "python: package==version …", not "${trimmed}"`,
     };
   }
   const requirements = list.split(/\s+/).filter((part) => part !== '');
@@ -31,7 +30,7 @@ export function parseEnvironment(text: string): ParsedEnvironment {
   if (loose !== undefined) {
     return {
       ok: false,
-      problem: `${environmentAnnotation}: "${loose}" must be pinned as package==version`,
+      problem: `${annotation}: "${loose}" must be pinned as package==version`,
     };
   }
   return { ok: true, environment: { kind: 'python', requirements } };
