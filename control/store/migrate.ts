@@ -49,6 +49,8 @@ export async function migrate(
 }
 
 async function currentVersion(queries: Queries): Promise<number> {
-  const rows = await queries.query('SELECT coalesce(max(version), 0)::integer AS version FROM schema_version');
+  const rows = await queries.query(
+    'SELECT coalesce(max(version), 0)::integer AS version FROM schema_version',
+  );
   return Number(rows[0]?.['version'] ?? 0);
 }

@@ -51,7 +51,8 @@ export const migrations: readonly Migration[] = [
   },
   {
     version: 2,
-    title: 'routing: assignments, the version of the table, what nodes said last, and which stock runtimes came in',
+    title:
+      'routing: assignments, the version of the table, what nodes said last, and which stock runtimes came in',
     statements: [
       `CREATE TABLE route_assignments (
         namespace text NOT NULL,

@@ -47,10 +47,10 @@ export function routingIn(database: Database): Routing {
       };
     },
     async saveVersion({ version, contentHash }) {
-      await database.query(
-        'UPDATE route_version SET version = $1, content_hash = $2 WHERE version <= $1',
-        [version, contentHash],
-      );
+      await database.query('UPDATE route_version SET version = $1, content_hash = $2 WHERE version <= $1', [
+        version,
+        contentHash,
+      ]);
     },
     async reports() {
       const rows = await database.query('SELECT report FROM node_reports ORDER BY node');

@@ -47,7 +47,7 @@ export interface StoreOptions {
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const onBroken = options.onBroken ?? (() => undefined);
-  const lock = options.databaseUrl === undefined ? await lockFolder(`${options.folder}.lock`) : null;
+  const lock = options.databaseUrl === undefined ? lockFolder(`${options.folder}.lock`) : null;
   try {
     const raw = await openDatabase(options, onBroken);
     const database = observed(raw, options.observe ?? (() => undefined), (cause) => {
@@ -62,7 +62,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       throw error;
     }
   } catch (error) {
-    await lock?.release();
+    lock?.release();
     throw error;
   }
 }
@@ -107,7 +107,7 @@ async function assemble(
     migrated,
     async close() {
       await database.close();
-      await lock?.release();
+      lock?.release();
     },
   };
 }

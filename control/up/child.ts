@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, readFileSync, rmSync } from 'node:fs';
 import { appendLog, openLog } from './log-file.ts';
 import { endAll, identify, type ProcessIdentity } from './process-identity.ts';
 import type { ProcessPhase, ProcessState } from './state.ts';
@@ -16,13 +16,13 @@ export interface ProcessSpec {
   /** File in which a shell leash notes the pid of its program. */
   readonly pidFile?: string;
   /** Asked until it says true; then the process counts as running. */
-  readonly isReady: () => Promise<boolean>;
+  readonly isReady: (livedMs: number) => Promise<boolean>;
 }
 
 export interface ChildEvents {
   /** Anything that a person or a later start wants to know has changed. */
   readonly onChange: () => void;
-  /** It ended by itself and will be started again. */
+  /** It ended by itself and will be started again; said for the first of several ends in a row. */
   readonly onCrash: (message: string) => void;
   /** It ended with exit code 3 before it was ever ready: its port is taken, trying again is of no use. */
   readonly onPortInUse: () => void;
@@ -101,6 +101,7 @@ export class Child {
 
   private launch(log: number): void {
     const [program = '', ...args] = this.spec.command;
+    if (this.spec.pidFile !== undefined) rmSync(this.spec.pidFile, { force: true });
     const leash = this.spec.leash === 'node' ? { MUSTER_LEASH: String(process.pid) } : {};
     // Its own session: a Ctrl-C at the terminal reaches the parent alone, which stops all in order.
     const child = spawn(program, args, {
@@ -152,7 +153,9 @@ export class Child {
     this.failures = livedMs >= STEADY_MS ? 0 : this.failures + 1;
     this.restarts += 1;
     this.set('restarting', `ended (${how})`);
-    this.events.onCrash(`${this.name} ended (${how}) and is started again; its log is ${this.logFile}`);
+    if (this.failures <= 1) {
+      this.events.onCrash(`${this.name} ended (${how}) and is started again; its log is ${this.logFile}`);
+    }
     const delay = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.max(0, this.failures - 1));
     this.timer = setTimeout(() => {
       this.launch(appendLog(this.spec.logFile));
@@ -160,8 +163,9 @@ export class Child {
   }
 
   private async probe(child: ChildProcess): Promise<void> {
+    const startedAt = performance.now();
     while (this.process === child && this.phase === 'starting') {
-      const ready = await this.spec.isReady().catch(() => false);
+      const ready = await this.spec.isReady(performance.now() - startedAt).catch(() => false);
       this.noteProgram();
       if (ready && this.isStill(child, 'starting')) {
         this.wasReady = true;
@@ -187,10 +191,6 @@ export class Child {
   }
 
   private set(phase: ProcessPhase, message: string): void {
-    if (phase === this.phase && message === this.message) {
-      this.events.onChange();
-      return;
-    }
     this.phase = phase;
     this.message = message;
     this.events.onChange();

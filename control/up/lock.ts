@@ -57,7 +57,10 @@ function acquire(file: string, owner: LockOwner, left: number): void {
       unlinkSync(takeover);
       if (!replaced) return;
     }
-    throw new MusterError('already_running', `The lock ${file} cannot be taken; remove it if Muster is not running.`);
+    throw new MusterError(
+      'already_running',
+      `The lock ${file} cannot be taken; remove it if Muster is not running.`,
+    );
   } finally {
     rmSync(finished, { force: true });
   }
@@ -76,7 +79,7 @@ function tryLink(finished: string, file: string): boolean {
 function alreadyRunning(holder: LockOwner, folder: string): MusterError {
   return new MusterError(
     'already_running',
-    `Muster is running already on ${folder} (process ${holder.pid}, since ${holder.since}). ` +
+    `Muster is already running on ${folder} (process ${holder.pid}, since ${holder.since}). ` +
       'Stop it with `npx muster down`, or set MUSTER_DATA_DIR to start a second one elsewhere.',
   );
 }

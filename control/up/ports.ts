@@ -40,7 +40,8 @@ export async function freePort(host: string): Promise<number> {
   });
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new MusterError('internal', 'No free port was found.');
+  if (address === null || typeof address === 'string')
+    throw new MusterError('internal', 'No free port was found.');
   return address.port;
 }
 

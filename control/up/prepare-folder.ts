@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { accessSync, chmodSync, constants, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { MusterError } from '../../domain/errors.ts';
 import { dataFolder, type DataFolder } from '../../domain/process/data-folder.ts';
@@ -47,7 +57,8 @@ function checkFormat(root: string, version: string): void {
         `this one knows up to ${dataFormat}). Update Muster, or set MUSTER_DATA_DIR to another folder.`,
     );
   }
-  if (found?.dataFormat !== dataFormat || found.muster !== version) writeFileSync(file, mine, { mode: 0o600 });
+  if (found?.dataFormat !== dataFormat || found.muster !== version)
+    writeFileSync(file, mine, { mode: 0o600 });
 }
 
 function readFormat(file: string): { readonly dataFormat: number; readonly muster: string } | null {

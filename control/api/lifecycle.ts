@@ -1,0 +1,20 @@
+import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
+import type { ApplyOutcome } from '../../domain/inference-service/messages.ts';
+
+/** What the control API asks of services' workflows; by Temporal in the product, in memory in tests of the API. */
+export interface Lifecycle {
+  /**
+   * Creates the service or changes it.
+   *
+   * @throws MusterError invalid_manifest or conflict when the workflow refuses, temporal_unavailable when nobody
+   *   could be asked, timeout when no worker answered
+   */
+  apply(object: InferenceService): Promise<ApplyOutcome>;
+  /** Stops or starts a service, its spec stays. @throws MusterError not_found when it has no workflow */
+  setStopped(namespace: string, name: string, stopped: boolean): Promise<ApplyOutcome>;
+  /** Begins the service's deletion. @throws MusterError not_found when it has no workflow */
+  remove(namespace: string, name: string): Promise<void>;
+  /** True when Temporal answers. */
+  isReachable(): Promise<boolean>;
+  close(): Promise<void>;
+}

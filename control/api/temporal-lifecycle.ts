@@ -1,0 +1,184 @@
+import {
+  Client,
+  Connection,
+  WithStartWorkflowOperation,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+  isGrpcServiceError,
+} from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import type { ErrorCode } from '../../domain/errors.ts';
+import { MusterError, errorCodes } from '../../domain/errors.ts';
+import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
+import type {
+  ApplyOutcome,
+  ApplyRequest,
+  InferenceServiceInput,
+  SetStoppedRequest,
+} from '../../domain/inference-service/messages.ts';
+import { lifecycle as names } from '../../domain/inference-service/messages.ts';
+import type { Lifecycle } from './lifecycle.ts';
+
+export interface TemporalOptions {
+  readonly address: string;
+  readonly namespace: string;
+  /** How long Temporal itself may take to answer a ping. */
+  readonly pingTimeoutMs?: number;
+  /** How long a worker may take to accept a change. */
+  readonly answerTimeoutMs?: number;
+  /** Overrides the task queue of the messages, for tests that run beside others. */
+  readonly taskQueue?: string;
+}
+
+const grpcStatus = { cancelled: 1, deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
+
+/**
+ * Speaks to the workflows by the names of domain/inference-service/messages.ts. The connection is made on first use
+ * and mends itself: gRPC's own pause between tries may grow to two minutes, so it is held short. Each change is
+ * preceded by a ping, which tells a Temporal that is away (said at once) from a worker that is slow (waited for).
+ */
+export function temporalLifecycle(options: TemporalOptions): Lifecycle {
+  const { address, namespace, pingTimeoutMs = 3_000, answerTimeoutMs = 30_000 } = options;
+  const taskQueue = options.taskQueue ?? names.taskQueue;
+  const connection = Connection.lazy({
+    address,
+    connectTimeout: pingTimeoutMs,
+    channelArgs: {
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+    },
+  });
+  const client = new Client({ connection, namespace });
+
+  const ping = async (): Promise<void> => {
+    await within(pingTimeoutMs, async () => {
+      await connection.ensureConnected();
+      await connection.withDeadline(Date.now() + pingTimeoutMs, () =>
+        connection.workflowService.getSystemInfo({}),
+      );
+    });
+  };
+
+  const ask = async <T>(call: () => Promise<T>): Promise<T> => {
+    try {
+      await ping();
+    } catch (cause) {
+      throw unavailable(address, cause);
+    }
+    try {
+      return await connection.withDeadline(Date.now() + answerTimeoutMs, call);
+    } catch (error) {
+      throw musterErrorOf(error, address);
+    }
+  };
+
+  return {
+    apply: (object) => ask(() => apply(client, taskQueue, object)),
+    setStopped: (ns, name, stopped) =>
+      ask(() =>
+        client.workflow
+          .getHandle(names.workflowId(ns, name))
+          .executeUpdate<ApplyOutcome, [SetStoppedRequest]>(names.setStopped, { args: [{ stopped }] }),
+      ),
+    remove: (ns, name) =>
+      ask(async () => {
+        await client.workflow.getHandle(names.workflowId(ns, name)).executeUpdate(names.remove);
+      }),
+    async isReachable() {
+      try {
+        await ping();
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    close: () => connection.close(),
+  };
+}
+
+async function apply(client: Client, taskQueue: string, object: InferenceService): Promise<ApplyOutcome> {
+  const { name, namespace = 'default' } = object.metadata;
+  const input: InferenceServiceInput = { namespace, name };
+  const startWorkflowOperation = new WithStartWorkflowOperation<
+    (input: InferenceServiceInput) => Promise<unknown>
+  >(names.workflowType, {
+    workflowId: names.workflowId(namespace, name),
+    taskQueue,
+    args: [input],
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    staticSummary: `InferenceService ${namespace}/${name}`,
+    memo: { namespace, name },
+  });
+  return await client.workflow.executeUpdateWithStart<
+    (input: InferenceServiceInput) => Promise<unknown>,
+    ApplyOutcome,
+    [ApplyRequest]
+  >(names.apply, { args: [{ object }], startWorkflowOperation });
+}
+
+function musterErrorOf(error: unknown, address: string): unknown {
+  if (error instanceof WorkflowUpdateFailedError) return refusal(error);
+  if (error instanceof WorkflowNotFoundError) {
+    return new MusterError('not_found', 'The service has no workflow.', { cause: error });
+  }
+  if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return silentWorker(error);
+  const status = grpcCode(error);
+  if (status === grpcStatus.notFound) {
+    return new MusterError('not_found', 'The service has no workflow.', { cause: error });
+  }
+  if (status === grpcStatus.deadlineExceeded || status === grpcStatus.cancelled) return silentWorker(error);
+  if (status === grpcStatus.unavailable) return unavailable(address, error);
+  return error;
+}
+
+/** The workflow's own words; its failure's type is one of our codes when it is not about the manifest. */
+function refusal(error: WorkflowUpdateFailedError): MusterError {
+  const { cause } = error;
+  const type = cause instanceof ApplicationFailure ? cause.type : undefined;
+  const code: ErrorCode = errorCodes.find((known) => known === type) ?? 'invalid_manifest';
+  return new MusterError(code, cause?.message ?? error.message, { cause: error });
+}
+
+function silentWorker(cause: unknown): MusterError {
+  return new MusterError(
+    'timeout',
+    'No control worker answered in time. Check that one is running (muster status), then apply again; applying twice does no harm.',
+    { cause },
+  );
+}
+
+function unavailable(address: string, cause: unknown): MusterError {
+  return new MusterError(
+    'temporal_unavailable',
+    `Temporal does not answer at ${address}, so nothing can be changed now. What is deployed goes on serving; try again when Temporal is back.`,
+    { cause },
+  );
+}
+
+function grpcCode(error: unknown): number | undefined {
+  let at: unknown = error;
+  for (let depth = 0; depth < 4 && at instanceof Error; depth++) {
+    if (isGrpcServiceError(at)) return at.code;
+    at = at.cause;
+  }
+  return undefined;
+}
+
+async function within(timeoutMs: number, call: () => Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`no answer within ${timeoutMs} ms`));
+    }, timeoutMs);
+  });
+  const called = call();
+  // When the time is over nobody waits for the call any more; its late failure is of no interest.
+  called.catch(() => undefined);
+  try {
+    await Promise.race([called, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,138 @@
+import type { Phase } from '../../domain/inference-service/messages.ts';
+import type {
+  InferenceService,
+  InferenceServiceStatus,
+} from '../../domain/inference-service/inference-service.schema.ts';
+import type {
+  ClusterServingRuntime,
+  ServingRuntime,
+} from '../../domain/serving-runtime/serving-runtime.schema.ts';
+import { ageOf } from './age.ts';
+import type { Kind } from './kinds.ts';
+
+export type AnyObject = InferenceService | ServingRuntime | ClusterServingRuntime;
+
+export interface View {
+  readonly head: readonly string[];
+  readonly row: (object: AnyObject, now: Date) => readonly string[];
+}
+
+/** The columns of KServe's own resource definitions, as `kubectl get` prints them, and the phase. */
+export function viewOf(kind: Kind, isWide: boolean): View {
+  return kind.kind === 'InferenceService' ? servicesView(isWide) : runtimesView(isWide);
+}
+
+function servicesView(isWide: boolean): View {
+  const wide = isWide ? ['FORMAT', 'RUNTIME', 'REPLICAS', 'STORAGE'] : [];
+  return {
+    head: [
+      ...[
+        'NAME',
+        'URL',
+        'READY',
+        'PREV',
+        'LATEST',
+        'PREVROLLEDOUTREVISION',
+        'LATESTREADYREVISION',
+        'AGE',
+        'PHASE',
+      ],
+      ...wide,
+    ],
+    row: (object, now) => {
+      const service = object as InferenceService;
+      const { status } = service;
+      const traffic = status?.components?.['predictor']?.traffic ?? [];
+      const latest = traffic.find((t) => t.latestRevision);
+      const previous = traffic.find((t) => !t.latestRevision);
+      const copies = status?.modelStatus?.copies;
+      const model = service.spec.predictor.model;
+      return [
+        service.metadata.name,
+        status?.url ?? '',
+        conditionOf(status, 'Ready')?.status ?? '',
+        previous === undefined ? '' : String(previous.percent),
+        latest === undefined ? '' : String(latest.percent),
+        previous?.revisionName ?? '',
+        latest?.revisionName ?? '',
+        ageOf(service.metadata.creationTimestamp, now),
+        phaseOf(service),
+        ...(isWide
+          ? [
+              model?.modelFormat.name ?? '',
+              model?.runtime ?? '',
+              copies === undefined ? '' : `${copies.totalCopies - copies.failedCopies}/${copies.totalCopies}`,
+              model?.storageUri ?? model?.storageUris?.[0]?.uri ?? '',
+            ]
+          : []),
+      ];
+    },
+  };
+}
+
+function runtimesView(isWide: boolean): View {
+  return {
+    head: [
+      'NAME',
+      'DISABLED',
+      'MODELTYPE',
+      'CONTAINERS',
+      'AGE',
+      ...(isWide ? ['PROTOCOLS', 'ENVIRONMENT'] : []),
+    ],
+    row: (object, now) => {
+      const { metadata, spec } = object as ServingRuntime;
+      const formats = new Set((spec.supportedModelFormats ?? []).map((f) => f.name));
+      return [
+        metadata.name,
+        spec.disabled === undefined ? '' : String(spec.disabled),
+        [...formats].join(','),
+        spec.containers.map((c) => c.name ?? '').join(','),
+        ageOf(metadata.creationTimestamp, now),
+        ...(isWide
+          ? [
+              (spec.protocolVersions ?? []).join(','),
+              (spec.annotations ?? metadata.annotations)?.['muster.dev/local-environment'] ?? '',
+            ]
+          : []),
+      ];
+    },
+  };
+}
+
+export function conditionOf(status: InferenceServiceStatus | undefined, type: string) {
+  return status?.conditions?.find((c) => c.type === type);
+}
+
+export function isReady(service: InferenceService): boolean {
+  const { status } = service;
+  return (
+    conditionOf(status, 'Ready')?.status === 'True' &&
+    status?.observedGeneration === service.metadata.generation &&
+    status?.modelStatus?.transitionStatus === 'UpToDate'
+  );
+}
+
+/** Why the newest generation does not come up, in one line; null while it still may. */
+export function failureOf(service: InferenceService): string | null {
+  const { status } = service;
+  if (status?.observedGeneration !== service.metadata.generation) return null;
+  const transition = status?.modelStatus?.transitionStatus;
+  if (transition !== 'BlockedByFailedLoad' && transition !== 'InvalidSpec') return null;
+  const failure = status?.modelStatus?.lastFailureInfo;
+  return failure === undefined ? transition : `${failure.reason}: ${failure.message}`;
+}
+
+/** The workflow's own word where the API gives it, else what the conditions say. */
+export function phaseOf(service: InferenceService): Phase | '' {
+  const written = service.metadata.annotations?.['muster.dev/phase'];
+  if (written !== undefined) return written as Phase;
+  const { status } = service;
+  if (service.metadata['deletionTimestamp'] !== undefined) return 'Deleting';
+  if (status?.conditions === undefined) return 'Pending';
+  if (conditionOf(status, 'Stopped')?.status === 'True') return 'Stopped';
+  const ready = conditionOf(status, 'Ready')?.status === 'True';
+  if (isReady(service)) return 'Ready';
+  if (failureOf(service) !== null) return ready ? 'Degraded' : 'Failed';
+  return status.modelStatus?.states.targetModelState === 'Loading' ? 'Starting' : 'Preparing';
+}
