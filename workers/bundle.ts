@@ -36,9 +36,14 @@ export async function bundleWorkflows(options: BundleOptions = {}): Promise<Work
   const file = join(options.cache, `${await sourceHash(workflowsPath)}.js`);
   if (existsSync(file)) return describe(await readFile(file, 'utf8'));
   const code = await webpack(workflowsPath, options.logger);
-  await mkdir(options.cache, { recursive: true });
-  await writeFileAtomic(file, code);
-  await forgetOldest(options.cache);
+  try {
+    await mkdir(options.cache, { recursive: true });
+    await writeFileAtomic(file, code);
+    await forgetOldest(options.cache);
+  } catch (error) {
+    // A full disk costs the next start some seconds, and nothing else.
+    options.logger?.warn('the workflow bundle could not be kept', { error });
+  }
   return describe(code);
 }
 

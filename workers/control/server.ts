@@ -1,8 +1,12 @@
+import { isGrpcServiceError } from '@temporalio/client';
 import type { ConnectionLike } from '@temporalio/client';
 import { lifecycle, searchAttributes } from '../../domain/inference-service/messages.ts';
 
 /** temporal.api.enums.v1.IndexedValueType; the package that has the enum is no dependency of ours. */
 const indexedValueType = { KEYWORD: 2, INT: 3 } as const;
+
+/** grpc.status.NOT_FOUND */
+const notFound = 5;
 
 /**
  * Makes the server know our search attributes; those it has are left alone. Must be done before the first workflow
@@ -34,42 +38,17 @@ export async function makeCurrent(
   });
 }
 
-/**
- * Tries until it succeeds or the signal is aborted, ever slower up to the limit.
- *
- * @returns undefined when aborted
- */
-export async function persist<T>(
-  work: () => Promise<T>,
-  options: {
-    readonly signal: AbortSignal;
-    readonly firstMs: number;
-    readonly maxMs: number;
-    readonly onFailure: (error: unknown, tries: number) => void;
-  },
-): Promise<T | undefined> {
-  for (let tries = 1; !options.signal.aborted; tries += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (options.signal.aborted) return undefined;
-      options.onFailure(error, tries);
-      await pause(Math.min(options.firstMs * 2 ** Math.min(tries - 1, 20), options.maxMs), options.signal);
-    }
+/** Whether new workflows have a build to go to. They have none on a server that came back without its data. */
+export async function hasCurrentBuild(connection: ConnectionLike, namespace: string): Promise<boolean> {
+  const { deploymentName } = lifecycle;
+  try {
+    const { workerDeploymentInfo } = await connection.workflowService.describeWorkerDeployment({
+      namespace,
+      deploymentName,
+    });
+    return Boolean(workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId);
+  } catch (error) {
+    if (isGrpcServiceError(error) && error.code === notFound) return false;
+    throw error;
   }
-  return undefined;
-}
-
-/** Resolves after the time, or at once when aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', finish);
-      resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    if (signal.aborted) finish();
-    else signal.addEventListener('abort', finish, { once: true });
-  });
 }

@@ -9,7 +9,7 @@ export interface ControlWorkerOptions {
   readonly namespace: string;
   readonly bundle: WorkflowBundle;
   readonly activities: ControlActivities;
-  /** How long activities may go on after SIGTERM. */
+  /** How long activities may go on after a shutdown was asked for, before they are cancelled. */
   readonly shutdownGraceMs?: number;
 }
 
@@ -30,7 +30,9 @@ export function createControlWorker(options: ControlWorkerOptions): Promise<Work
       useWorkerVersioning: true,
       defaultVersioningBehavior: 'AUTO_UPGRADE',
     },
-    shutdownGraceTime: options.shutdownGraceMs ?? 10_000,
+    shutdownGraceTime: options.shutdownGraceMs ?? 3_000,
+    // With Temporal away a shutdown cannot be clean; then it is at least short.
+    shutdownForceTime: (options.shutdownGraceMs ?? 3_000) + 5_000,
     // The SDK derives these from the heap; said here, they are the same on every machine.
     maxCachedWorkflows: 500,
     maxConcurrentWorkflowTaskExecutions: 40,

@@ -14,7 +14,8 @@ import type {
 import { agentTaskQueue } from '../../../domain/node/messages.ts';
 import { bundleWorkflows } from '../../../workers/bundle.ts';
 import type { WorkflowBundle } from '../../../workers/bundle.ts';
-import { makeCurrent, persist, registerSearchAttributes } from '../../../workers/control/server.ts';
+import { persist } from '../../../workers/retry.ts';
+import { makeCurrent, registerSearchAttributes } from '../../../workers/control/server.ts';
 import { createControlWorker } from '../../../workers/control/worker.ts';
 import type { World } from './world.ts';
 

@@ -122,12 +122,13 @@ export class World {
   private step<N extends ActivityName>(
     name: N,
     work: (input: Parameters<Activities[N]>[0]) => Awaited<ReturnType<Activities[N]>>,
-  ): (input: Parameters<Activities[N]>[0]) => Promise<Awaited<ReturnType<Activities[N]>>> {
-    return async (input) => {
+  ): Activities[N] {
+    const run = async (input: Parameters<Activities[N]>[0]): Promise<Awaited<ReturnType<Activities[N]>>> => {
       this.calls.push(describeCall(name, input));
       await this.faults.get(name)?.(input as never);
-      return await work(input);
+      return work(input);
     };
+    return run as Activities[N];
   }
 }
 
