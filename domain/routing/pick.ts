@@ -1,0 +1,104 @@
+/**
+ * Which endpoint serves a try: first a target (revision) by its share of the traffic, then the endpoint with the
+ * fewest requests in flight, ties by chance. Three widening circles keep a request alive: healthy endpoints not
+ * yet tried; then those that lately refused a connection; then even those already tried.
+ */
+export interface Load {
+  inFlight: number;
+  /** The endpoint refused a connection: leave it alone until then (same clock as `nowMs`). */
+  skipUntilMs: number;
+}
+
+export interface Candidate<E extends Load = Load> {
+  readonly address: string;
+  readonly revision: string;
+  /** Shared by all tables that list the address, and by all requests. */
+  readonly load: E;
+}
+
+export interface PickTarget<E extends Load = Load> {
+  readonly percent: number;
+  readonly ready: readonly Candidate<E>[];
+}
+
+export interface PickState {
+  readonly nowMs: number;
+  /** Uniform in [0, 1). */
+  readonly chance: () => number;
+  /** Addresses that this request has tried. */
+  readonly tried: readonly string[];
+}
+
+/** @returns null when no endpoint of a target with traffic is ready */
+export function pick<E extends Load>(targets: readonly PickTarget<E>[], state: PickState): Candidate<E> | null {
+  const sole = targets.length === 1 ? targets[0] : undefined;
+  if (sole?.ready.length === 1 && sole.percent > 0) return sole.ready[0] ?? null;
+  return pickWhere(targets, state, isFresh) ?? pickWhere(targets, state, isUntried) ?? pickWhere(targets, state, isAny);
+}
+
+type Accept = (candidate: Candidate, state: PickState) => boolean;
+const isFresh: Accept = (c, state) => c.load.skipUntilMs <= state.nowMs && !state.tried.includes(c.address);
+const isUntried: Accept = (c, state) => !state.tried.includes(c.address);
+const isAny: Accept = () => true;
+
+function pickWhere<E extends Load>(
+  targets: readonly PickTarget<E>[],
+  state: PickState,
+  accept: Accept,
+): Candidate<E> | null {
+  const target = pickTarget(targets, state, accept);
+  return target === null ? null : leastLoaded(target.ready, state, accept);
+}
+
+/** Shares are relative to the targets that can serve: a revision without endpoints leaves its share to the others. */
+function pickTarget<E extends Load>(
+  targets: readonly PickTarget<E>[],
+  state: PickState,
+  accept: Accept,
+): PickTarget<E> | null {
+  let total = 0;
+  let last: PickTarget<E> | null = null;
+  let eligible = 0;
+  for (const target of targets) {
+    if (!canServe(target, state, accept)) continue;
+    total += target.percent;
+    last = target;
+    eligible += 1;
+  }
+  if (eligible <= 1) return last;
+  let mark = state.chance() * total;
+  for (const target of targets) {
+    if (!canServe(target, state, accept)) continue;
+    mark -= target.percent;
+    if (mark < 0) return target;
+  }
+  return last;
+}
+
+function canServe(target: PickTarget, state: PickState, accept: Accept): boolean {
+  if (target.percent <= 0) return false;
+  for (const candidate of target.ready) if (accept(candidate, state)) return true;
+  return false;
+}
+
+function leastLoaded<E extends Load>(
+  candidates: readonly Candidate<E>[],
+  state: PickState,
+  accept: Accept,
+): Candidate<E> | null {
+  let least = Infinity;
+  let ties = 0;
+  for (const candidate of candidates) {
+    const { inFlight } = candidate.load;
+    if (inFlight > least || !accept(candidate, state)) continue;
+    ties = inFlight < least ? 1 : ties + 1;
+    least = inFlight;
+  }
+  let mark = ties > 1 ? Math.floor(state.chance() * ties) : 0;
+  for (const candidate of candidates) {
+    if (candidate.load.inFlight !== least || !accept(candidate, state)) continue;
+    if (mark === 0) return candidate;
+    mark -= 1;
+  }
+  return null;
+}

@@ -1,0 +1,66 @@
+import type { Exchange } from './exchange.ts';
+
+/**
+ * Which headers travel. Hop-by-hop headers (RFC 9110 section 7.6.1, and those that `connection` names) belong to
+ * one connection; `host` and `content-length` are made anew for the server; `expect` was answered already;
+ * `x-muster-*` is between client and gateway.
+ */
+const hopByHop = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+];
+const notUpstream = new Set([...hopByHop, 'host', 'content-length', 'expect', 'x-request-id']);
+const notDownstream = new Set([...hopByHop, 'x-request-id']);
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+export function upstreamHeaders(exchange: Exchange, requestId: string): string[] {
+  const out = copy(exchange.headers, notUpstream, true);
+  out.push('x-request-id', requestId);
+  return out;
+}
+
+export function downstreamHeaders(headers: Headers, requestId: string): string[] {
+  const out = copy(headers, notDownstream, false);
+  out.push('x-request-id', requestId);
+  return out;
+}
+
+function copy(headers: Headers, dropped: ReadonlySet<string>, isRequest: boolean): string[] {
+  const out: string[] = [];
+  const named = namedByConnection(headers['connection']);
+  for (const name in headers) {
+    if (dropped.has(name) || named?.has(name) === true) continue;
+    if (isRequest && name.startsWith('x-muster-')) continue;
+    const value = headers[name];
+    if (typeof value === 'string') out.push(name, value);
+    else if (value !== undefined) for (const each of value) out.push(name, each);
+  }
+  return out;
+}
+
+function namedByConnection(value: string | string[] | undefined): Set<string> | null {
+  if (value === undefined || value === 'keep-alive' || value === 'close') return null;
+  const tokens = (typeof value === 'string' ? value : value.join(',')).split(',');
+  return new Set(tokens.map((token) => token.trim().toLowerCase()));
+}
+
+const requestIdPattern = /^[\x21-\x7e]{1,128}$/;
+
+/** The caller's x-request-id when it is a plain one, else null. */
+export function givenRequestId(exchange: Exchange): string | null {
+  const given = exchange.headers['x-request-id'];
+  return typeof given === 'string' && requestIdPattern.test(given) ? given : null;
+}
+
+/** A header's single value; null when absent, empty or repeated. */
+export function single(value: string | string[] | undefined): string | null {
+  return typeof value === 'string' && value !== '' ? value : null;
+}

@@ -1,0 +1,65 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Exchange } from './exchange.ts';
+
+/** An Exchange over node:http, written raw: no stream is piped and no promise is made on the hot path. */
+export class NodeExchange implements Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer | null;
+  status = 0;
+  bytes = 0;
+  private readonly response: ServerResponse;
+  /** While draining, each response also ends its connection. */
+  private readonly isDraining: () => boolean;
+
+  constructor(request: IncomingMessage, response: ServerResponse, body: Buffer | null, isDraining: () => boolean) {
+    const url = request.url ?? '/';
+    const mark = url.indexOf('?');
+    this.method = request.method ?? 'GET';
+    this.path = mark < 0 ? url : url.slice(0, mark);
+    this.query = mark < 0 ? '' : url.slice(mark);
+    this.headers = request.headers;
+    this.body = body;
+    this.response = response;
+    this.isDraining = isDraining;
+  }
+
+  get isStarted(): boolean {
+    return this.status !== 0;
+  }
+
+  start(status: number, headers: string[]): void {
+    this.status = status;
+    if (this.isDraining()) headers.push('connection', 'close');
+    // node: `date` is added when absent; a flat array keeps repeated headers such as set-cookie apart.
+    this.response.writeHead(status, headers);
+  }
+
+  write(chunk: Uint8Array | string): boolean {
+    this.bytes += chunk.length;
+    return this.response.write(chunk);
+  }
+
+  end(): void {
+    this.response.end();
+  }
+
+  cut(): void {
+    const { socket } = this.response;
+    // A reset, not an ordinary close: to an HTTP/1.0 client a close would look like the end of the body.
+    if (socket === null) this.response.destroy();
+    else socket.resetAndDestroy();
+  }
+
+  onDrain(listener: () => void): void {
+    this.response.once('drain', listener);
+  }
+
+  onClose(listener: (isWhole: boolean) => void): void {
+    this.response.once('close', () => {
+      listener(this.response.writableFinished);
+    });
+  }
+}

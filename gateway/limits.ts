@@ -1,0 +1,46 @@
+import type { RetryLimits } from '../domain/routing/retry.ts';
+
+/** Every bound of the gateway, by name; the README has a table of what happens at each. */
+export interface GatewayLimits extends RetryLimits {
+  /** Largest request body; larger: 413. */
+  readonly bodyBytesMax: number;
+  /** Largest request head; larger: 431. */
+  readonly headerBytesMax: number;
+  /** Time a client may take to send its whole request; longer: 408. */
+  readonly requestReadMs: number;
+  /** Requests being served at once; more: 503 with Retry-After. */
+  readonly inFlightMax: number;
+  /** A try's connection; longer: it counts as refused. */
+  readonly connectMs: number;
+  /** From a request sent to its response's head, where the service sets no time; longer: 504. */
+  readonly headersMs: number;
+  /** Silence inside a response's body; longer: the response is cut. */
+  readonly bodyIdleMs: number;
+  /** A client that takes no bytes of its response for so long is dropped. */
+  readonly clientStallMs: number;
+  /** How long an endpoint that refused a connection is left alone while others are ready. */
+  readonly skipMs: number;
+  /** Largest answer kept whole in memory (load and unload alone); larger: 502. */
+  readonly answerBytesMax: number;
+  /** Endpoints of one service asked at once by load and unload. */
+  readonly fanOutMax: number;
+  /** How long SIGTERM waits for requests in flight. */
+  readonly drainMs: number;
+}
+
+export const defaultLimits: GatewayLimits = {
+  bodyBytesMax: 100 * 1024 * 1024,
+  headerBytesMax: 32 * 1024,
+  requestReadMs: 300_000,
+  inFlightMax: 10_000,
+  connectMs: 1_000,
+  headersMs: 300_000,
+  bodyIdleMs: 300_000,
+  clientStallMs: 300_000,
+  skipMs: 1_000,
+  answerBytesMax: 1024 * 1024,
+  fanOutMax: 16,
+  drainMs: 30_000,
+  triesMax: 3,
+  retryWindowMs: 2_000,
+};

@@ -1,0 +1,48 @@
+import { isUtf8 } from 'node:buffer';
+import { describeJsonError } from '../domain/routing/json-error.ts';
+import { hasByteOrderMark } from '../domain/routing/splice-model.ts';
+import type { Refusal } from './errors.ts';
+import { single } from './front/headers.ts';
+import type { Exchange } from './front/exchange.ts';
+
+/**
+ * The one parse of an OpenAI request. Its bytes stay as they are; the parsed object is for choosing a server
+ * (and later for keys, budgets and caches). V1 and V2 bodies are not parsed here: their path names the model,
+ * they may be binary, and their servers check them in KServe's own words.
+ */
+export type ParsedBody =
+  | { readonly kind: 'parsed'; readonly fields: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** Where an error lies is looked for in bodies up to this size; the look is slow. */
+const locateBytesMax = 1024 * 1024;
+
+export function parseBody(exchange: Exchange): ParsedBody {
+  const { body } = exchange;
+  const encoding = single(exchange.headers['content-encoding']);
+  if (encoding !== null && encoding !== 'identity') {
+    return refused('unsupported_encoding', `Send the body without content-encoding: '${encoding}' is not read here.`);
+  }
+  if (body === null || body.length === 0) return refused('invalid_json', 'The body is empty: send a JSON object.');
+  if (!isUtf8(body)) return refused('invalid_json', 'The body is not valid JSON: it is not UTF-8.');
+  const text = body.toString('utf8', hasByteOrderMark(body) ? 3 : 0);
+  let fields: unknown;
+  try {
+    fields = JSON.parse(text);
+  } catch {
+    return refused('invalid_json', `The body is not valid JSON${locate(text)}.`);
+  }
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+    return refused('invalid_request', 'The body must be a JSON object.');
+  }
+  return { kind: 'parsed', fields: fields as Record<string, unknown> };
+}
+
+function refused(code: Refusal['code'], message: string): ParsedBody {
+  return { kind: 'refused', refusal: { code, message } };
+}
+
+function locate(text: string): string {
+  if (text.length > locateBytesMax) return '';
+  return `: ${describeJsonError(text)}`;
+}

@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { Agent, request } from 'undici';
+import type { Dispatcher } from 'undici';
+
+/**
+ * HTTP to the control API's internal routes, with the data folder's token. The token is read when first needed
+ * and again after a 401: a new control API may have made a new one.
+ */
+export class ControlClient {
+  private readonly url: string;
+  private readonly tokenPath: string;
+  private readonly agent = new Agent({ connect: { timeout: 2_000 }, headersTimeout: 5_000 });
+  private token: string | null = null;
+
+  constructor(url: string, tokenPath: string) {
+    this.url = url.replace(/\/$/, '');
+    this.tokenPath = tokenPath;
+  }
+
+  /** @throws when the API cannot be reached, or answers anything but 200 */
+  async get(path: string, options: { bodyTimeoutMs: number; signal: AbortSignal }): Promise<Dispatcher.ResponseData> {
+    const { bodyTimeoutMs, signal } = options;
+    return this.send(path, { method: 'GET', bodyTimeout: bodyTimeoutMs, signal });
+  }
+
+  async post(path: string, body: unknown, signal: AbortSignal): Promise<void> {
+    const text = JSON.stringify(body);
+    const headers = { 'content-type': 'application/json' };
+    const answer = await this.send(path, { method: 'POST', body: text, headers, bodyTimeout: 5_000, signal });
+    await answer.body.dump();
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  private async send(
+    path: string,
+    options: {
+      method: 'GET' | 'POST';
+      body?: string;
+      headers?: Record<string, string>;
+      bodyTimeout: number;
+      signal: AbortSignal;
+    },
+  ): Promise<Dispatcher.ResponseData> {
+    const first = await this.sendOnce(path, options);
+    if (first.statusCode !== 401) return expectOk(first);
+    await first.body.dump();
+    this.token = null;
+    return expectOk(await this.sendOnce(path, options));
+  }
+
+  private async sendOnce(path: string, options: Parameters<ControlClient['send']>[1]): Promise<Dispatcher.ResponseData> {
+    this.token ??= (await readFile(this.tokenPath, 'utf8')).trim();
+    const headers = { ...options.headers, authorization: `Bearer ${this.token}` };
+    return request(this.url + path, { ...options, headers, dispatcher: this.agent });
+  }
+}
+
+async function expectOk(answer: Dispatcher.ResponseData): Promise<Dispatcher.ResponseData> {
+  if (answer.statusCode === 200) return answer;
+  await answer.body.dump();
+  throw new Error(`the control API answered ${answer.statusCode}`);
+}

@@ -1,0 +1,67 @@
+import type { Load } from '../../domain/routing/pick.ts';
+import type { Connect, Upstream } from './upstream.ts';
+
+/**
+ * Live state by address: requests in flight, lately refused, and the pool of connections. It outlives route
+ * tables. An address that leaves the table is kept until its last request ends (the control API is told how many
+ * are left, so that nobody stops a server under them), then its connections are closed.
+ */
+export interface Endpoint extends Load {
+  readonly address: string;
+  readonly upstream: Upstream;
+  isListed: boolean;
+}
+
+export class Endpoints {
+  private readonly byAddress = new Map<string, Endpoint>();
+  private readonly connect: Connect;
+
+  constructor(connect: Connect) {
+    this.connect = connect;
+  }
+
+  /** The state of an address, made when new. */
+  bind(address: string): Endpoint {
+    const known = this.byAddress.get(address);
+    if (known !== undefined) return known;
+    const made = { address, upstream: this.connect(address), inFlight: 0, skipUntilMs: 0, isListed: true };
+    this.byAddress.set(address, made);
+    return made;
+  }
+
+  /** Called with each new table's addresses. */
+  list(addresses: ReadonlySet<string>): void {
+    for (const endpoint of this.byAddress.values()) {
+      endpoint.isListed = addresses.has(endpoint.address);
+      this.retire(endpoint);
+    }
+  }
+
+  begin(endpoint: Endpoint): void {
+    endpoint.inFlight += 1;
+  }
+
+  end(endpoint: Endpoint): void {
+    endpoint.inFlight -= 1;
+    if (!endpoint.isListed) this.retire(endpoint);
+  }
+
+  /** Requests in flight to addresses that the table no longer has. */
+  draining(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const { address, inFlight, isListed } of this.byAddress.values()) {
+      if (!isListed && inFlight > 0) counts[address] = inFlight;
+    }
+    return counts;
+  }
+
+  close(): void {
+    for (const { upstream } of this.byAddress.values()) upstream.close();
+  }
+
+  private retire(endpoint: Endpoint): void {
+    if (endpoint.isListed || endpoint.inFlight > 0) return;
+    this.byAddress.delete(endpoint.address);
+    endpoint.upstream.close();
+  }
+}
