@@ -90,6 +90,8 @@ function walk(value: unknown, effect: Effect | undefined, path: string, paths: s
 /** A maximum at or below the minimum is what a fixed number of replicas does anyway. */
 function walkMaxReplicas({ spec: { predictor } }: InferenceService, paths: string[]): void {
   const { maxReplicas, minReplicas } = predictor;
-  if (maxReplicas === undefined || maxReplicas === Math.max(1, minReplicas ?? 1)) return;
+  // KServe reads 0 as absent.
+  if (maxReplicas === undefined || maxReplicas === 0) return;
+  if (maxReplicas === Math.max(1, minReplicas ?? 1)) return;
   paths.push('spec.predictor.maxReplicas');
 }

@@ -29,7 +29,8 @@ export const Probe = z.strictObject({
   httpGet: z
     .strictObject({
       path: z.string().optional(),
-      port: z.union([z.int(), z.string()]),
+      /** KServe's CRD does not ask for it, unlike Kubernetes: its samples leave it out. */
+      port: z.union([z.int(), z.string()]).optional(),
       host: z.string().optional(),
       scheme: z.string().optional(),
       httpHeaders: z.array(z.unknown()).optional(),

@@ -16,7 +16,7 @@ export const readinessPathAnnotation = 'muster.dev/readiness-path';
 /** On a service or a runtime: how long a replica may take to its first readiness. */
 export const startupTimeoutAnnotation = 'muster.dev/startup-timeout-seconds';
 
-const protocols: readonly Protocol[] = ['v1', 'v2', 'grpc-v1', 'grpc-v2', 'openai'];
+export const knownProtocols: readonly Protocol[] = ['v1', 'v2', 'grpc-v1', 'grpc-v2', 'openai'];
 
 export type Checked<T> =
   { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
@@ -31,14 +31,14 @@ export function protocolsOf(runtime: AnyRuntime): Checked<readonly Protocol[]> {
   const annotated = runtime.metadata.annotations?.[protocolsAnnotation];
   const listed = annotated === undefined ? (runtime.spec.protocolVersions ?? []) : annotated.split(',');
   const names = new Set(listed.map((name) => name.trim()).filter((name) => name !== ''));
-  const unknown = [...names].find((name) => !protocols.some((protocol) => protocol === name));
+  const unknown = [...names].find((name) => !knownProtocols.some((protocol) => protocol === name));
   if (unknown !== undefined) {
     return {
       ok: false,
-      problem: `runtime ${runtime.metadata.name} speaks "${unknown}", which is none of ${protocols.join(', ')}`,
+      problem: `runtime ${runtime.metadata.name} speaks "${unknown}", which is none of ${knownProtocols.join(', ')}`,
     };
   }
-  return { ok: true, value: protocols.filter((protocol) => names.has(protocol)) };
+  return { ok: true, value: knownProtocols.filter((protocol) => names.has(protocol)) };
 }
 
 /** Seconds from an annotation; null when it is absent, a problem when it is no number of seconds. */

@@ -1,13 +1,18 @@
 import type { ErrorCode } from '../errors.ts';
-import type { InferenceService } from '../inference-service/inference-service.schema.ts';
+import type { InferenceService, Model } from '../inference-service/inference-service.schema.ts';
 import { modelNameOf } from '../inference-service/model-name.ts';
 import { parseEnvironment } from '../serving-runtime/environment.ts';
-import { type Checked, environmentAnnotation, protocolsOf } from '../serving-runtime/local-annotations.ts';
+import {
+  type Checked,
+  environmentAnnotation,
+  knownProtocols,
+  protocolsOf,
+} from '../serving-runtime/local-annotations.ts';
 import type { AnyRuntime } from '../serving-runtime/select.ts';
 import { localContainer } from './local-container.ts';
 import { modelSources } from './model-sources.ts';
 import { readinessOf, startupTimeoutOf } from './probes.ts';
-import { type LocalEnvironment, revisionName, type Workload } from './workload.ts';
+import { type LocalEnvironment, type Protocol, revisionName, type Workload } from './workload.ts';
 
 export type Rendered =
   | { readonly ok: true; readonly workload: Workload }
@@ -46,7 +51,7 @@ export function renderWorkload(object: InferenceService, runtime: AnyRuntime, ge
       revision: revisionName(name, 'predictor', generation),
       runtime: runtime.metadata.name,
       modelName: modelNameOf(args, env, name),
-      protocols: protocols.value,
+      protocols: protocols.value.length > 0 ? protocols.value : assumedProtocols(predictor.model),
       replicas: Math.max(1, predictor.minReplicas ?? 1),
       environment: environment.value,
       command,
@@ -59,6 +64,11 @@ export function renderWorkload(object: InferenceService, runtime: AnyRuntime, ge
         1000 * Math.max(0, predictor.terminationGracePeriodSeconds ?? terminationGraceSeconds),
     },
   };
+}
+
+/** A runtime that names no protocol speaks what it is asked for; KServe assumes v1. */
+function assumedProtocols({ protocolVersion = 'v1' }: Model): Protocol[] {
+  return knownProtocols.filter((protocol) => protocol === protocolVersion);
 }
 
 function environmentOf(runtime: AnyRuntime): Checked<LocalEnvironment> {
