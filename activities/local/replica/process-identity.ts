@@ -1,0 +1,67 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+
+/**
+ * Which process a pid is. The kernel reuses pids, so a pid alone may name a stranger after a restart: pid and
+ * start time together do not. On Linux the start time counts from boot, so the boot is part of it.
+ */
+const run = promisify(execFile);
+
+/** Text that differs for any two processes that ever had the pid; null when none runs (a zombie does not run). */
+export async function processIdentity(
+  pid: number,
+  platform: NodeJS.Platform = process.platform,
+): Promise<string | null> {
+  return platform === 'linux' ? await linuxIdentity(pid) : await psIdentity(pid);
+}
+
+async function linuxIdentity(pid: number): Promise<string | null> {
+  try {
+    const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
+    const parsed = parseStat(stat);
+    if (!parsed || parsed.state === 'Z' || parsed.state === 'X') return null;
+    const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
+    return `${boot.trim()}/${parsed.startTime}`;
+  } catch {
+    return null;
+  }
+}
+
+/** State (field 3) and start time (field 22). The name, field 2, may itself hold spaces and parentheses. */
+export function parseStat(stat: string): { readonly state: string; readonly startTime: string } | null {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const state = fields[0];
+  const startTime = fields[19];
+  return state !== undefined && startTime !== undefined ? { state, startTime } : null;
+}
+
+async function psIdentity(pid: number): Promise<string | null> {
+  try {
+    const { stdout } = await run('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {
+      env: { LC_ALL: 'C', PATH: '/bin:/usr/bin' },
+    });
+    const [state = '', ...start] = stdout.trim().split(/\s+/);
+    return start.length === 0 || state.startsWith('Z') ? null : start.join(' ');
+  } catch {
+    return null;
+  }
+}
+
+/** Pids whose argument vector ends with these arguments: finds a process that was started and never recorded. */
+export async function findByArguments(args: readonly string[]): Promise<readonly number[]> {
+  const wanted = args.join(' ');
+  try {
+    const { stdout } = await run('ps', ['-ww', '-A', '-o', 'pid=,args='], {
+      env: { LC_ALL: 'C', PATH: '/bin:/usr/bin:/usr/local/bin' },
+      maxBuffer: 32 * 1024 * 1024,
+    });
+    return stdout
+      .split('\n')
+      .filter((line) => line.trimEnd().endsWith(wanted))
+      .map((line) => Number(/^\s*(\d+)/.exec(line)?.[1]))
+      .filter((pid) => Number.isInteger(pid) && pid !== process.pid);
+  } catch {
+    return [];
+  }
+}
