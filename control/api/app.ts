@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger';
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import Fastify from 'fastify';
+import Fastify, { LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import { z } from 'zod';
@@ -31,7 +31,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: deps.log as FastifyBaseLogger,
     // One line an answer is written below; Fastify's two would add the addresses of clients and nothing else.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: bodyMaxBytes,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 300 },
@@ -126,7 +126,8 @@ function addHooks(app: FastifyInstance, context: ApiContext): void {
 
 function sendProblem(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const problem = problemOf(error);
-  if (problem.status >= 500) request.log.error({ err: error, path: request.url }, problem.detail);
+  if (problem.code === 'internal') request.log.error({ err: error, path: request.url }, problem.detail);
+  else if (problem.status >= 500) request.log.warn({ code: problem.code, path: request.url }, problem.detail);
   if (problem.status === 401) void reply.header('www-authenticate', 'Bearer');
   if (problem.status === 503) void reply.header('retry-after', '2');
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));

@@ -4,7 +4,7 @@ import { MusterError } from '../../domain/errors.ts';
 /** @throws MusterError port_in_use, naming the variable to change */
 export async function listen(app: FastifyInstance, host: string, port: number): Promise<number> {
   try {
-    await app.listen({ host, port, backlog: 511 });
+    await app.listen({ host, port, listenTextResolver: () => 'sockets are open' });
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : '';
     if (code === 'EADDRINUSE') {

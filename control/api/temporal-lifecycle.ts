@@ -31,6 +31,8 @@ export interface TemporalOptions {
   readonly taskQueue?: string;
 }
 
+/** `muster status` does not wait long for a server that is away. */
+const glanceTimeoutMs = 1_000;
 const grpcStatus = { cancelled: 1, deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
 
 /**
@@ -52,18 +54,15 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   });
   const client = new Client({ connection, namespace });
 
-  const ping = async (): Promise<void> => {
-    await within(pingTimeoutMs, async () => {
-      await connection.ensureConnected();
-      await connection.withDeadline(Date.now() + pingTimeoutMs, () =>
-        connection.workflowService.getSystemInfo({}),
-      );
-    });
-  };
+  // Not `ensureConnected`: that remembers a first failure for ever.
+  const ping = (timeoutMs: number): Promise<unknown> =>
+    within(timeoutMs, () =>
+      connection.withDeadline(Date.now() + timeoutMs, () => connection.workflowService.getSystemInfo({})),
+    );
 
   const ask = async <T>(call: () => Promise<T>): Promise<T> => {
     try {
-      await ping();
+      await ping(pingTimeoutMs);
     } catch (cause) {
       throw unavailable(address, cause);
     }
@@ -88,7 +87,7 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
       }),
     async isReachable() {
       try {
-        await ping();
+        await ping(Math.min(pingTimeoutMs, glanceTimeoutMs));
         return true;
       } catch {
         return false;
@@ -166,7 +165,7 @@ function grpcCode(error: unknown): number | undefined {
   return undefined;
 }
 
-async function within(timeoutMs: number, call: () => Promise<void>): Promise<void> {
+async function within(timeoutMs: number, call: () => Promise<unknown>): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
@@ -177,7 +176,7 @@ async function within(timeoutMs: number, call: () => Promise<void>): Promise<voi
   // When the time is over nobody waits for the call any more; its late failure is of no interest.
   called.catch(() => undefined);
   try {
-    await Promise.race([called, late]);
+    return await Promise.race([called, late]);
   } finally {
     clearTimeout(timer);
   }
