@@ -123,7 +123,10 @@ export async function startAgent({ settings, root, env, logger }: AgentDeps): Pr
     address,
     close: async () => {
       await Promise.race([worker.close(), sleep(closeLimitMs, undefined, { ref: false })]);
-      await Promise.race([supervisor.close(settings.agentOnExit), sleep(closeLimitMs, undefined, { ref: false })]);
+      await Promise.race([
+        supervisor.close(settings.agentOnExit),
+        sleep(closeLimitMs, undefined, { ref: false }),
+      ]);
       await reporter.close();
       await server.close();
       logger.info({ servers: settings.agentOnExit }, 'agent ended');

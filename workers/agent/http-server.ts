@@ -16,7 +16,12 @@ export interface AgentServerDeps {
   readonly logger: Logger;
 }
 
-const limits = { tailLines: 10_000, defaultTailLines: 100, tailBytes: 16 * 1024 * 1024, followers: 64 } as const;
+const limits = {
+  tailLines: 10_000,
+  defaultTailLines: 100,
+  tailBytes: 16 * 1024 * 1024,
+  followers: 64,
+} as const;
 
 /**
  * The agent's own little server, for the control API alone:
@@ -106,7 +111,12 @@ export class AgentServer {
     else response.end(await tailLog(log.path, query.tail, limits.tailBytes));
   }
 
-  async #follow(log: ReplicaLog, tail: number, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #follow(
+    log: ReplicaLog,
+    tail: number,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     if (this.#followers >= limits.followers) {
       response.setHeader('retry-after', '10');
       text(response, 503, `Already ${limits.followers} readers follow logs here.`);

@@ -16,7 +16,13 @@ export interface ReporterDeps {
   readonly onOutcome: (outcome: 'accepted' | 'failed') => void;
 }
 
-const timing = { coalesceMs: 50, everyMs: 5_000, timeoutMs: 5_000, firstRetryMs: 200, maxRetryMs: 5_000 } as const;
+const timing = {
+  coalesceMs: 50,
+  everyMs: 5_000,
+  timeoutMs: 5_000,
+  firstRetryMs: 200,
+  maxRetryMs: 5_000,
+} as const;
 
 /**
  * Tells the control API all that this node runs: soon after each change, and every few seconds. One request at a
@@ -95,7 +101,9 @@ export class Reporter {
   /** Until the next report is due: 50 ms after a change, 5 s without one, longer and longer after failures. */
   async #pause(): Promise<void> {
     if (this.#failures > 0) {
-      await this.#sleep(Math.min(timing.maxRetryMs, timing.firstRetryMs * 2 ** Math.min(this.#failures - 1, 10)));
+      await this.#sleep(
+        Math.min(timing.maxRetryMs, timing.firstRetryMs * 2 ** Math.min(this.#failures - 1, 10)),
+      );
       return;
     }
     if (!this.#isDue) await this.#sleep(timing.everyMs);
