@@ -123,16 +123,21 @@ export function failureOf(service: InferenceService): string | null {
   return failure === undefined ? transition : `${failure.reason}: ${failure.message}`;
 }
 
-/** The workflow's own word where the API gives it, else what the conditions say. */
-export function phaseOf(service: InferenceService): Phase | '' {
-  const written = service.metadata.annotations?.['muster.dev/phase'];
-  if (written !== undefined) return written as Phase;
+const steps: readonly string[] = ['Pending', 'Resolving', 'Preparing', 'Starting', 'Routing'];
+
+/** The phase as the workflow names it, read from the conditions that it writes. */
+export function phaseOf(service: InferenceService): Phase {
   const { status } = service;
   if (service.metadata['deletionTimestamp'] !== undefined) return 'Deleting';
   if (status?.conditions === undefined) return 'Pending';
-  if (conditionOf(status, 'Stopped')?.status === 'True') return 'Stopped';
-  const ready = conditionOf(status, 'Ready')?.status === 'True';
+  const latest = conditionOf(status, 'LatestDeploymentReady');
+  if (latest?.reason === 'Deleting') return 'Deleting';
+  if (conditionOf(status, 'Stopped')?.status === 'True') {
+    return (status.modelStatus?.copies?.totalCopies ?? 0) > 0 ? 'Stopping' : 'Stopped';
+  }
+  if (steps.includes(latest?.reason ?? '')) return latest?.reason as Phase;
   if (isReady(service)) return 'Ready';
-  if (failureOf(service) !== null) return ready ? 'Degraded' : 'Failed';
-  return status.modelStatus?.states.targetModelState === 'Loading' ? 'Starting' : 'Preparing';
+  const isServing = conditionOf(status, 'Ready')?.status === 'True';
+  if (failureOf(service) !== null) return isServing ? 'Degraded' : 'Failed';
+  return isServing ? 'Degraded' : 'Pending';
 }

@@ -1,4 +1,5 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import { endAll, isAlive, type ProcessIdentity } from './process-identity.ts';
 import { childrenFile } from './state.ts';
@@ -22,6 +23,40 @@ export async function endLeftovers(runFolder: string, graceMs: number): Promise<
 export function readChildren(runFolder: string): readonly ProcessIdentity[] {
   try {
     return JSON.parse(readFileSync(childrenFile(runFolder), 'utf8')) as readonly ProcessIdentity[];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Model servers that a node agent has written down. The next agent adopts them; only `muster down`, after which
+ * there is none, ends them. A record that cannot be read is passed over.
+ */
+export function readModelServers(agentFolder: string): readonly ProcessIdentity[] {
+  return list(agentFolder).flatMap((file) => {
+    try {
+      const record = JSON.parse(readFileSync(join(agentFolder, file), 'utf8')) as AgentRecord;
+      return (record.replicas ?? []).flatMap(({ process: server }) =>
+        server?.pid === undefined || server.identity === undefined
+          ? []
+          : [{ pid: server.pid, started: server.identity }],
+      );
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** The part of the agent's files that is read here; see workers/agent. */
+interface AgentRecord {
+  readonly replicas?: readonly {
+    readonly process?: { readonly pid?: number; readonly identity?: string } | null;
+  }[];
+}
+
+function list(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).filter((name) => name.endsWith('.json'));
   } catch {
     return [];
   }

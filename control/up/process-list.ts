@@ -38,7 +38,8 @@ export function childEnvironment(env: Env, settings: Settings): Env {
     MUSTER_TEMPORAL_UI_PORT: String(settings.temporalUiPort),
     MUSTER_API_URL: settings.apiUrl,
     MUSTER_GATEWAY_URL: settings.gatewayUrl,
-    TEMPORAL_ADDRESS: settings.temporalAddress,
+    // Absent for our own server: it follows from host and port, and then everyone knows that its UI is ours too.
+    TEMPORAL_ADDRESS: settings.temporalIsExternal ? settings.temporalAddress : undefined,
     TEMPORAL_NAMESPACE: settings.temporalNamespace,
     // Nobody would look after model servers once the stack is gone.
     MUSTER_AGENT_ON_EXIT: 'stop',
@@ -95,8 +96,7 @@ export function temporalProcess(
     name: 'temporal',
     command: onShellLeash(pidFile, command),
     leash: 'shell',
-    // Its own command line reads TEMPORAL_ADDRESS as a client.
-    env: { ...env, TEMPORAL_ADDRESS: undefined },
+    env,
     cwd: musterRoot,
     logFile: `${folder.logs}/temporal.log`,
     pidFile,

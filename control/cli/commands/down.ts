@@ -1,5 +1,5 @@
 import { dataFolder } from '../../../domain/process/data-folder.ts';
-import { endLeftovers } from '../../up/leftovers.ts';
+import { endLeftovers, readModelServers } from '../../up/leftovers.ts';
 import { readLock } from '../../up/lock.ts';
 import { endAll, isAlive } from '../../up/process-identity.ts';
 import { lockFile } from '../../up/state.ts';
@@ -12,7 +12,7 @@ const LEFTOVERS_MS = 10_000;
 
 /** `muster down`: stops the stack of the data folder, and what a killed parent left of it. */
 export async function down(context: Context): Promise<void> {
-  const { run } = dataFolder(context.settings.dataDir);
+  const { run, agent } = dataFolder(context.settings.dataDir);
   const owner = readLock(lockFile(run));
   const isRunning = owner !== null && isAlive(owner);
   if (isRunning) {
@@ -20,7 +20,9 @@ export async function down(context: Context): Promise<void> {
     const left = await endAll([owner], STOP_MS);
     if (left.length > 0) throw new CliError(`Process ${owner.pid} cannot be stopped.`);
   }
-  const leftovers = await endLeftovers(run, LEFTOVERS_MS);
+  const servers = readModelServers(agent).filter(isAlive);
+  const leftovers = (await endLeftovers(run, LEFTOVERS_MS)) + servers.length;
+  await endAll(servers, LEFTOVERS_MS);
   if (!isRunning && leftovers === 0) {
     context.print(`Muster is not running on ${context.settings.dataDir}.`);
     return;

@@ -44,13 +44,14 @@ export function statusText(parent: UpState | null, control: ControlStatus | null
     );
   }
   if (control === null) sections.push('The control API does not answer.');
-  else sections.push(...controlLines(control, now));
+  else sections.push(...controlLines(control, parent, now));
   return sections.join('\n\n');
 }
 
-function controlLines(control: ControlStatus, now: Date): readonly string[] {
+function controlLines(control: ControlStatus, parent: UpState | null, now: Date): readonly string[] {
   const { temporal, services } = control;
-  const ui = temporal.uiUrl === null ? '' : `, UI ${temporal.uiUrl}`;
+  const uiUrl = temporal.uiUrl ?? parent?.endpoints.temporalUi ?? null;
+  const ui = uiUrl === null ? '' : `, UI ${uiUrl}`;
   const reachable = temporal.reachable ? 'reachable' : 'NOT reachable: reads work, changes wait';
   const nodes = control.nodes.map((n) => [
     n.node,

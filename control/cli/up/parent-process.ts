@@ -68,7 +68,8 @@ async function endOf(child: ChildProcess, fatal: () => ParentEnd['fatal']): Prom
     // close and not exit: the last message may still be in the channel.
     child.once('close', (code, signal) => {
       const how = signal === null ? `with exit code ${code ?? '?'}` : `by ${signal}`;
-      const unexpected = { code: 'internal', message: `Muster's parent process ended unexpectedly ${how}.` };
+      const message = `Muster's parent process ended unexpectedly ${how}. Its processes end by themselves; start it again.`;
+      const unexpected = { code: 'internal', message };
       resolve({ code: code ?? 1, fatal: code === 0 ? null : (fatal() ?? unexpected) });
     });
     child.once('error', (error) => {
