@@ -8,7 +8,12 @@ import type { ReplicaFacts } from './messages.ts';
  * told, is told once, and is told again only while the entity visibly does not know it.
  */
 export type Wake =
-  | { readonly kind: 'replicas'; readonly key: string; readonly service: ServiceKey; readonly facts: ReplicaFacts }
+  | {
+      readonly kind: 'replicas';
+      readonly key: string;
+      readonly service: ServiceKey;
+      readonly facts: ReplicaFacts;
+    }
   | { readonly kind: 'retry'; readonly key: string; readonly service: ServiceKey; readonly version: number };
 
 export interface ServiceKey {
@@ -102,7 +107,9 @@ function keyOf({ namespace, name }: Service): ServiceKey {
 function factsOf(replicas: readonly ReplicaReport[], service: Service, revision: string): ReplicaFacts {
   const mine = replicas.filter(
     (replica) =>
-      replica.namespace === service.namespace && replica.name === service.name && replica.revision === revision,
+      replica.namespace === service.namespace &&
+      replica.name === service.name &&
+      replica.revision === revision,
   );
   const running = mine.filter(({ state }) => state !== 'Stopping');
   const ready = running.filter(({ state }) => state === 'Ready').length;

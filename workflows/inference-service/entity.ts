@@ -33,7 +33,7 @@ export class Entity {
   private attempt: Attempt | null = null;
   private details = '';
   private phase: Phase | null = null;
-  private published = '';
+  private told = '';
 
   constructor(state: EntityState, namespace: string, name: string) {
     this.state = state;
@@ -64,9 +64,11 @@ export class Entity {
     setCurrentDetails([currentDetails(facts), this.details].filter((part) => part !== '').join('\n\n'));
     const phase = phaseOf(facts);
     this.index(phase);
-    const text = canonicalJson([state.object, phase]);
-    if (text === this.published) return;
-    this.published = text;
+    // Facts, not the status made of them: a later build that words the status otherwise must publish as often, or
+    // the histories of running entities would not replay.
+    const told = canonicalJson({ ...facts, object: { ...state.object, status: undefined } });
+    if (told === this.told) return;
+    this.told = told;
     this.outbox.statusChanged();
   }
 

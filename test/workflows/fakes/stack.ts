@@ -191,6 +191,44 @@ export class Service {
     );
   }
 
+  /** Waits until nothing is under way and all that was to be told is told. */
+  async settled(): Promise<void> {
+    let before = -1;
+    for (;;) {
+      const { historyLength, raw } = await this.handle.describe();
+      if (historyLength === before && (raw.pendingActivities ?? []).length === 0) return;
+      before = historyLength;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
+  async untilRunOtherThan(runId: string): Promise<void> {
+    while ((await this.handle.describe()).runId === runId) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** The build that did its last workflow task. */
+  async buildId(): Promise<string> {
+    const { raw } = await this.handle.describe();
+    return raw.workflowExecutionInfo?.versioningInfo?.deploymentVersion?.buildId ?? '';
+  }
+
+  /** What the Temporal UI shows as the current details. */
+  async details(): Promise<string> {
+    const metadata = await this.handle.query<{ currentDetails: string }, []>('__temporal_workflow_metadata');
+    return metadata.currentDetails;
+  }
+
+  /** What the Temporal UI shows beside the activities. */
+  async summaries(): Promise<string[]> {
+    const { events } = await this.handle.fetchHistory();
+    return (events ?? []).flatMap(({ userMetadata }) => {
+      const data = userMetadata?.summary?.data;
+      return data ? [JSON.parse(Buffer.from(data).toString()) as string] : [];
+    });
+  }
+
   /** With RECORD=1 the history becomes a test of later builds: they must be able to replay it. */
   async record(pins: string, runId?: string): Promise<void> {
     if (process.env['RECORD'] !== '1') return;

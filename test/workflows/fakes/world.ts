@@ -32,6 +32,7 @@ export class World {
   readonly forgotten: string[] = [];
   /** Requests that would have failed: traffic to a revision that does not run. */
   readonly broken: string[] = [];
+  nodeIsLive = true;
   private readonly faults = new Map<ActivityName, Fault>();
   private version = 0;
 
@@ -58,7 +59,7 @@ export class World {
         runtime: { kind: 'ClusterServingRuntime' as const, name: 'muster-onnx' },
         node: 'local',
         withoutEffect: [],
-        nodeIsLive: true,
+        nodeIsLive: this.nodeIsLive,
         site: { gatewayUrl: 'http://127.0.0.1:8080', domain: 'example.com' },
       })),
       awaitNode: this.step('awaitNode', () => undefined),
