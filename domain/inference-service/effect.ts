@@ -13,16 +13,14 @@ const atLeastOne: Rule = (value) => typeof value === 'number' && value >= 1;
 /** The probe goes to the port that the agent picked, which is the server's own HTTP port. */
 const serverPort: Rule = (value) => value === 8080 || value === 'http' || value === 'http1';
 
-const source: Effect = { uri: true, mountPath: true };
-
 const model: Effect = {
-  modelFormat: true,
+  modelFormat: { name: true, version: true },
   runtime: true,
   protocolVersion: true,
-  args: true,
+  args: { '*': true },
   env: { '*': { name: true, value: true } },
   storageUri: true,
-  storageUris: { '*': source },
+  storageUris: { '*': { uri: true, mountPath: true } },
   name: (value) => value === '' || value === 'kserve-container',
   readinessProbe: {
     httpGet: { path: true, port: serverPort },
