@@ -148,11 +148,14 @@ function stamped(type: string, verdict: Verdict, previous: readonly Condition[],
     ...(status === 'True' || message === undefined ? {} : { message }),
   };
   const before = previous.find((candidate) => candidate.type === type);
-  const same =
-    before !== undefined &&
-    before.status === condition.status &&
-    before.severity === condition.severity &&
-    before.reason === condition.reason &&
-    before.message === condition.message;
-  return { ...condition, lastTransitionTime: same ? before.lastTransitionTime : now };
+  const kept = before !== undefined && sameCondition(before, condition) ? before.lastTransitionTime : now;
+  return { ...condition, lastTransitionTime: kept };
+}
+
+type Timeless = Omit<Condition, 'lastTransitionTime'>;
+
+function sameCondition(a: Timeless, b: Timeless): boolean {
+  return (
+    a.status === b.status && a.severity === b.severity && a.reason === b.reason && a.message === b.message
+  );
 }

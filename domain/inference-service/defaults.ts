@@ -2,6 +2,7 @@ import type { Container } from './kubernetes.schema.ts';
 import type { Explainer, InferenceService, Predictor, Transformer } from './inference-service.schema.ts';
 import { canonicalDeploymentMode, deploymentModeAnnotation } from './deployment-mode.ts';
 import { legacyFramework } from './frameworks.ts';
+import { without } from './without.ts';
 
 /** What a cluster's configuration adds; all of it is absent on the local platform. */
 export interface DefaultingConfig {
@@ -80,9 +81,9 @@ function defaultModel(predictor: Predictor): Predictor {
   const legacy = predictor.model === undefined ? legacyFramework(predictor) : null;
   if (legacy !== null) {
     const { framework, extension } = legacy;
-    const { [framework]: _removed, ...rest } = predictor;
     const protocol = formatsThatSpeakV2.has(framework) ? { protocolVersion: 'v2' } : {};
-    return { ...rest, model: { ...protocol, ...defined(extension), modelFormat: { name: framework } } };
+    const model = { ...protocol, ...defined(extension), modelFormat: { name: framework } };
+    return { ...without(predictor, framework), model };
   }
   const { model } = predictor;
   if (model?.modelFormat.name === 'triton' && model.protocolVersion === undefined) {

@@ -1,4 +1,4 @@
-import type { InferenceService, Model } from './inference-service.schema.ts';
+import type { InferenceService, Model, Predictor } from './inference-service.schema.ts';
 import { unknownGpuProblem } from './gpu-resources.ts';
 import { autoscalerClassAnnotation } from './annotations.ts';
 
@@ -20,26 +20,31 @@ export function multiNodeProblem(object: InferenceService, config: ValidationCon
   if ((workerSpec.containers ?? []).length > 1) {
     return wrong('setting multiple containers in workerSpec is not allowed');
   }
-  if (model !== undefined) {
-    const problem =
-      parallelSizeProblem(model) ??
-      gpu(model) ??
-      storageProblem(model) ??
-      autoscalerProblem(annotations[autoscalerClassAnnotation] ?? '');
-    if (problem !== null) return wrong(problem);
-  }
-  const sizes = [
-    ['PipelineParallelSize', workerSpec.pipelineParallelSize],
-    ['TensorParallelSize', workerSpec.tensorParallelSize],
-  ] as const;
-  for (const [name, size] of sizes) {
-    if (size !== undefined && size < 1) {
-      return wrong(`WorkerSpec.${name} cannot be less than 1(${size})`);
-    }
-  }
-  for (const container of workerSpec.containers ?? []) {
-    const problem = gpu(container);
-    if (problem !== null) return wrong(problem);
+  const inModel =
+    model === undefined
+      ? null
+      : (parallelSizeProblem(model) ??
+        gpu(model) ??
+        storageProblem(model) ??
+        autoscalerProblem(annotations[autoscalerClassAnnotation] ?? ''));
+  const problem = inModel ?? sizeProblem(workerSpec) ?? firstProblem(workerSpec.containers ?? [], gpu);
+  return problem === null ? null : wrong(problem);
+}
+
+type WorkerSpec = NonNullable<Predictor['workerSpec']>;
+
+function sizeProblem({
+  pipelineParallelSize: pipeline = 1,
+  tensorParallelSize: tensor = 1,
+}: WorkerSpec): string | null {
+  if (pipeline < 1) return `WorkerSpec.PipelineParallelSize cannot be less than 1(${pipeline})`;
+  return tensor < 1 ? `WorkerSpec.TensorParallelSize cannot be less than 1(${tensor})` : null;
+}
+
+function firstProblem<T>(items: readonly T[], check: (item: T) => string | null): string | null {
+  for (const item of items) {
+    const problem = check(item);
+    if (problem !== null) return problem;
   }
   return null;
 }

@@ -24,14 +24,10 @@ export function scalingProblem(
       ? hpaProblem(component)
       : kpaProblem(component);
   }
-  switch (annotations[autoscalerClassAnnotation]) {
-    case 'hpa':
-      return hpaProblem(component);
-    case 'keda':
-      return kedaProblem(component);
-    default:
-      return null;
-  }
+  const autoscaler = annotations[autoscalerClassAnnotation];
+  if (autoscaler === 'hpa') return hpaProblem(component);
+  // KServe checks no other class here.
+  return autoscaler === 'keda' ? kedaProblem(component) : null;
 }
 
 /** Knative's pod autoscaler. */
@@ -119,7 +115,7 @@ function queryProblem(
   return targetProblem(target);
 }
 
-function targetProblem({ type, averageUtilization, averageValue, value }: Target): string | null {
+function targetProblem({ type = '', averageUtilization, averageValue, value }: Target): string | null {
   switch (type) {
     case 'Utilization':
       if (averageUtilization === undefined) return 'the AverageUtilization type should be set';

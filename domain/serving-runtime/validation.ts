@@ -109,13 +109,15 @@ function multiNodeProblem({ spec }: AnyRuntime): string | null {
     const problem = container === undefined ? null : gpuProblem(container, spec);
     if (problem !== null) return problem;
   }
-  if ((workerSpec.pipelineParallelSize ?? 1) < 1) {
-    return `the WorkerSpec.PipelineParallelSize cannot be less than 1(${workerSpec.pipelineParallelSize ?? 0})`;
-  }
-  if ((workerSpec.tensorParallelSize ?? 1) < 1) {
-    return `the WorkerSpec.TensorParallelSize cannot be less than 1(${workerSpec.tensorParallelSize ?? 0})`;
-  }
-  return null;
+  return sizeProblem(workerSpec);
+}
+
+function sizeProblem({
+  pipelineParallelSize: pipeline = 1,
+  tensorParallelSize: tensor = 1,
+}: NonNullable<ServingRuntimeSpec['workerSpec']>): string | null {
+  if (pipeline < 1) return `the WorkerSpec.PipelineParallelSize cannot be less than 1(${pipeline})`;
+  return tensor < 1 ? `the WorkerSpec.TensorParallelSize cannot be less than 1(${tensor})` : null;
 }
 
 function gpuProblem(container: Container, spec: ServingRuntimeSpec): string | null {

@@ -1,5 +1,6 @@
 import type { InferenceService, Model } from '../inference-service/inference-service.schema.ts';
 import type { Container } from '../inference-service/kubernetes.schema.ts';
+import { without } from '../inference-service/without.ts';
 import type { Checked } from '../serving-runtime/local-annotations.ts';
 import { mergeContainers, modelContainerOf } from '../serving-runtime/merge.ts';
 import { fillPlaceholders } from '../serving-runtime/placeholders.ts';
@@ -98,17 +99,16 @@ function loadsCode(name: string): boolean {
 
 /** The container part of a model, without KServe's own fields. */
 function containerOf(model: Model): Container {
-  const {
-    storageUri: _storageUri,
-    storageUris: _storageUris,
-    runtimeVersion: _runtimeVersion,
-    protocolVersion: _protocolVersion,
-    storage: _storage,
-    modelFormat: _modelFormat,
-    runtime: _runtime,
-    ...container
-  } = model;
-  return container;
+  return without(
+    model,
+    'storageUri',
+    'storageUris',
+    'runtimeVersion',
+    'protocolVersion',
+    'storage',
+    'modelFormat',
+    'runtime',
+  );
 }
 
 /** A service's valueFrom is left out (and reported as without effect); a runtime's would be missed by its server. */

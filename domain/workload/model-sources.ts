@@ -18,36 +18,43 @@ const fetchable = ['file://', 'https://', 'http://', 'hf://', 'pypi://'] as cons
  * climb (`..`) are refused here, before anything is read: a manifest must not reach outside what it names.
  */
 export function modelSources(model: Model): Sources {
-  const single =
-    (model.storageUri ?? '') === '' ? [] : [{ uri: model.storageUri ?? '', mountPath: modelMount }];
-  const several = model.storageUris ?? [];
-  if (model.storage?.path !== undefined && single.length + several.length > 0) {
+  const given = givenUris(model);
+  const conflict = conflictOf(model, given.length);
+  if (conflict !== null) return conflict;
+  const models: ModelSource[] = [];
+  for (const { uri, mountPath = modelMount } of given) {
+    const problem = sourceProblem(uri);
+    if (problem !== null) return problem;
+    const path = relativePath(mountPath);
+    if (path === null) {
+      return wrong(
+        'invalid_predictor_spec',
+        `mountPath ${mountPath} of ${uri} must be ${modelMount} or a folder below it`,
+      );
+    }
+    models.push({ uri, path });
+  }
+  return { ok: true, models };
+}
+
+function givenUris({ storageUri = '', storageUris = [] }: Model): NonNullable<Model['storageUris']> {
+  return [...(storageUri === '' ? [] : [{ uri: storageUri }]), ...storageUris];
+}
+
+function conflictOf({ storage, storageUri = '', storageUris = [] }: Model, given: number): Sources | null {
+  if (storage?.path !== undefined && given > 0) {
     return wrong('invalid_predictor_spec', 'must provide only one of storageUri and storage.path');
   }
-  if (model.storage !== undefined) {
+  if (storage !== undefined) {
     return wrong(
       'storage_not_supported',
       'storage.key and storage.path read a bucket by a secret of the cluster, which this machine does not have: ' +
         'give storageUri (file://, https://, hf:// or pypi://) instead',
     );
   }
-  if (single.length > 0 && several.length > 0) {
-    return wrong('invalid_predictor_spec', 'Setting both StorageURI and StorageURIs is not supported.');
-  }
-  const models: ModelSource[] = [];
-  for (const { uri, mountPath } of [...single, ...several]) {
-    const problem = sourceProblem(uri);
-    if (problem !== null) return problem;
-    const path = relativePath(mountPath ?? modelMount);
-    if (path === null) {
-      return wrong(
-        'invalid_predictor_spec',
-        `mountPath ${mountPath ?? ''} of ${uri} must be ${modelMount} or a folder below it`,
-      );
-    }
-    models.push({ uri, path });
-  }
-  return { ok: true, models };
+  return storageUri !== '' && storageUris.length > 0
+    ? wrong('invalid_predictor_spec', 'Setting both StorageURI and StorageURIs is not supported.')
+    : null;
 }
 
 function sourceProblem(uri: string): Sources | null {
@@ -91,7 +98,7 @@ function hasUpwardSegment(uri: string): boolean {
 }
 
 function hasControlCharacter(uri: string): boolean {
-  return [...uri].some((character) => (character.codePointAt(0) ?? 0) < 32 || character === '\u007f');
+  return /\p{Cc}/u.test(uri);
 }
 
 function relativePath(mountPath: string): string | null {

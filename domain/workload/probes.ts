@@ -20,15 +20,19 @@ const startupProbeDefaults = { periodSeconds: 10, failureThreshold: 3 } as const
 /** How readiness is asked for: the container's own probe, else the runtime's annotation, else an open port. */
 export function readinessOf(container: Container, runtime: AnyRuntime): Workload['readiness'] {
   const probe = container.readinessProbe;
-  const annotated = runtime.metadata.annotations?.[readinessPathAnnotation];
-  const asked = probe?.httpGet === undefined ? null : (probe.httpGet.path ?? '/');
-  const path = asked ?? (probe?.tcpSocket === undefined ? (annotated ?? null) : null);
   return {
-    path: path === null ? null : rooted(path),
+    path: pathOf(probe, runtime),
     periodMs: seconds(probe?.periodSeconds) ?? readinessDefaults.periodMs,
     timeoutMs: seconds(probe?.timeoutSeconds) ?? readinessDefaults.timeoutMs,
     failureThreshold: positive(probe?.failureThreshold) ?? readinessDefaults.failureThreshold,
   };
+}
+
+function pathOf(probe: Container['readinessProbe'], runtime: AnyRuntime): string | null {
+  if (probe?.httpGet !== undefined) return rooted(probe.httpGet.path ?? '/');
+  if (probe?.tcpSocket !== undefined) return null;
+  const annotated = runtime.metadata.annotations?.[readinessPathAnnotation];
+  return annotated === undefined ? null : rooted(annotated);
 }
 
 /** The service's annotation, its or the runtime's startupProbe, the runtime's annotation, then the default. */

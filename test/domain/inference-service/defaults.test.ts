@@ -138,7 +138,7 @@ test('the token of the service account is withheld only where nobody asked for i
 });
 
 test('the namespace is default', () => {
-  const { namespace: _namespace, ...metadata } = serviceOf().metadata;
+  const metadata = { name: 'iris' };
   expect(applyDefaults({ ...serviceOf(), metadata }).metadata.namespace).toBe('default');
 });
 

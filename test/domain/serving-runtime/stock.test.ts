@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { applyDefaults } from '../../../domain/inference-service/defaults.ts';
 import { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
+import { without } from '../../../domain/inference-service/without.ts';
 import { ClusterServingRuntime } from '../../../domain/serving-runtime/serving-runtime.schema.ts';
 import { validateServingRuntime } from '../../../domain/serving-runtime/validation.ts';
 import { resolve } from '../../../domain/workload/resolve.ts';
@@ -16,7 +17,7 @@ const stock = files.map((file) => ClusterServingRuntime.parse(parse(readFileSync
 
 function sample(file: string): InferenceService {
   const parsed = InferenceService.parse(parse(readFileSync(`${root}deploy/samples/${file}`, 'utf8')));
-  const { status: _status, ...object } = parsed;
+  const object = without(parsed, 'status');
   const { model } = object.spec.predictor;
   // The CLI makes the samples' relative paths absolute.
   if (model?.storageUri?.startsWith('.') === true) model.storageUri = '/models/here';
