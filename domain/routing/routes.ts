@@ -77,10 +77,11 @@ function compileService<E extends Load>(route: ServiceRoute, bind: (address: str
     endpoints: [...endpoints.values()],
     isReady: targets.some((target) => target.percent > 0 && target.ready.length > 0),
     upstreamSegment: encodeURIComponent(route.upstreamModel),
+    // Before a runtime is chosen, or while stopped, nobody knows: the answer is then "not ready", not "wrong protocol".
     speaks: {
-      openai: route.protocols.includes('openai'),
-      v1: route.protocols.includes('v1'),
-      v2: route.protocols.includes('v2'),
+      openai: route.protocols.length === 0 || route.protocols.includes('openai'),
+      v1: route.protocols.length === 0 || route.protocols.includes('v1'),
+      v2: route.protocols.length === 0 || route.protocols.includes('v2'),
     },
   };
 }
