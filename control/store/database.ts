@@ -39,3 +39,13 @@ export function observed(
     close: () => database.close(),
   };
 }
+
+/** Values as both databases take them: text may not hold the character NUL, which only broken programs print. */
+export function sendable(values: readonly unknown[] = []): unknown[] {
+  return values.map((value) => (typeof value === 'string' ? withoutNul(value) : value));
+}
+
+/** The text with each NUL shown as the replacement character. */
+export function withoutNul(text: string): string {
+  return text.includes('\0') ? text.replaceAll('\0', '\ufffd') : text;
+}

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { MusterError } from '../../domain/errors.ts';
 import type { Database, Queries, Row } from './database.ts';
+import { sendable } from './database.ts';
 
 /** Any number that other users of the database do not use for an advisory lock: 'muster' as a number. */
 const lockKey = 0x6d_75_73_74;
@@ -41,7 +42,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => undefined);
   return {
-    query: async (sql, values) => (await pool.query<Row>(sql, [...(values ?? [])])).rows,
+    query: async (sql, values) => (await pool.query<Row>(sql, sendable(values))).rows,
     transaction: (work) => inTransaction(pool, work),
     async close() {
       closing = true;
@@ -57,7 +58,7 @@ async function inTransaction<T>(pool: pg.Pool, work: (queries: Queries) => Promi
   try {
     await client.query('BEGIN');
     const result = await work({
-      query: async (sql, values) => (await client.query<Row>(sql, [...(values ?? [])])).rows,
+      query: async (sql, values) => (await client.query<Row>(sql, sendable(values))).rows,
     });
     await client.query('COMMIT');
     return result;

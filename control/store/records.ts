@@ -1,6 +1,7 @@
 import type { ListedEvent } from '../../domain/control/records.schema.ts';
 import type { EventRecord, RevisionRecord } from '../../domain/inference-service/messages.ts';
 import type { Database, Queries, Row } from './database.ts';
+import { withoutNul } from './database.ts';
 
 /** How many are kept of each service; the oldest go first. */
 export const eventsMax = 200;
@@ -71,8 +72,10 @@ async function addEvent(queries: Queries, event: EventRecord): Promise<void> {
     `SELECT id, type, reason, message, last_time FROM events ${whereKey} ORDER BY id DESC`,
     key,
   );
+  // As the database has it: compared with the raw text, a message with a NUL would never equal itself.
+  const message = withoutNul(event.message);
   const equal = (row: Row): boolean =>
-    row['type'] === event.type && row['reason'] === event.reason && row['message'] === event.message;
+    row['type'] === event.type && row['reason'] === event.reason && row['message'] === message;
   if (known.some((row) => equal(row) && row['last_time'] === event.time)) return;
   const newest = known[0];
   if (newest !== undefined && equal(newest)) {
@@ -85,7 +88,7 @@ async function addEvent(queries: Queries, event: EventRecord): Promise<void> {
   await queries.query(
     `INSERT INTO events (namespace, name, type, reason, message, count, first_time, last_time)
      VALUES ($1, $2, $3, $4, $5, 1, $6, $6)`,
-    [...key, event.type, event.reason, event.message, event.time],
+    [...key, event.type, event.reason, message, event.time],
   );
   await queries.query(
     `DELETE FROM events ${whereKey} AND id NOT IN (

@@ -1,0 +1,93 @@
+import { afterAll, beforeAll, expect } from '@jest/globals';
+import pg from 'pg';
+import { openStore } from '../../../control/store/store.ts';
+import type { PostgresServer } from '../../fixtures/control/postgres.ts';
+import { postgresPrograms, startPostgres } from '../../fixtures/control/postgres.ts';
+import { assignment, clusterRuntime, nodeReport, service } from '../../fixtures/control/manifests.ts';
+import { requirePart } from '../../fixtures/require.ts';
+
+const programs = postgresPrograms();
+const test = requirePart('a Postgres server', programs !== null, 'initdb is not installed (apt-get install postgresql)');
+
+let server: PostgresServer | null = null;
+beforeAll(async () => {
+  if (programs !== null) server = await startPostgres(programs);
+});
+afterAll(async () => {
+  await server?.stop();
+});
+const open = (onBroken?: (error: Error) => void) =>
+  openStore({ folder: '', databaseUrl: server?.url, ...(onBroken === undefined ? {} : { onBroken }) });
+
+test('Postgres speaks the dialect of the embedded store, and keeps what it was given', async () => {
+  const store = await open();
+  expect(store.migrated.from).toBe(0);
+  const object = { ...service('iris', 'file:///m', 'default') };
+  await store.services.accept({ object, generation: 1, generationBefore: 0 });
+  await store.services.publish({ ...object, metadata: { ...object.metadata, generation: 2 } }, 'Ready');
+  expect(await store.services.publish({ ...object, metadata: { ...object.metadata, generation: 1 } }, 'Failed')).toBe(false);
+  await store.runtimes.put(clusterRuntime('one', 'onnx'));
+  expect(await store.runtimes.put(clusterRuntime('one', 'onnx'))).toBe('unchanged');
+  await store.runtimes.noteStock('one', 'hash');
+  for (const second of [1, 2, 2]) {
+    await store.records.addEvent({
+      namespace: 'default',
+      name: 'iris',
+      type: 'Normal',
+      reason: 'Test',
+      message: 'a \0 byte',
+      time: new Date(second * 1000).toISOString(),
+    });
+  }
+  await store.routing.putAssignment(assignment('iris', [{ revision: 'r1', percent: 100 }]));
+  await store.routing.saveReport(nodeReport('a', []));
+  await store.routing.saveVersion({ version: 3, contentHash: 'three' });
+  await store.close();
+
+  const again = await open();
+  expect(again.migrated.from).toBe(again.migrated.to);
+  expect(await again.services.list()).toMatchObject([{ generation: 2, phase: 'Ready', object: { metadata: { name: 'iris' } } }]);
+  expect(await again.records.events('default', 'iris')).toMatchObject([{ count: 2 }]);
+  expect(await again.routing.version()).toEqual({ version: 3, contentHash: 'three' });
+  expect(await again.routing.reports()).toEqual([nodeReport('a', [])]);
+  expect(await again.runtimes.stock()).toEqual(new Map([['one', 'hash']]));
+  expect(await again.runtimes.version()).toBe(1);
+  await again.records.sweep();
+  await again.services.forget('default', 'iris');
+  expect(await again.records.events('default', 'iris')).toEqual([]);
+  await again.close();
+});
+
+test('concurrent writers leave the newest generation in Postgres too', async () => {
+  const store = await open();
+  const object = service('race', 'file:///m', 'default');
+  const publish = (generation: number) =>
+    store.services.publish({ ...object, metadata: { ...object.metadata, generation } }, 'Ready');
+  await Promise.all([3, 1, 5, 2, 4].map(publish));
+  expect(await store.services.get('default', 'race')).toMatchObject({ generation: 5 });
+  await store.close();
+});
+
+test('a second control API on the same database is refused plainly', async () => {
+  const store = await open();
+  await expect(open()).rejects.toMatchObject({
+    code: 'already_running',
+    message: expect.stringMatching(/in use by another control API/),
+  });
+  await store.close();
+  await (await open()).close();
+});
+
+test('losing the connection that holds the lock is told, since another process may take the store', async () => {
+  const broken: string[] = [];
+  const store = await open((error) => broken.push(error.message));
+  const killer = new pg.Client({ connectionString: server?.url });
+  await killer.connect();
+  await killer.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()`,
+  );
+  await killer.end();
+  for (let i = 0; i < 100 && broken.length === 0; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(broken[0]).toMatch(/connection that holds the store was lost/);
+  await store.close().catch(() => undefined);
+});
