@@ -44,3 +44,20 @@ export class MusterError extends Error {
     this.code = code;
   }
 }
+
+/** What went wrong, in words, of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return hasText(error, 'message') ? error.message : String(error);
+}
+
+/**
+ * `code` of a system or library error (ENOENT, ECONNREFUSED, UND_ERR_…), else undefined. Not by `instanceof`:
+ * that fails for errors of another realm or of a second copy of a package.
+ */
+export function codeOf(error: unknown): string | undefined {
+  return hasText(error, 'code') ? error.code : undefined;
+}
+
+function hasText<K extends string>(value: unknown, key: K): value is Record<K, string> {
+  return typeof value === 'object' && value !== null && typeof (value as Record<K, unknown>)[key] === 'string';
+}

@@ -1,5 +1,5 @@
 import { ApplicationFailure, CancelledFailure, TemporalFailure } from '@temporalio/common';
-import { MusterError, type ErrorCode } from '../../domain/errors.ts';
+import { MusterError, codeOf, messageOf, type ErrorCode } from '../../domain/errors.ts';
 
 /** What another try may cure without anybody's hand. All other codes are not retried. */
 const retryable: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -24,7 +24,7 @@ export function toFailure(error: unknown): Error {
   }
   const system = fromSystem(error);
   if (system) return toFailure(system);
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return ApplicationFailure.create({
     type: 'internal',
     message,
@@ -34,7 +34,7 @@ export function toFailure(error: unknown): Error {
 
 /** The operating system's errors that have a plain meaning of ours; undefined for all others. */
 export function fromSystem(error: unknown): MusterError | undefined {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  const code = codeOf(error);
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new MusterError(
       'disk_full',

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, messageOf } from '../../domain/errors.ts';
 import { dataFolder } from '../../domain/process/data-folder.ts';
 import type { Settings } from '../../domain/process/settings.schema.ts';
 import { parseSettings } from '../../domain/process/settings.schema.ts';
@@ -103,7 +103,7 @@ function wrongSettings(error: z.ZodError): MusterError {
 }
 
 function fail(log: Logger, error: unknown): void {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   if (error instanceof MusterError) log.fatal({ code: error.code }, message);
   else log.fatal({ err: error }, message);
   process.exit(exitCodeOf(error));

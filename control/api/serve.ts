@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, codeOf } from '../../domain/errors.ts';
 
 /** @throws MusterError port_in_use, naming the variable to change */
 export async function listen(app: FastifyInstance, host: string, port: number): Promise<number> {
   try {
     await app.listen({ host, port, listenTextResolver: () => 'sockets are open' });
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : '';
+    const code = codeOf(cause);
     if (code === 'EADDRINUSE') {
       throw new MusterError(
         'port_in_use',

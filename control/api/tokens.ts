@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, codeOf } from '../../domain/errors.ts';
 
 const attemptsMax = 20;
 const pauseMs = 50;
@@ -45,8 +45,4 @@ async function make(path: string): Promise<void> {
   } finally {
     await rm(draft, { force: true });
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }

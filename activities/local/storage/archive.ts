@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, list } from 'tar';
 import { openPromise, type Entry, type ZipFile } from 'yauzl';
-import { MusterError } from '../../../domain/errors.ts';
+import { MusterError, messageOf } from '../../../domain/errors.ts';
 import type { ArchiveKind } from '../../../domain/storage/archive.ts';
 import { isRelativePath } from '../../../domain/storage/uri.ts';
 import { fromSystem } from '../failures.ts';
@@ -36,7 +36,7 @@ export function unpackFailure(error: unknown): Error {
   if (error instanceof MusterError) return error;
   const system = fromSystem(error);
   if (system) return system;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   if (/relative path|absolute path|invalid characters in fileName/.test(message)) {
     return new MusterError('storage_forbidden', `The archive is refused: ${message} would leave the model folder.`);
   }

@@ -65,6 +65,11 @@ export class ContentStore {
     await rm(join(this.root, '.partial', sha256(uri)), { recursive: true, force: true });
   }
 
+  /** Forgets finished files of a fetch under way, but not those that are half loaded. */
+  async discardFiles(uri: string): Promise<void> {
+    await rm(join(this.root, '.partial', sha256(uri), 'files'), { recursive: true, force: true });
+  }
+
   /** Hashes what was fetched and makes it content, at once and whole. */
   async commit(uri: string, validator: string | null): Promise<Content> {
     const staging = await this.staging(uri);

@@ -5,7 +5,7 @@ import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request, type Dispatcher } from 'undici';
-import { MusterError } from '../../../domain/errors.ts';
+import { MusterError, messageOf } from '../../../domain/errors.ts';
 import { fromSystem } from '../failures.ts';
 import { sha256 } from './content.ts';
 
@@ -218,7 +218,7 @@ function plain(task: Download, error: unknown): unknown {
   if (error instanceof MusterError || task.signal.aborted) return error;
   const system = fromSystem(error);
   if (system) return system;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return new MusterError('storage_unavailable', `${bare(task.url)} could not be downloaded: ${message}`, {
     cause: error,
   });

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import { MusterError } from '../../../domain/errors.ts';
+import { MusterError, codeOf } from '../../../domain/errors.ts';
 import { sha256 } from './content.ts';
 import type { Fetched, FetchTask, StorageLimits } from './fetcher.ts';
 
@@ -90,7 +90,7 @@ function describe(from: string, to: string, info: { size: number; mtimeMs: numbe
 }
 
 function plain(source: string, error: unknown): unknown {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  const code = codeOf(error);
   const cause = { cause: error };
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new MusterError('storage_not_found', `There is no file or folder ${source} on this node.`, cause);

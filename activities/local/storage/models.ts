@@ -54,6 +54,8 @@ export class Models {
   async #fetch(uri: string, task: Task<Progress>): Promise<Content> {
     const source = parseUri(uri);
     const last = await this.#store.last(uri);
+    // The hub's files are verified one by one, so whole ones of a cut fetch are kept; others start clean.
+    if (source.kind !== 'hub') await this.#store.discardFiles(uri);
     const staging = await this.#store.staging(uri);
     const fetchTask: FetchTask = {
       uri,

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import type { Progress } from '../../../domain/control/internal-api.schema.ts';
 import type { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
+import { messageOf } from '../../../domain/errors.ts';
 import type { Api } from '../api.ts';
 import { applyManifest, transferText } from '../apply.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
@@ -133,7 +134,6 @@ async function look(
   return { text: [phase, ...transfers.map(transferText)].join(', '), outcome: 'pending' };
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export const samplesFolder = (root: string): string => join(root, 'deploy', 'samples');
 export const samplesMemory = (dataDir: string): string => join(dataDir, 'samples.json');
