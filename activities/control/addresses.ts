@@ -28,5 +28,8 @@ export function withAddresses(object: InferenceService, site: Site): InferenceSe
     key,
     component.url === undefined ? component : { ...component, ...urls },
   ]);
-  return { ...object, status: { ...status, ...urls, components: Object.fromEntries(components) } };
+  return {
+    ...object,
+    status: { ...status, ...urls, components: Object.fromEntries(components) as typeof status.components },
+  };
 }

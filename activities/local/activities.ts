@@ -45,7 +45,9 @@ export function agentActivities(parts: AgentParts): AgentActivities {
     awaitRevision: (input) => guarded(input, () => awaitRevision(parts, input)),
     removeRevision: (input) =>
       guarded(input, async () => ({
-        stopped: await heartbeating(parts.supervisor.remove(revisionId(input), Context.current().cancellationSignal)),
+        stopped: await heartbeating(
+          parts.supervisor.remove(revisionId(input), Context.current().cancellationSignal),
+        ),
       })),
   };
 }
@@ -111,7 +113,10 @@ async function awaitRevision(
     const { version } = supervisor.snapshot();
     const known = supervisor.inspect(revisionId(input));
     if (!known) {
-      throw new MusterError('not_found', `${revisionId(input)} is not applied on this node: apply it before waiting.`);
+      throw new MusterError(
+        'not_found',
+        `${revisionId(input)} is not applied on this node: apply it before waiting.`,
+      );
     }
     const ready = known.reports.filter((r) => r.index < input.replicas && r.state === 'Ready');
     if (ready.length >= input.replicas) {

@@ -24,7 +24,9 @@ export class Transfers {
 
   begin(key: RevisionKey, phase: TransferReport['phase'], message: string): Transfer {
     const { namespace, name, revision } = key;
-    const entry = { report: { namespace, name, revision, phase, done: 0, total: null, message } as TransferReport };
+    const entry = {
+      report: { namespace, name, revision, phase, done: 0, total: null, message } as TransferReport,
+    };
     this.#current.add(entry);
     this.#changed();
     return {

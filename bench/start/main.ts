@@ -68,7 +68,7 @@ async function timeToFirstChat(cwd: string): Promise<{ parent: ChildProcess; sec
   const started = performance.now();
   const parent = spawn('npm', ['start'], {
     cwd,
-    env: environment as NodeJS.ProcessEnv,
+    env: environment,
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   while (!(await answers('/v1/chat/completions', chat))) {

@@ -99,7 +99,10 @@ async function ownVersion(): Promise<string> {
 
 function wrongSettings(error: z.ZodError): MusterError {
   const lines = error.issues.map(({ path, message }) => `${path.join('.')} is wrong: ${message}`);
-  return new MusterError('invalid_input', `${lines.join('; ')}. Correct the environment variable and start again.`);
+  return new MusterError(
+    'invalid_input',
+    `${lines.join('; ')}. Correct the environment variable and start again.`,
+  );
 }
 
 function fail(log: Logger, error: unknown): void {

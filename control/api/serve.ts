@@ -17,7 +17,7 @@ export async function listen(app: FastifyInstance, host: string, port: number): 
     if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
       throw new MusterError(
         'port_in_use',
-        `The control API cannot listen on ${host}:${port} (${String(code)}). Set MUSTER_HOST or MUSTER_API_PORT to what this machine has.`,
+        `The control API cannot listen on ${host}:${port} (${code}). Set MUSTER_HOST or MUSTER_API_PORT to what this machine has.`,
         { cause },
       );
     }

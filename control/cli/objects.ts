@@ -45,29 +45,33 @@ function servicesView(isWide: boolean): View {
       const traffic = status?.components?.['predictor']?.traffic ?? [];
       const latest = traffic.find((t) => t.latestRevision);
       const previous = traffic.find((t) => !t.latestRevision);
-      const copies = status?.modelStatus?.copies;
-      const model = service.spec.predictor.model;
       return [
         service.metadata.name,
         status?.url ?? '',
         conditionOf(status, 'Ready')?.status ?? '',
-        previous === undefined ? '' : String(previous.percent),
-        latest === undefined ? '' : String(latest.percent),
+        percentOf(previous),
+        percentOf(latest),
         previous?.revisionName ?? '',
         latest?.revisionName ?? '',
         ageOf(service.metadata.creationTimestamp, now),
         phaseOf(service),
-        ...(isWide
-          ? [
-              model?.modelFormat.name ?? '',
-              model?.runtime ?? '',
-              copies === undefined ? '' : `${copies.totalCopies - copies.failedCopies}/${copies.totalCopies}`,
-              model?.storageUri ?? model?.storageUris?.[0]?.uri ?? '',
-            ]
-          : []),
+        ...(isWide ? wideColumns(service) : []),
       ];
     },
   };
+}
+
+const percentOf = (target: { readonly percent: number } | undefined): string => String(target?.percent ?? '');
+
+function wideColumns(service: InferenceService): string[] {
+  const copies = service.status?.modelStatus?.copies;
+  const model = service.spec.predictor.model;
+  return [
+    model?.modelFormat.name ?? '',
+    model?.runtime ?? '',
+    copies === undefined ? '' : `${copies.totalCopies - copies.failedCopies}/${copies.totalCopies}`,
+    model?.storageUri ?? model?.storageUris?.[0]?.uri ?? '',
+  ];
 }
 
 function runtimesView(isWide: boolean): View {
@@ -130,14 +134,15 @@ export function phaseOf(service: InferenceService): Phase {
   const { status } = service;
   if (service.metadata['deletionTimestamp'] !== undefined) return 'Deleting';
   if (status?.conditions === undefined) return 'Pending';
-  const latest = conditionOf(status, 'LatestDeploymentReady');
-  if (latest?.reason === 'Deleting') return 'Deleting';
-  if (conditionOf(status, 'Stopped')?.status === 'True') {
-    return (status.modelStatus?.copies?.totalCopies ?? 0) > 0 ? 'Stopping' : 'Stopped';
-  }
-  if (steps.includes(latest?.reason ?? '')) return latest?.reason as Phase;
+  const step = conditionOf(status, 'LatestDeploymentReady')?.reason ?? '';
+  if (step === 'Deleting') return 'Deleting';
+  if (conditionOf(status, 'Stopped')?.status === 'True') return stoppedPhase(status);
+  if (steps.includes(step)) return step as Phase;
   if (isReady(service)) return 'Ready';
-  const isServing = conditionOf(status, 'Ready')?.status === 'True';
-  if (failureOf(service) !== null) return isServing ? 'Degraded' : 'Failed';
-  return isServing ? 'Degraded' : 'Pending';
+  if (conditionOf(status, 'Ready')?.status === 'True') return 'Degraded';
+  return failureOf(service) === null ? 'Pending' : 'Failed';
+}
+
+function stoppedPhase(status: InferenceServiceStatus): Phase {
+  return (status.modelStatus?.copies?.totalCopies ?? 0) > 0 ? 'Stopping' : 'Stopped';
 }

@@ -41,9 +41,10 @@ export function routingIn(database: Database): Routing {
     },
     async version() {
       const rows = await database.query('SELECT version, content_hash FROM route_version');
+      const { version, content_hash: contentHash } = rows[0] ?? {};
       return {
-        version: Number(rows[0]?.['version'] ?? 0),
-        contentHash: String(rows[0]?.['content_hash'] ?? ''),
+        version: Number(version ?? 0),
+        contentHash: typeof contentHash === 'string' ? contentHash : '',
       };
     },
     async saveVersion({ version, contentHash }) {

@@ -125,7 +125,7 @@ export class Child {
         void this.afterEnd(how, code, performance.now() - startedAt).finally(resolve);
       };
       child.once('exit', (code, signal) => {
-        over(signal === null ? `exit code ${code ?? '?'}` : signal, code);
+        over(signal ?? `exit code ${code ?? '?'}`, code);
       });
       child.once('error', (error) => {
         over(error.message, null);

@@ -22,7 +22,7 @@ export interface Observed {
  */
 export function observe(state: EntityState, facts: ReplicaFacts): Observed | null {
   const { serving, failedGeneration } = state;
-  if (serving === null || serving.revision !== facts.revision) return null;
+  if (serving?.revision !== facts.revision) return null;
   const wanted = serving.workload.replicas;
   const ready = facts.known ? facts.ready : 0;
   const lost = facts.known ? null : (state.lost ?? { failures: 0, nextAtMs: 0 });

@@ -105,24 +105,31 @@ export function isStopped(object: InferenceService): boolean {
 
 /** State of a run: fresh, or as an earlier run of the same entity left it. */
 export function initialState(carried: Carried | undefined): EntityState {
-  const serving = carried?.serving ?? null;
-  return {
-    object: carried?.object ?? null,
-    generation: carried?.generation ?? 0,
-    observedGeneration: carried?.observedGeneration ?? 0,
-    stopped: carried?.stopped ?? false,
-    deleting: false,
-    retryWanted: false,
-    serving,
-    previousRevision: carried?.previousRevision ?? null,
-    lost: carried?.lost ?? null,
-    failure: carried?.failure ?? null,
-    failedGeneration: carried?.failedGeneration ?? null,
-    // A run only ends at rest, and at rest the routes follow from the rest of the state.
-    routed: serving ? 'Serving' : carried?.stopped ? 'Stopped' : carried?.failure ? 'Failed' : null,
-    withoutEffect: carried?.withoutEffect ?? [],
-    site: carried?.site ?? { gatewayUrl: '', domain: '' },
-  };
+  return { ...fresh, ...carried, routed: carried === undefined ? null : routedAtRest(carried) };
+}
+
+const fresh: EntityState = {
+  object: null,
+  generation: 0,
+  observedGeneration: 0,
+  stopped: false,
+  deleting: false,
+  retryWanted: false,
+  serving: null,
+  previousRevision: null,
+  lost: null,
+  failure: null,
+  failedGeneration: null,
+  routed: null,
+  withoutEffect: [],
+  site: { gatewayUrl: '', domain: '' },
+};
+
+/** A run only ends at rest, and at rest the routes follow from the rest of the state. */
+function routedAtRest(carried: Carried): EntityState['routed'] {
+  if (carried.serving) return 'Serving';
+  if (carried.stopped) return 'Stopped';
+  return carried.failure ? 'Failed' : null;
 }
 
 /** @throws TypeError when nothing was applied yet: such a run has nothing to carry. */

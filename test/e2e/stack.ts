@@ -109,7 +109,7 @@ export async function createStack(extra: Readonly<Record<string, string>> = {}):
       return parent;
     },
     async interrupt() {
-      if (!parent || parent.exitCode !== null || parent.signalCode !== null) return parent?.exitCode ?? null;
+      if (parent?.exitCode !== null || parent.signalCode !== null) return parent?.exitCode ?? null;
       const ended = new Promise<number | null>((resolve) => parent?.once('exit', resolve));
       parent.kill('SIGINT');
       return ended;

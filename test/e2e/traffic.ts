@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../domain/errors.ts';
 
 export interface TrafficResult {
   readonly sent: number;
@@ -11,11 +12,11 @@ export function startTraffic(
   path: string,
   body: unknown,
 ): { stop(): Promise<TrafficResult> } {
-  let running = true;
+  const running = { on: true };
   let sent = 0;
   const failures: string[] = [];
   const done = (async () => {
-    while (running) {
+    while (running.on) {
       sent += 1;
       try {
         const answer = await fetch(`${gatewayUrl}${path}`, {
@@ -27,15 +28,14 @@ export function startTraffic(
         const text = await answer.text();
         if (!answer.ok) failures.push(`${answer.status} ${text.slice(0, 300)}`);
       } catch (error) {
-        const { message, cause } = error as Error;
-        failures.push(`${message} ${String(cause ?? '')}`);
+        failures.push(`${messageOf(error)}: ${messageOf((error as Error).cause)}`);
       }
       await sleep(5);
     }
   })();
   return {
     async stop() {
-      running = false;
+      running.on = false;
       await done;
       return { sent, failures };
     },

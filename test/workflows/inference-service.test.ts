@@ -348,13 +348,16 @@ describe('an InferenceService', () => {
       await iris.apply(manifest('told'));
       await iris.untilReady(1);
       await iris.settled();
-      const { searchAttributes } = await iris.handle.describe();
-      expect(searchAttributes).toMatchObject({
-        MusterPhase: ['Ready'],
-        MusterNamespace: ['default'],
-        MusterRuntime: ['muster-onnx'],
-        MusterModel: ['told'],
-        MusterGeneration: [1],
+      const { typedSearchAttributes } = await iris.handle.describe();
+      const seen = Object.fromEntries(
+        typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value]),
+      );
+      expect(seen).toMatchObject({
+        MusterPhase: 'Ready',
+        MusterNamespace: 'default',
+        MusterRuntime: 'muster-onnx',
+        MusterModel: 'told',
+        MusterGeneration: 1,
       });
       expect(await iris.details()).toContain('told-predictor-00001');
       expect(await iris.summaries()).toEqual(

@@ -49,5 +49,8 @@ function plain(meta: LogMetadata): Record<string, unknown> {
     key,
     typeof value === 'bigint' ? value.toString() : (value as unknown),
   ]);
-  return { ...Object.fromEntries(fields), ...(error === undefined ? {} : { err: error as unknown }) };
+  return {
+    ...(Object.fromEntries(fields) as Record<string, unknown>),
+    ...(error === undefined ? {} : { err: error as unknown }),
+  };
 }

@@ -48,7 +48,7 @@ export async function hasCurrentBuild(connection: ConnectionLike, namespace: str
     });
     return Boolean(workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId);
   } catch (error) {
-    if (isGrpcServiceError(error) && error.code === notFound) return false;
+    if (isGrpcServiceError(error) && (error.code as number) === notFound) return false;
     throw error;
   }
 }

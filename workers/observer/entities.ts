@@ -11,6 +11,8 @@ export interface Entities {
 }
 
 const deadlineMs = 5_000;
+/** gRPC's NOT_FOUND. */
+const notFound = 5;
 
 /** Sends signals over one lazy connection: the server may be away at start and later. */
 export function temporalEntities(address: string, namespace: string): Entities {
@@ -36,5 +38,5 @@ export function temporalEntities(address: string, namespace: string): Entities {
 
 function isGone(error: unknown): boolean {
   if (error instanceof WorkflowNotFoundError) return true;
-  return isGrpcServiceError(error) && error.code === 5;
+  return isGrpcServiceError(error) && (error.code as number) === notFound;
 }

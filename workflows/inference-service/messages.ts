@@ -19,7 +19,7 @@ import { timestamp } from './entity.ts';
 const applyUpdate = defineUpdate<ApplyOutcome, [ApplyRequest]>(lifecycle.apply);
 const setStoppedUpdate = defineUpdate<ApplyOutcome, [SetStoppedRequest]>(lifecycle.setStopped);
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- an update's result
-const removeUpdate = defineUpdate<void, []>(lifecycle.remove);
+const removeUpdate = defineUpdate<void>(lifecycle.remove);
 const replicasObserved = defineSignal<[ReplicaFacts]>(lifecycle.replicasObserved);
 const retry = defineSignal(lifecycle.retry);
 const get = defineQuery<InferenceService>(lifecycle.get);

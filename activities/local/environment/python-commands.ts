@@ -18,7 +18,9 @@ export function toolEnvironment(
   agentEnv: Readonly<Record<string, string | undefined>>,
   own: Readonly<Record<string, string>> = {},
 ): NodeJS.ProcessEnv {
-  const kept = Object.entries(agentEnv).filter(([name]) => !/^(MUSTER_|TEMPORAL_)|TOKEN|SECRET|PASSWORD/.test(name));
+  const kept = Object.entries(agentEnv).filter(
+    ([name]) => !/^(MUSTER_|TEMPORAL_)|TOKEN|SECRET|PASSWORD/.test(name),
+  );
   return { ...Object.fromEntries(kept), PYTHONUNBUFFERED: '1', ...own };
 }
 

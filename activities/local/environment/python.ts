@@ -59,7 +59,12 @@ export async function makePythonEnvironment(
         ...['-m', 'pip', 'install', '--only-binary', ':all:', '--no-input', '--disable-pip-version-check'],
         ...['--progress-bar', 'off', '--', ...requirements],
       ],
-      { env: toolEnvironment(deps.env), cwd: deps.folder, signal: task.signal, onLine: pipProgress(task.report) },
+      {
+        env: toolEnvironment(deps.env),
+        cwd: deps.folder,
+        signal: task.signal,
+        onLine: pipProgress(task.report),
+      },
     );
     if (installed.code !== 0) throw pipFailure(requirements, installed);
     await writeFile(join(folder, marker), JSON.stringify({ requirements }));
@@ -124,7 +129,10 @@ function pipProgress(report: (progress: Progress) => void): (line: string) => vo
 function venvFailure({ output }: CommandResult): MusterError {
   if (/No space left/i.test(output)) return diskFull();
   if (/ensurepip|No module named venv/.test(output)) return new MusterError('environment_missing', noVenv);
-  return new MusterError('environment_missing', `python3 could not make an environment: ${lastLines(output)}`);
+  return new MusterError(
+    'environment_missing',
+    `python3 could not make an environment: ${lastLines(output)}`,
+  );
 }
 
 /** Tells what waiting may cure (the network) from what it will not (a package that does not exist for this Python). */

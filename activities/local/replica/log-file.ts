@@ -7,7 +7,12 @@ import { dirname, join } from 'node:path';
  * the agent is dead. Rotation therefore copies and truncates: the descriptor appends, so the server's next line
  * lands at the new start of the file. Lines written between copy and truncation are lost; that is the price.
  */
-export const logLimits = { maxBytes: 10 * 1024 * 1024, kept: 2, failureBytes: 4096, failureLines: 20 } as const;
+export const logLimits = {
+  maxBytes: 10 * 1024 * 1024,
+  kept: 2,
+  failureBytes: 4096,
+  failureLines: 20,
+} as const;
 
 /** `<root>/<namespace>/<name>/<revision>-<index>.log` */
 export function logPath(
@@ -58,7 +63,12 @@ export async function tailLog(path: string, lines: number, maxBytes: number): Pr
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
     let text = buffer.subarray(0, bytesRead).toString('utf8');
     if (size > length) text = text.slice(text.indexOf('\n') + 1);
-    return lines === 0 ? '' : text.split(/(?<=\n)/).slice(-lines).join('');
+    return lines === 0
+      ? ''
+      : text
+          .split(/(?<=\n)/)
+          .slice(-lines)
+          .join('');
   } finally {
     await file.close();
   }
@@ -71,7 +81,11 @@ export interface ReplicaLog {
 }
 
 /** All present logs of a service, newest revision first, lowest index first. */
-export async function listLogs(root: string, namespace: string, name: string): Promise<readonly ReplicaLog[]> {
+export async function listLogs(
+  root: string,
+  namespace: string,
+  name: string,
+): Promise<readonly ReplicaLog[]> {
   const folder = join(root, namespace, name);
   const files = await readdir(folder).catch(() => [] as string[]);
   return files

@@ -51,7 +51,8 @@ export class Records {
       try {
         const record = JSON.parse(await readFile(path, 'utf8')) as RevisionRecord;
         // The version is a literal type, yet an older or newer build may have written the file.
-        if ((record.version as number) !== 1) throw new Error(`version ${String(record.version)} is not known`);
+        if ((record.version as number) !== 1)
+          throw new Error(`version ${String(record.version)} is not known`);
         records.push(record);
       } catch (error) {
         renameSync(path, `${path}.bad`);

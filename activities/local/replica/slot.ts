@@ -154,7 +154,12 @@ export class Slot {
     // The exit may be told at any time: before its identity is read, or after the next process was started.
     const own: { live: Live | null; isOver: boolean } = { live: null, isOver: false };
     const pid = spawnServer(
-      { argv, env: serverEnvironment(this.#node.env, bin, env), cwd: this.#node.cwd, logPath: this.#logPath() },
+      {
+        argv,
+        env: serverEnvironment(this.#node.env, bin, env),
+        cwd: this.#node.cwd,
+        logPath: this.#logPath(),
+      },
       (exit) => {
         own.isOver = true;
         void this.#ended(own.live, exit);
@@ -251,7 +256,8 @@ export class Slot {
     const words = await tailLog(this.#logPath(), logLimits.failureLines, logLimits.failureBytes - 512);
     return {
       reason: wasReady ? 'RuntimeUnhealthy' : 'ModelLoadFailed',
-      message: words.trim() === '' ? `${what} It wrote nothing.` : `${what} Its last words:\n${words.trimEnd()}`,
+      message:
+        words.trim() === '' ? `${what} It wrote nothing.` : `${what} Its last words:\n${words.trimEnd()}`,
       ...(code !== undefined && { exitCode: code }),
       time: new Date(this.#node.now()).toISOString(),
     };
@@ -286,7 +292,9 @@ export class Slot {
 }
 
 function usesGrpc({ command, args, env }: Workload): boolean {
-  return [...command, ...args, ...env.map((e) => e.value)].some((text) => /\{\{\s*\.GrpcPort\s*\}\}/.test(text));
+  return [...command, ...args, ...env.map((e) => e.value)].some((text) =>
+    /\{\{\s*\.GrpcPort\s*\}\}/.test(text),
+  );
 }
 
 function describeExit(exit: Exit, wasReady: boolean): string {

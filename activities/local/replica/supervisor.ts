@@ -86,7 +86,9 @@ export class Supervisor {
   }
 
   /** Replicas of a revision with their states, or null when it is not wanted here. */
-  inspect(id: string): { readonly replicas: readonly Replica[]; readonly reports: readonly ReplicaReport[] } | null {
+  inspect(
+    id: string,
+  ): { readonly replicas: readonly Replica[]; readonly reports: readonly ReplicaReport[] } | null {
     const revision = this.#revisions.get(id);
     if (!revision?.isWanted) return null;
     const slots = [...revision.slots.values()].sort((a, b) => a.index - b.index);

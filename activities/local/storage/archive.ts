@@ -38,7 +38,10 @@ export function unpackFailure(error: unknown): Error {
   if (system) return system;
   const message = messageOf(error);
   if (/relative path|absolute path|invalid characters in fileName/.test(message)) {
-    return new MusterError('storage_forbidden', `The archive is refused: ${message} would leave the model folder.`);
+    return new MusterError(
+      'storage_forbidden',
+      `The archive is refused: ${message} would leave the model folder.`,
+    );
   }
   return new MusterError(
     'storage_not_supported',
@@ -56,7 +59,10 @@ function entryCheck(limits: StorageLimits): Check {
   return (name, kind, sizeBytes) => {
     const path = name.replace(/^(\.\/)+/, '').replace(/\/+$/, '');
     if (!(kind === 'folder' && (path === '' || path === '.')) && !isRelativePath(path)) {
-      throw new MusterError('storage_forbidden', `The archive is refused: '${name}' would leave the model folder.`);
+      throw new MusterError(
+        'storage_forbidden',
+        `The archive is refused: '${name}' would leave the model folder.`,
+      );
     }
     if (kind === 'other') {
       throw new MusterError('storage_forbidden', `The archive is refused: '${name}' is a link or a device.`);
@@ -67,7 +73,10 @@ function entryCheck(limits: StorageLimits): Check {
       throw new MusterError('storage_forbidden', `The archive holds more than ${limits.maxFiles} entries.`);
     }
     if (bytes > limits.maxBytes) {
-      throw new MusterError('storage_forbidden', `The archive unpacks to more than ${limits.maxBytes} bytes.`);
+      throw new MusterError(
+        'storage_forbidden',
+        `The archive unpacks to more than ${limits.maxBytes} bytes.`,
+      );
     }
     return path;
   };
@@ -128,7 +137,11 @@ export async function unzip(archive: string, target: string, options: UnzipOptio
 export async function unzipPart(
   archive: string,
   target: string,
-  options: { readonly limits: StorageLimits; readonly signal: AbortSignal; readonly place: (path: string) => string | null },
+  options: {
+    readonly limits: StorageLimits;
+    readonly signal: AbortSignal;
+    readonly place: (path: string) => string | null;
+  },
 ): Promise<number> {
   const { limits, signal, place } = options;
   return await unzip(archive, target, { check: entryCheck(limits), signal, place });

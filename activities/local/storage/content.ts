@@ -113,7 +113,8 @@ export class ContentStore {
       const folder = join(partial, name);
       const parts = await readdir(join(folder, 'parts')).catch(() => [] as string[]);
       const { mtimeMs } = await stat(folder);
-      if (parts.length === 0 || nowMs - mtimeMs > resumableMs) await rm(folder, { recursive: true, force: true });
+      if (parts.length === 0 || nowMs - mtimeMs > resumableMs)
+        await rm(folder, { recursive: true, force: true });
     }
   }
 

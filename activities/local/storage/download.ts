@@ -82,7 +82,12 @@ async function once(task: Download): Promise<Downloaded> {
 
 async function receive(
   task: Download,
-  from: { readonly part: string; readonly offset: number; readonly headers: Headers; readonly body: Readable },
+  from: {
+    readonly part: string;
+    readonly offset: number;
+    readonly headers: Headers;
+    readonly body: Readable;
+  },
 ): Promise<void> {
   const { part, offset, headers } = from;
   const length = contentLength(headers);
@@ -103,9 +108,14 @@ async function receive(
       else next(null, chunk);
     },
   });
-  await pipeline(from.body, meter, createWriteStream(part, { flags: offset === 0 ? 'w' : 'a', mode: 0o600 }), {
-    signal: task.signal,
-  });
+  await pipeline(
+    from.body,
+    meter,
+    createWriteStream(part, { flags: offset === 0 ? 'w' : 'a', mode: 0o600 }),
+    {
+      signal: task.signal,
+    },
+  );
   if (total !== null && done !== total) {
     throw unavailable(task, `ended after ${done} of ${total} bytes`);
   }
@@ -131,12 +141,16 @@ async function follow(task: Download, headers: Record<string, string>): Promise<
       bodyTimeout: limits.bodyTimeoutMs,
     });
     const location = response.headers['location'];
-    if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== 'string') return response;
+    if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== 'string')
+      return response;
     await response.body.dump();
     const next = new URL(location, url);
     const isDowngrade = url.protocol === 'https:' && next.protocol !== 'https:';
     if (isDowngrade || !/^https?:$/.test(next.protocol)) {
-      throw new MusterError('storage_forbidden', `${task.url} redirects to an address that is not safe to follow.`);
+      throw new MusterError(
+        'storage_forbidden',
+        `${task.url} redirects to an address that is not safe to follow.`,
+      );
     }
     url = next;
   }

@@ -80,7 +80,10 @@ async function walk(
     else if (info.isFile()) tree.found.push(describe(from, to, info));
     else throw new MusterError('storage_forbidden', `${join(folder, entry)} is not a plain file.`);
     if (tree.found.length > tree.limits.maxFiles) {
-      throw new MusterError('storage_forbidden', `${tree.top} holds more than ${String(tree.limits.maxFiles)} files.`);
+      throw new MusterError(
+        'storage_forbidden',
+        `${tree.top} holds more than ${String(tree.limits.maxFiles)} files.`,
+      );
     }
   }
 }
@@ -98,6 +101,7 @@ function plain(source: string, error: unknown): unknown {
   if (code === 'EACCES' || code === 'EPERM') {
     return new MusterError('storage_forbidden', `The node agent may not read ${source}.`, cause);
   }
-  if (code === 'ELOOP') return new MusterError('storage_forbidden', `${source} holds links in a circle.`, cause);
+  if (code === 'ELOOP')
+    return new MusterError('storage_forbidden', `${source} holds links in a circle.`, cause);
   return error;
 }

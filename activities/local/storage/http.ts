@@ -29,7 +29,9 @@ export async function fetchHttp(
       if (problem !== null) throw new MusterError('storage_not_supported', problem);
     },
   });
-  return result.isUnchanged ? { unchanged: true } : { unchanged: false, validator: result.validator, archive };
+  return result.isUnchanged
+    ? { unchanged: true }
+    : { unchanged: false, validator: result.validator, archive };
 }
 
 function conditional(known: string | null): Record<string, string> {

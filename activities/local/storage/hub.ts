@@ -115,7 +115,8 @@ class Hub {
       lfs?: { oid?: unknown; size?: unknown };
     };
     if (type !== 'file') return [];
-    if (typeof path !== 'string' || !isRelativePath(path)) throw this.#odd('a path that leaves the model folder');
+    if (typeof path !== 'string' || !isRelativePath(path))
+      throw this.#odd('a path that leaves the model folder');
     const hex = lfs?.oid ?? oid;
     const bytes = lfs?.size ?? size;
     if (typeof hex !== 'string' || typeof bytes !== 'number') throw this.#odd('a file without a digest');
@@ -150,7 +151,8 @@ class Hub {
   #refused(status: number): MusterError {
     const { uri } = this.#task;
     if (status === 401 || status === 403) {
-      const hint = this.#deps.hubToken === undefined ? ' Set HF_TOKEN for the node agent if it is private.' : '';
+      const hint =
+        this.#deps.hubToken === undefined ? ' Set HF_TOKEN for the node agent if it is private.' : '';
       return new MusterError('storage_forbidden', `The hub does not give ${uri} (${status}).${hint}`);
     }
     if (status === 404) return new MusterError('storage_not_found', `The hub has no ${uri}.`);

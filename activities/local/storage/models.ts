@@ -111,11 +111,19 @@ export class Models {
   }
 
   /** A cut connection may be resumed, so what was loaded stays; anything else leaves nothing behind. */
-  async #failed(uri: string, error: unknown, last: Content | undefined, signal: AbortSignal): Promise<Content> {
+  async #failed(
+    uri: string,
+    error: unknown,
+    last: Content | undefined,
+    signal: AbortSignal,
+  ): Promise<Content> {
     const isPassing = error instanceof MusterError && error.code === 'storage_unavailable';
     if (!isPassing && !signal.aborted) await this.#store.discard(uri);
     if (isPassing && last) {
-      this.#logger.warn({ uri: withoutQuery(uri), err: error }, 'source does not answer: using what it gave last');
+      this.#logger.warn(
+        { uri: withoutQuery(uri), err: error },
+        'source does not answer: using what it gave last',
+      );
       return last;
     }
     throw fromSystem(error) ?? error;
@@ -133,7 +141,10 @@ export class Models {
       content.files.map((file) => ({ from: join(content.dir, file.path), to: join(path, file.path) })),
     );
     if (new Set(files.map((file) => file.to)).size !== files.length) {
-      throw new MusterError('invalid_manifest', 'Two models would put a file in the same place of the model folder.');
+      throw new MusterError(
+        'invalid_manifest',
+        'Two models would put a file in the same place of the model folder.',
+      );
     }
     if (!(await isCombined(folder, files))) {
       await rm(folder, { recursive: true, force: true });

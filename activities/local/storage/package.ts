@@ -63,7 +63,15 @@ async function downloadWheel(
       [
         deps.python ?? 'python3',
         ...['-m', 'pip', 'download', '--no-deps', '--only-binary', ':all:', '--no-input'],
-        ...['--disable-pip-version-check', '--no-cache-dir', '--progress-bar', 'off', '-d', task.folder, '--'],
+        ...[
+          '--disable-pip-version-check',
+          '--no-cache-dir',
+          '--progress-bar',
+          'off',
+          '-d',
+          task.folder,
+          '--',
+        ],
         requirement,
       ],
       {
@@ -76,7 +84,7 @@ async function downloadWheel(
         },
       },
     );
-    if (result.missing || /No module named pip/.test(result.output)) {
+    if (result.missing || result.output.includes('No module named pip')) {
       throw new MusterError(
         'environment_missing',
         `python3 with pip is missing, and ${task.uri} needs it: install python3 and python3-pip.`,
@@ -94,7 +102,9 @@ async function downloadWheel(
 
 function downloadFailure(requirement: string, result: Parameters<typeof pipFailure>[1]): MusterError {
   const failure = pipFailure([requirement], result);
-  return failure.code === 'environment_missing' ? new MusterError('storage_not_found', failure.message) : failure;
+  return failure.code === 'environment_missing'
+    ? new MusterError('storage_not_found', failure.message)
+    : failure;
 }
 
 /** `Downloading x.whl (93.1 MB)`, in pip's powers of ten. */
@@ -113,7 +123,11 @@ async function reportSize(
   while (!signal.aborted) {
     const bytes = await folderBytes(task.folder);
     const sum = total();
-    task.report({ done: sum === null ? bytes : Math.min(bytes, sum), total: sum, message: `downloading ${task.uri}` });
+    task.report({
+      done: sum === null ? bytes : Math.min(bytes, sum),
+      total: sum,
+      message: `downloading ${task.uri}`,
+    });
     await sleep(300, undefined, { signal }).catch(() => undefined);
   }
 }

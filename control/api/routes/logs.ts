@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { request as fetchFrom } from 'undici';
 import { z } from 'zod';
 import { MusterError } from '../../../domain/errors.ts';

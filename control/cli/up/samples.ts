@@ -134,6 +134,5 @@ async function look(
   return { text: [phase, ...transfers.map(transferText)].join(', '), outcome: 'pending' };
 }
 
-
 export const samplesFolder = (root: string): string => join(root, 'deploy', 'samples');
 export const samplesMemory = (dataDir: string): string => join(dataDir, 'samples.json');

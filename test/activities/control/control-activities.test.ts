@@ -44,7 +44,8 @@ describe('control activities', () => {
   let activities: ControlActivities;
 
   /** Runs an activity in an activity's context; its failure is returned, not thrown. */
-  const run = <T>(work: () => Promise<T>): Promise<T> => new MockActivityEnvironment(undefined, { logger }).run(work);
+  const run = <T>(work: () => Promise<T>): Promise<T> =>
+    new MockActivityEnvironment(undefined, { logger }).run(work);
   const failureOf = async (work: () => Promise<unknown>): Promise<ApplicationFailure> => {
     const error = await run(work).then(
       () => null,
@@ -111,12 +112,18 @@ describe('control activities', () => {
     { name: 'is away', disturb: () => api.close(), type: 'control_unavailable' },
     {
       name: 'fails',
-      disturb: () => Promise.resolve(api.on('POST /internal/events', 'oops', 500)),
+      disturb: () => {
+        api.on('POST /internal/events', 'oops', 500);
+        return Promise.resolve();
+      },
       type: 'control_unavailable',
     },
     {
       name: 'answers nonsense',
-      disturb: () => Promise.resolve(api.on('GET /internal/nodes', { nodes: 'none' })),
+      disturb: () => {
+        api.on('GET /internal/nodes', { nodes: 'none' });
+        return Promise.resolve();
+      },
       type: 'control_unavailable',
     },
   ])('are tried again when the control API $name', async ({ disturb, type }) => {

@@ -63,8 +63,7 @@ export class FakeApi {
     }
     this.received.push({ line, body: text === '' ? null : (JSON.parse(text) as unknown) });
     const found = this.answers.get(line) ?? { status: 200, body: {} };
-    const answer =
-      typeof found === 'function' && found.length === 0 ? (found as () => Answer)() : (found as Answer);
+    const answer = typeof found === 'function' && found.length === 0 ? (found as () => Answer)() : found;
     if (typeof answer === 'function') {
       answer(response);
       return;

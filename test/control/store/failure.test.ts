@@ -8,7 +8,12 @@ const withCode = (message: string, code: string, severity?: string) =>
 
 describe('storeFailure', () => {
   test.each([
-    ['a full disk, as Postgres says it', withCode('could not extend file', '53100', 'ERROR'), 'disk_full', false],
+    [
+      'a full disk, as Postgres says it',
+      withCode('could not extend file', '53100', 'ERROR'),
+      'disk_full',
+      false,
+    ],
     ['a full disk, as Node says it', withCode('write failed', 'ENOSPC'), 'disk_full', false],
     ['a full disk that stopped the log', withCode('could not write', '53100', 'PANIC'), 'disk_full', true],
     ['a server that is away', withCode('connect ECONNREFUSED', 'ECONNREFUSED'), 'internal', false],

@@ -60,7 +60,9 @@ describe('lockFolder', () => {
     lockFolder(path);
     const owner = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
     await writeFile(path, JSON.stringify({ ...owner, started: 'before the last boot' }));
-    lockFolder(path).release();
+    const lock = lockFolder(path);
+    expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ pid: process.pid });
+    lock.release();
   });
 });
 

@@ -7,7 +7,11 @@ import { assignment, clusterRuntime, nodeReport, service } from '../../fixtures/
 import { requirePart } from '../../fixtures/require.ts';
 
 const programs = postgresPrograms();
-const test = requirePart('a Postgres server', programs !== null, 'initdb is not installed (apt-get install postgresql)');
+const test = requirePart(
+  'a Postgres server',
+  programs !== null,
+  'initdb is not installed (apt-get install postgresql)',
+);
 
 let server: PostgresServer | null = null;
 beforeAll(async () => {
@@ -25,7 +29,9 @@ test('Postgres speaks the dialect of the embedded store, and keeps what it was g
   const object = { ...service('iris', 'file:///m', 'default') };
   await store.services.accept({ object, generation: 1, generationBefore: 0 });
   await store.services.publish({ ...object, metadata: { ...object.metadata, generation: 2 } }, 'Ready');
-  expect(await store.services.publish({ ...object, metadata: { ...object.metadata, generation: 1 } }, 'Failed')).toBe(false);
+  expect(
+    await store.services.publish({ ...object, metadata: { ...object.metadata, generation: 1 } }, 'Failed'),
+  ).toBe(false);
   await store.runtimes.put(clusterRuntime('one', 'onnx'));
   expect(await store.runtimes.put(clusterRuntime('one', 'onnx'))).toBe('unchanged');
   await store.runtimes.noteStock('one', 'hash');
@@ -46,7 +52,9 @@ test('Postgres speaks the dialect of the embedded store, and keeps what it was g
 
   const again = await open();
   expect(again.migrated.from).toBe(again.migrated.to);
-  expect(await again.services.list()).toMatchObject([{ generation: 2, phase: 'Ready', object: { metadata: { name: 'iris' } } }]);
+  expect(await again.services.list()).toMatchObject([
+    { generation: 2, phase: 'Ready', object: { metadata: { name: 'iris' } } },
+  ]);
   expect(await again.records.events('default', 'iris')).toMatchObject([{ count: 2 }]);
   expect(await again.routing.version()).toEqual({ version: 3, contentHash: 'three' });
   expect(await again.routing.reports()).toEqual([nodeReport('a', [])]);
@@ -87,7 +95,8 @@ test('losing the connection that holds the lock is told, since another process m
     `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()`,
   );
   await killer.end();
-  for (let i = 0; i < 100 && broken.length === 0; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 100 && broken.length === 0; i++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   expect(broken[0]).toMatch(/connection that holds the store was lost/);
   await store.close().catch(() => undefined);
 });

@@ -3,7 +3,13 @@ import type { EventRecord, RevisionRecord } from '../../../domain/inference-serv
 import { eventsMax, revisionsMax } from '../../../control/store/records.ts';
 import type { Store } from '../../../control/store/store.ts';
 import { openTemporaryStore } from '../../fixtures/control/api-harness.ts';
-import { assignment, clusterRuntime, nodeReport, replica, service } from '../../fixtures/control/manifests.ts';
+import {
+  assignment,
+  clusterRuntime,
+  nodeReport,
+  replica,
+  service,
+} from '../../fixtures/control/manifests.ts';
 
 let store: Store;
 let close: () => Promise<void>;
@@ -79,8 +85,14 @@ describe('services', () => {
   });
 
   test('lists are sorted, of one namespace or of all', async () => {
-    await store.services.publish({ ...at('b', 1), metadata: { ...at('b', 1).metadata, namespace: 'list' } }, 'Ready');
-    await store.services.publish({ ...at('a', 1), metadata: { ...at('a', 1).metadata, namespace: 'list' } }, 'Ready');
+    await store.services.publish(
+      { ...at('b', 1), metadata: { ...at('b', 1).metadata, namespace: 'list' } },
+      'Ready',
+    );
+    await store.services.publish(
+      { ...at('a', 1), metadata: { ...at('a', 1).metadata, namespace: 'list' } },
+      'Ready',
+    );
     const names = (await store.services.list('list')).map(({ object }) => object.metadata.name);
     expect(names).toEqual(['a', 'b']);
     expect((await store.services.list()).length).toBeGreaterThan(2);
@@ -88,7 +100,9 @@ describe('services', () => {
 
   test('concurrent writers of one service leave the newest generation', async () => {
     const generations = [4, 9, 2, 7, 1, 8];
-    await Promise.all(generations.map((generation) => store.services.publish(at('race', generation), 'Ready')));
+    await Promise.all(
+      generations.map((generation) => store.services.publish(at('race', generation), 'Ready')),
+    );
     expect(await store.services.get('default', 'race')).toMatchObject({ generation: 9 });
   });
 });
@@ -104,7 +118,13 @@ describe('events', () => {
   });
 
   test('equal consecutive events are one with a count, and a repeated call is not counted', async () => {
-    for (const [message, second] of [['up', 1], ['up', 2], ['up', 2], ['down', 3], ['up', 4]] as const) {
+    for (const [message, second] of [
+      ['up', 1],
+      ['up', 2],
+      ['up', 2],
+      ['down', 3],
+      ['up', 4],
+    ] as const) {
       await store.records.addEvent(event('count', message, second));
     }
     await store.records.addEvent(event('count', 'down', 3));
@@ -155,7 +175,9 @@ describe('revisions', () => {
   test('a later word about a revision replaces the earlier one', async () => {
     await store.records.putRevision(record('rev', 1));
     await store.records.putRevision({ ...record('rev', 1), outcome: 'Serving' });
-    expect(await store.records.revisions('default', 'rev')).toEqual([{ ...record('rev', 1), outcome: 'Serving' }]);
+    expect(await store.records.revisions('default', 'rev')).toEqual([
+      { ...record('rev', 1), outcome: 'Serving' },
+    ]);
   });
 
   test('only the newest are kept, newest first', async () => {
@@ -189,7 +211,11 @@ describe('runtimes', () => {
   test('a namespace sees its own runtimes and those of the cluster', async () => {
     await store.runtimes.put(clusterRuntime('shared', 'onnx'));
     const own = clusterRuntime('own', 'onnx');
-    await store.runtimes.put({ ...own, kind: 'ServingRuntime', metadata: { name: 'own', namespace: 'team' } });
+    await store.runtimes.put({
+      ...own,
+      kind: 'ServingRuntime',
+      metadata: { name: 'own', namespace: 'team' },
+    });
     const mine = await store.runtimes.lists('team');
     expect(mine.servingRuntimes.map(({ metadata }) => metadata.name)).toEqual(['own']);
     expect(mine.clusterServingRuntimes.map(({ metadata }) => metadata.name)).toEqual(['shared']);

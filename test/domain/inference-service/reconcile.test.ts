@@ -239,7 +239,7 @@ describe('the level-triggered loop', () => {
   test('comes to rest from any state in a few steps, wherever steps fail', () => {
     fc.assert(
       fc.property(anyState, fc.array(fc.boolean(), { maxLength: 4 }), (from, outcomes) => {
-        const { state: end, steps } = settle(state(from as Partial<EntityState>), outcomes);
+        const { state: end, steps } = settle(state(from), outcomes);
         expect(steps).toBeLessThanOrEqual(6);
         if (end.deleting) return;
         expect(end.serving !== null && end.stopped).toBe(false);

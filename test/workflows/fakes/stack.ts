@@ -163,7 +163,7 @@ export class Service {
   }
 
   get(): Promise<InferenceService> {
-    return this.handle.query<InferenceService, []>(lifecycle.get);
+    return this.handle.query<InferenceService>(lifecycle.get);
   }
 
   /** Waits until the service says that it is ready for the generation (or not, with the wanted status). */
@@ -216,7 +216,7 @@ export class Service {
 
   /** What the Temporal UI shows as the current details. */
   async details(): Promise<string> {
-    const metadata = await this.handle.query<{ currentDetails: string }, []>('__temporal_workflow_metadata');
+    const metadata = await this.handle.query<{ currentDetails: string }>('__temporal_workflow_metadata');
     return metadata.currentDetails;
   }
 

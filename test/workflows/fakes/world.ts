@@ -41,7 +41,7 @@ export class World {
     name: N,
     fault: (input: Parameters<Activities[N]>[0]) => Promise<void> | void,
   ): void {
-    this.faults.set(name, fault as Fault);
+    this.faults.set(name, fault);
   }
 
   calm(name: ActivityName): void {

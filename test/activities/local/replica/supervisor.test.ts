@@ -31,7 +31,13 @@ async function supervise(): Promise<Supervisor> {
   const node = {
     host: '127.0.0.1',
     cwd: root,
-    env: { PATH: process.env['PATH'], HOME: folder, MUSTER_SECRET: 'x', HF_TOKEN: 'y', TEMPORAL_ADDRESS: 'z' },
+    env: {
+      PATH: process.env['PATH'],
+      HOME: folder,
+      MUSTER_SECRET: 'x',
+      HF_TOKEN: 'y',
+      TEMPORAL_ADDRESS: 'z',
+    },
     modelLogs: join(folder, 'model-logs'),
     ports: new Ports(),
     now: () => Date.now(),
@@ -79,7 +85,9 @@ describe('Supervisor', () => {
 
   test('gives a server its placeholders, its folder and an environment without secrets', async () => {
     const supervisor = await supervise();
-    const workload = workloadOf('iris', [], { env: [{ name: 'WHERE', value: '{{.ModelDir}}:{{.GrpcPort}}' }] });
+    const workload = workloadOf('iris', [], {
+      env: [{ name: 'WHERE', value: '{{.ModelDir}}:{{.GrpcPort}}' }],
+    });
     apply(supervisor, workload);
     const address = await ready(supervisor, workload);
     const where = JSON.parse((await ask(`${address}/where`))!) as unknown;
@@ -145,6 +153,7 @@ describe('Supervisor', () => {
     const workload = { ...base, readiness: { ...base.readiness, path: null } };
     apply(supervisor, workload);
     await ready(supervisor, workload);
+    expect(report(supervisor, workload)?.state).toBe('Ready');
   });
 
   test('removes a revision once its server is gone, by SIGKILL where SIGTERM is ignored', async () => {
@@ -182,7 +191,9 @@ describe('Supervisor', () => {
     await first.close('stop');
     const [file] = await readdir(join(folder, 'agent'));
     const path = join(folder, 'agent', file!);
-    const record = JSON.parse(await readFile(path, 'utf8')) as { replicas: { replica: object; process: object }[] };
+    const record = JSON.parse(await readFile(path, 'utf8')) as {
+      replicas: { replica: object; process: object }[];
+    };
     // This very process has the pid that the record names, but another start time.
     record.replicas[0]!.process = { pid: process.pid, identity: 'boot/1', port: 1, argv: ['x'] };
     record.replicas[0]!.replica = { ...record.replicas[0]!.replica, phase: 'running', ready: true };
@@ -201,7 +212,9 @@ describe('Supervisor', () => {
     await first.close('leave');
     const [file] = await readdir(join(folder, 'agent'));
     const path = join(folder, 'agent', file!);
-    const record = JSON.parse(await readFile(path, 'utf8')) as { replicas: { process: Record<string, unknown> }[] };
+    const record = JSON.parse(await readFile(path, 'utf8')) as {
+      replicas: { process: Record<string, unknown> }[];
+    };
     Object.assign(record.replicas[0]!.process, { pid: null, identity: null });
     await writeFile(path, JSON.stringify(record));
     const second = await supervise();

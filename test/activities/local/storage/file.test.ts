@@ -1,5 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from 'tar';
@@ -128,7 +139,13 @@ describe('models from files', () => {
 
 describe('an archive that is the only file', () => {
   test('is unpacked: zip, tar and tar.gz', async () => {
-    await writeFile(join(folder, 'm.zip'), zipOf([{ name: 'a/', body: '' }, { name: 'a/x', body: 'zipped' }]));
+    await writeFile(
+      join(folder, 'm.zip'),
+      zipOf([
+        { name: 'a/', body: '' },
+        { name: 'a/x', body: 'zipped' },
+      ]),
+    );
     await create({ file: join(folder, 'm.tar.gz'), gzip: true, cwd: source }, ['.']);
     await create({ file: join(folder, 'm.tar'), cwd: source }, ['model.bin', 'sub']);
     const files = { 'model.bin': 'weights', 'sub/config.json': '{}' };
@@ -148,9 +165,20 @@ describe('an archive that is the only file', () => {
     ['is absolute', [{ name: '/tmp/evil', body: 'x' }], 'storage_forbidden'],
     ['holds a link', [{ name: 'link', body: '/etc/passwd', mode: 0o120777 }], 'storage_forbidden'],
     ['lies about a size', [{ name: 'a', body: 'xxxxxxxx', statedSize: 1 }], 'storage_not_supported'],
-    ['names a file twice', [{ name: 'a', body: '1' }, { name: 'a', body: '2' }], 'storage_not_supported'],
+    [
+      'names a file twice',
+      [
+        { name: 'a', body: '1' },
+        { name: 'a', body: '2' },
+      ],
+      'storage_not_supported',
+    ],
     ['is too large', [{ name: 'a', body: 'y'.repeat(60_000) }], 'storage_forbidden'],
-    ['has too many entries', Array.from({ length: 30 }, (_, n) => ({ name: `f${n}`, body: '' })), 'storage_forbidden'],
+    [
+      'has too many entries',
+      Array.from({ length: 30 }, (_, n) => ({ name: `f${n}`, body: '' })),
+      'storage_forbidden',
+    ],
   ])('is refused when it %s', async (_, entries, code) => {
     const small = modelsIn(folder, {}, { maxBytes: 50_000, maxFiles: 20 });
     await writeFile(join(folder, 'bad.zip'), zipOf(entries));
