@@ -176,7 +176,7 @@ function addAsking(program: Command, context: Contextual): void {
     .argument('[prompt...]', 'one question; without it a conversation starts')
     .option('--system <text>', 'system message, empty for none', 'You are a helpful assistant.')
     .option('--max-tokens <n>', 'longest answer')
-    .option('--temperature <t>', '0 for always the same answer')
+    .option('--temperature <t>', 'above 0 for varied answers', '0')
     .action(async (name: string, prompt: string[], options: { system: string }) =>
       (await import('./commands/chat.ts')).chat(context(), name, prompt, options),
     );

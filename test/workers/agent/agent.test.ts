@@ -91,7 +91,9 @@ describe('a node agent as a process', () => {
     expect(applied).toEqual({ started: 1, kept: 0, stopped: 0 });
     const awaited = await caller.call('n1', 'awaitRevision', { ...workload, replicas: 1, timeoutMs: 30_000 });
     expect(awaited.ready).toBe(1);
-    expect(api.last?.replicas).toMatchObject([{ name: 'iris', state: 'Ready', address: awaited.addresses[0] }]);
+    expect(api.last?.replicas).toMatchObject([
+      { name: 'iris', state: 'Ready', address: awaited.addresses[0] },
+    ]);
     await pidAt(awaited.addresses[0]!);
   });
 
@@ -117,13 +119,16 @@ describe('a node agent as a process', () => {
     const awaited = caller!.call('n1', 'awaitRevision', { ...workload, replicas: 1, timeoutMs: 30_000 });
     void awaited.finally(() => (isOver = true)).catch(() => undefined);
     const logs = join(folder, 'data', 'model-logs', 'default', 'late', 'late-predictor-00001-0.log');
-    await eventually('the server to listen', async () => (await readFile(logs, 'utf8')).includes('listening'));
+    await eventually('the server to listen', async () =>
+      (await readFile(logs, 'utf8')).includes('listening'),
+    );
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(isOver).toBe(false);
     api.status = 200;
     const { addresses } = await awaited;
     expect(api.last?.replicas.find((r) => r.name === 'late')?.address).toBe(addresses[0]);
     expect(await caller!.call('n1', 'removeRevision', workload)).toEqual({ stopped: 1 });
+    await eventually('the report without it', () => !api.last?.replicas.some((r) => r.name === 'late'));
     expect(api.last?.replicas.map((r) => r.name)).toEqual(['iris']);
   });
 
@@ -157,7 +162,9 @@ describe('a node agent as a process', () => {
     expect(api.reports.every((report) => report.replicas.every((r) => r.state === 'Ready'))).toBe(true);
     expect(await ask(`${address}/pid`)).toBe(String(pid));
     const workload = workloadOf('iris');
-    expect(await caller!.call('n1', 'applyRevision', { workload, modelDir: folder })).toMatchObject({ kept: 1 });
+    expect(await caller!.call('n1', 'applyRevision', { workload, modelDir: folder })).toMatchObject({
+      kept: 1,
+    });
   });
 
   withTemporal('heals and reports while Temporal is down, and serves again when it is back', async () => {
@@ -171,26 +178,33 @@ describe('a node agent as a process', () => {
     expect(agent!.child.exitCode).toBeNull();
     await temporal.start();
     const workload = workloadOf('iris');
-    const awaited = await caller!.call('n1', 'awaitRevision', { ...workload, replicas: 1, timeoutMs: 30_000 });
+    const awaited = await caller!.call('n1', 'awaitRevision', {
+      ...workload,
+      replicas: 1,
+      timeoutMs: 30_000,
+    });
     expect(awaited.addresses).toEqual([healed.address]);
   });
 
-  withTemporal('stops its servers at the end when told so, and brings them back at the next start', async () => {
-    const { address } = await replica('iris', 'Ready');
-    const pid = await pidAt(address);
-    await agent!.end('SIGKILL');
-    startAgent({ MUSTER_AGENT_ON_EXIT: 'stop' });
-    await agent!.address();
-    await eventually('Temporal', () => agent!.output.includes('polling Temporal'));
-    expect(await ask(`${address}/pid`)).toBe(String(pid));
-    expect(await agent!.end('SIGTERM')).toBe(0);
-    await eventually('its end', () => !isAlive(pid));
-    api.reports.length = 0;
-    startAgent({ MUSTER_AGENT_ON_EXIT: 'stop' });
-    const again = await replica('iris', 'Ready');
-    expect(await pidAt(again.address)).not.toBe(pid);
-    expect(await caller!.call('n1', 'removeRevision', workloadOf('iris'))).toEqual({ stopped: 1 });
-    expect(await agent!.end('SIGTERM')).toBe(0);
-    expect(api.problems).toEqual([]);
-  });
+  withTemporal(
+    'stops its servers at the end when told so, and brings them back at the next start',
+    async () => {
+      const { address } = await replica('iris', 'Ready');
+      const pid = await pidAt(address);
+      await agent!.end('SIGKILL');
+      startAgent({ MUSTER_AGENT_ON_EXIT: 'stop' });
+      await agent!.address();
+      await eventually('Temporal', () => agent!.output.includes('polling Temporal'));
+      expect(await ask(`${address}/pid`)).toBe(String(pid));
+      expect(await agent!.end('SIGTERM')).toBe(0);
+      await eventually('its end', () => !isAlive(pid));
+      api.reports.length = 0;
+      startAgent({ MUSTER_AGENT_ON_EXIT: 'stop' });
+      const again = await replica('iris', 'Ready');
+      expect(await pidAt(again.address)).not.toBe(pid);
+      expect(await caller!.call('n1', 'removeRevision', workloadOf('iris'))).toEqual({ stopped: 1 });
+      expect(await agent!.end('SIGTERM')).toBe(0);
+      expect(api.problems).toEqual([]);
+    },
+  );
 });
