@@ -40,7 +40,8 @@ export function elementsFromBytes(
       `${count} elements of ${datatype} need ${count * size} bytes, but ${where} came with ${bytes.length}.`,
     );
   // Copied, because a typed array must start at a multiple of its element size and a body's tail seldom does.
-  const copy = hostIsLittleEndian ? bytes.slice() : swapped(bytes, size);
+  // Not slice(): that of Node's Buffer copies nothing, and its `buffer` is a pool shared with other requests.
+  const copy = hostIsLittleEndian ? new Uint8Array(bytes) : swapped(bytes, size);
   if (datatype === 'BOOL') return { datatype, data: copy.map((element) => (element === 0 ? 0 : 1)) };
   return { datatype, data: new arrays[datatype](copy.buffer) } as Elements;
 }
@@ -71,7 +72,7 @@ function splitBytes(bytes: Uint8Array, count: number, where: string): Uint8Array
     const end = start <= bytes.length ? start + view.getUint32(offset, true) : Infinity;
     if (end > bytes.length)
       throw invalidInput(`The data of ${where} ends within element ${elements.length}.`);
-    elements.push(bytes.slice(start, end));
+    elements.push(new Uint8Array(bytes.subarray(start, end)));
     offset = end;
   }
   if (elements.length !== count)

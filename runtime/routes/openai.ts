@@ -17,9 +17,20 @@ interface EmbeddingRequest {
   readonly dimensions: unknown;
 }
 
+/** What else OpenAI's clients call; no model here can answer it. */
+const generation = { '/chat/completions': 'Chat Completion API', '/completions': 'Completions API' };
+
 /** OpenAI's embeddings, for models that have a tokenizer. Registered under a prefix. */
 export function openaiRoutes(app: FastifyInstance, { repository, admission, metrics }: Deps): void {
   app.setErrorHandler((error, request, reply) => answerOpenAiError(error, request, reply));
+  for (const [path, api] of Object.entries(generation)) {
+    app.post(path, (request, reply) => {
+      const { model } = asFields(parseJson(bodyOf(request)).value, 'The request');
+      if (typeof model !== 'string') throw refuse("'model' must be a string.");
+      find(repository, model);
+      return reply.code(400).send(unsupported(model, api));
+    });
+  }
   app.post('/embeddings', async (request, reply) => {
     const asked = readRequest(bodyOf(request));
     const { model } = asked;
@@ -27,15 +38,7 @@ export function openaiRoutes(app: FastifyInstance, { repository, admission, metr
     reply.raw.once('finish', () => {
       metrics.answered(model, 'openai', reply.statusCode);
     });
-    if (!session.isEmbedder)
-      return reply.code(400).send({
-        error: {
-          message: `Model ${model} does not support Embeddings API`,
-          type: 'BadRequestError',
-          param: '',
-          code: '400',
-        },
-      });
+    if (!session.isEmbedder) return reply.code(400).send(unsupported(model, 'Embeddings API'));
     return admission.run(async () => {
       const { vectors, tokens } = await metrics.time('predict', model, () =>
         session.embed(asked.texts, callerSignal(reply)),
@@ -55,6 +58,12 @@ export function openaiRoutes(app: FastifyInstance, { repository, admission, metr
       }));
     });
   });
+}
+
+/** KServe's words for a model of another kind. */
+function unsupported(model: string, api: string) {
+  const message = `Model ${model} does not support ${api}`;
+  return { error: { message, type: 'BadRequestError', param: '', code: '400' } };
 }
 
 function find(repository: Deps['repository'], model: string) {

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { MusterError } from '../../domain/errors.ts';
+import { MusterError, messageOf } from '../../domain/errors.ts';
 import type { Tensor } from '../../domain/inference-protocol/datatypes.ts';
 import type { TensorSpec } from '../../domain/inference-protocol/tensor-spec.ts';
 import type { ModelFiles } from '../model-folder.ts';
@@ -117,7 +117,12 @@ export class Session {
         continue;
       }
       this.#running = next;
-      this.#thread.postMessage(next.job, buffersOf(next.job));
+      try {
+        this.#thread.postMessage(next.job, buffersOf(next.job));
+      } catch (error) {
+        this.#running = undefined;
+        next.settle({ kind: 'failed', code: 'internal', message: messageOf(error) });
+      }
     }
   }
 
