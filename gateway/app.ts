@@ -114,12 +114,21 @@ function buildFront(
 
 function frontRefusal(error: FastifyError, limits: GatewayLimits): Refusal {
   const known: Record<string, [RefusalCode, string]> = {
-    FST_ERR_CTP_BODY_TOO_LARGE: ['request_too_large', `The body is larger than ${limits.bodyBytesMax} bytes.`],
+    FST_ERR_CTP_BODY_TOO_LARGE: [
+      'request_too_large',
+      `The body is larger than ${limits.bodyBytesMax} bytes.`,
+    ],
     FST_ERR_CTP_INVALID_MEDIA_TYPE: ['invalid_request', 'The content-type is malformed.'],
-    FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['invalid_request', 'The body is not as long as content-length says.'],
+    FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
+      'invalid_request',
+      'The body is not as long as content-length says.',
+    ],
     FST_ERR_BAD_URL: ['invalid_request', 'The path is malformed.'],
   };
-  const [code, message] = known[error.code] ?? [error.statusCode === 500 ? 'internal_error' : 'invalid_request', ''];
+  const [code, message] = known[error.code] ?? [
+    error.statusCode === 500 ? 'internal_error' : 'invalid_request',
+    '',
+  ];
   return { code, message: message === '' ? error.message : message };
 }
 

@@ -235,7 +235,8 @@ export class DataPath {
     const { kind } = passage.operation;
     if (kind === 'alive') return this.json(passage, 200, { status: 'alive' });
     if (kind === 'v2-live') return this.json(passage, 200, { live: true });
-    if (kind === 'v2-server') return this.json(passage, 200, { ...serverMetadata, version: this.deps.version });
+    if (kind === 'v2-server')
+      return this.json(passage, 200, { ...serverMetadata, version: this.deps.version });
     const routes = this.deps.store.current();
     if (routes === null || (kind === 'v2-server-ready' && this.deps.isDraining())) {
       this.refuse(passage, noTable);
@@ -253,7 +254,8 @@ export class DataPath {
   private answerFromScope(passage: Passage, routes: Routes<Endpoint>, scope: Scope<Endpoint>): void {
     switch (passage.operation.kind) {
       case 'v2-server-ready':
-        if (scope.kind === 'service' && !scope.service.isReady) this.refuse(passage, notReady(scope.service, ''));
+        if (scope.kind === 'service' && !scope.service.isReady)
+          this.refuse(passage, notReady(scope.service, ''));
         else this.json(passage, 200, { ready: true });
         return;
       case 'v2-list':
@@ -321,7 +323,10 @@ export class DataPath {
   }
 
   private failed(passage: Passage, error: unknown): void {
-    this.deps.logger.error({ err: error, requestId: passage.requestId }, 'a request failed inside the gateway');
+    this.deps.logger.error(
+      { err: error, requestId: passage.requestId },
+      'a request failed inside the gateway',
+    );
     if (passage.exchange.isStarted) passage.exchange.cut();
     else this.refuse(passage, { code: 'internal_error', message: 'The gateway failed; its log says why.' });
   }
@@ -349,7 +354,10 @@ const noTable: Refusal = {
   kserve: 'Server is not ready.',
 };
 
-const busy: Refusal = { code: 'gateway_busy', message: 'The gateway serves as many requests as it may: try again.' };
+const busy: Refusal = {
+  code: 'gateway_busy',
+  message: 'The gateway serves as many requests as it may: try again.',
+};
 
 function noExplainer(model: string): Refusal {
   return { code: 'not_implemented', message: `Model with name ${model} has no explainer.` };
@@ -373,7 +381,7 @@ function upstreamBody(
   model: string | null,
 ): Uint8Array | null {
   const { body } = exchange;
-  const isAsServed = operation.kind !== 'openai-call' || model === null || model === service.route.upstreamModel;
+  const isAsServed =
+    operation.kind !== 'openai-call' || model === null || model === service.route.upstreamModel;
   return body === null || isAsServed ? body : spliceModel(body, service.route.upstreamModel);
 }
-

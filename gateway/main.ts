@@ -47,6 +47,8 @@ try {
     );
     process.exit(3);
   }
-  process.stderr.write(`The gateway did not start: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(
+    `The gateway did not start: ${error instanceof Error ? error.message : String(error)}\n`,
+  );
   process.exit(1);
 }

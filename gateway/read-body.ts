@@ -21,9 +21,13 @@ export function parseBody(exchange: Exchange): ParsedBody {
   const { body } = exchange;
   const encoding = single(exchange.headers['content-encoding']);
   if (encoding !== null && encoding !== 'identity') {
-    return refused('unsupported_encoding', `Send the body without content-encoding: '${encoding}' is not read here.`);
+    return refused(
+      'unsupported_encoding',
+      `Send the body without content-encoding: '${encoding}' is not read here.`,
+    );
   }
-  if (body === null || body.length === 0) return refused('invalid_json', 'The body is empty: send a JSON object.');
+  if (body === null || body.length === 0)
+    return refused('invalid_json', 'The body is empty: send a JSON object.');
   if (!isUtf8(body)) return refused('invalid_json', 'The body is not valid JSON: it is not UTF-8.');
   const text = body.toString('utf8', hasByteOrderMark(body) ? 3 : 0);
   let fields: unknown;

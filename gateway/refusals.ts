@@ -23,7 +23,11 @@ export function unresolved(resolution: Exclude<Resolution, { kind: 'found' }>): 
         message: `More than one service serves a model '${resolution.model}': say ${list(resolution.candidates)}.`,
       };
     case 'no-model':
-      return { code: 'invalid_request', param: 'model', message: "Say which model: 'model' must be a string." };
+      return {
+        code: 'invalid_request',
+        param: 'model',
+        message: "Say which model: 'model' must be a string.",
+      };
   }
 }
 
@@ -43,8 +47,12 @@ export function unrouted(operation: Operation, method: string, path: string): Re
     const message = `${where} is not allowed: use ${operation.allow}.`;
     return { code: 'method_not_allowed', message, allow: operation.allow };
   }
-  if (operation.kind === 'bad-path') return { code: 'invalid_request', message: `${where}: the path is malformed.` };
-  return { code: 'unknown_url', message: `Unknown request URL: ${where}. See GET /v1/models and GET /v2/models.` };
+  if (operation.kind === 'bad-path')
+    return { code: 'invalid_request', message: `${where}: the path is malformed.` };
+  return {
+    code: 'unknown_url',
+    message: `Unknown request URL: ${where}. See GET /v1/models and GET /v2/models.`,
+  };
 }
 
 function list(names: readonly string[]): string {

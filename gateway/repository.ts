@@ -33,7 +33,10 @@ export async function askAll(
   const waiting = [...service.endpoints];
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      answers.push({ address: next.address, answer: await ask(deps, exchange, next, { ...request, headers }) });
+      answers.push({
+        address: next.address,
+        answer: await ask(deps, exchange, next, { ...request, headers }),
+      });
     }
   };
   await Promise.all(Array.from({ length: deps.limits.fanOutMax }, work));

@@ -62,7 +62,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 /** Kept-alive connections would hold the server open: they are closed as they become idle. */
-async function drain(server: Server, close: () => Promise<unknown>, drainMs: number, logger: Logger): Promise<void> {
+async function drain(
+  server: Server,
+  close: () => Promise<unknown>,
+  drainMs: number,
+  logger: Logger,
+): Promise<void> {
   const closed = close();
   const done = new AbortController();
   const sweep = async () => {

@@ -124,7 +124,8 @@ class Forward implements UpstreamHandler {
       return;
     }
     const now = deps.nowMs();
-    if (failure.kind === 'refused' && candidate !== null) candidate.load.skipUntilMs = now + deps.limits.skipMs;
+    if (failure.kind === 'refused' && candidate !== null)
+      candidate.load.skipUntilMs = now + deps.limits.skipMs;
     const delay = retryDelayMs(
       {
         kind: failure.kind,
@@ -151,7 +152,11 @@ class Forward implements UpstreamHandler {
     const { deps, passage, plan } = this;
     this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
     passage.service = this.service;
-    const candidate = pick(this.service.targets, { nowMs: deps.nowMs(), chance: deps.chance, tried: this.tried });
+    const candidate = pick(this.service.targets, {
+      nowMs: deps.nowMs(),
+      chance: deps.chance,
+      tried: this.tried,
+    });
     if (candidate === null) {
       this.refuse(notReady(this.service, passage.model));
       return;

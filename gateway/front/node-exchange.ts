@@ -14,7 +14,12 @@ export class NodeExchange implements Exchange {
   /** While draining, each response also ends its connection. */
   private readonly isDraining: () => boolean;
 
-  constructor(request: IncomingMessage, response: ServerResponse, body: Buffer | null, isDraining: () => boolean) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: Buffer | null,
+    isDraining: () => boolean,
+  ) {
     const url = request.url ?? '/';
     const mark = url.indexOf('?');
     this.method = request.method ?? 'GET';

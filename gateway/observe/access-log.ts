@@ -2,7 +2,13 @@ import type { Logger } from 'pino';
 import type { Passage } from '../passage.ts';
 
 /** One line a request. The path goes without its query, which may hold anything; bodies and headers never. */
-export function logPassage(logger: Logger, passage: Passage, status: number, ms: number, isWhole: boolean): void {
+export function logPassage(
+  logger: Logger,
+  passage: Passage,
+  status: number,
+  ms: number,
+  isWhole: boolean,
+): void {
   const { exchange, operation, service, candidate } = passage;
   logger.info(
     {

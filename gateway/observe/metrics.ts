@@ -59,7 +59,13 @@ export class GatewayMetrics {
     return made;
   }
 
-  observe(numbers: ServiceNumbers, protocol: ApiProtocol, code: number, ms: number, firstByteMs: number): void {
+  observe(
+    numbers: ServiceNumbers,
+    protocol: ApiProtocol,
+    code: number,
+    ms: number,
+    firstByteMs: number,
+  ): void {
     const series = numbers.byProtocol.get(protocol) ?? addSeries(numbers, protocol);
     series.requests.set(code, (series.requests.get(code) ?? 0) + 1);
     add(series.seconds, ms / 1000);
@@ -85,7 +91,11 @@ export class GatewayMetrics {
       });
     };
     gauge('muster_gateway_in_flight', 'Requests being served now', () => this.inFlight);
-    gauge('muster_gateway_route_table_version', 'Version of the route table in use; -1: none', () => this.tableVersion);
+    gauge(
+      'muster_gateway_route_table_version',
+      'Version of the route table in use; -1: none',
+      () => this.tableVersion,
+    );
     gauge('muster_gateway_route_table_age_seconds', 'Time since a table was last accepted; -1: never', () =>
       this.tableAtMs === 0 ? -1 : (now() - this.tableAtMs) / 1000,
     );
@@ -181,9 +191,16 @@ function distribution(name: string, help: string, read: () => [Series, Distribut
       let total = 0;
       counts.forEach((count, at) => {
         total += count;
-        out.push({ metricName: `${name}_bucket`, labels: { ...labels, le: bounds[at] ?? '+Inf' }, value: total });
+        out.push({
+          metricName: `${name}_bucket`,
+          labels: { ...labels, le: bounds[at] ?? '+Inf' },
+          value: total,
+        });
       });
-      out.push({ metricName: `${name}_sum`, labels, value: sum }, { metricName: `${name}_count`, labels, value: total });
+      out.push(
+        { metricName: `${name}_sum`, labels, value: sum },
+        { metricName: `${name}_count`, labels, value: total },
+      );
     }
     return out;
   };

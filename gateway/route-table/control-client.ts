@@ -18,7 +18,10 @@ export class ControlClient {
   }
 
   /** @throws when the API cannot be reached, or answers anything but 200 */
-  async get(path: string, options: { bodyTimeoutMs: number; signal: AbortSignal }): Promise<Dispatcher.ResponseData> {
+  async get(
+    path: string,
+    options: { bodyTimeoutMs: number; signal: AbortSignal },
+  ): Promise<Dispatcher.ResponseData> {
     const { bodyTimeoutMs, signal } = options;
     return this.send(path, { method: 'GET', bodyTimeout: bodyTimeoutMs, signal });
   }
@@ -51,7 +54,10 @@ export class ControlClient {
     return expectOk(await this.sendOnce(path, options));
   }
 
-  private async sendOnce(path: string, options: Parameters<ControlClient['send']>[1]): Promise<Dispatcher.ResponseData> {
+  private async sendOnce(
+    path: string,
+    options: Parameters<ControlClient['send']>[1],
+  ): Promise<Dispatcher.ResponseData> {
     this.token ??= (await readFile(this.tokenPath, 'utf8')).trim();
     const headers = { ...options.headers, authorization: `Bearer ${this.token}` };
     return request(this.url + path, { ...options, headers, dispatcher: this.agent });

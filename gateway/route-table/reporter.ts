@@ -16,7 +16,10 @@ export interface ReporterOptions {
   readonly everyMs: number;
 }
 
-export const defaultReporterOptions = { drainingEveryMs: 500, everyMs: 5_000 } as const;
+export const defaultReporterOptions: Omit<ReporterOptions, 'gateway'> = {
+  drainingEveryMs: 500,
+  everyMs: 5_000,
+};
 
 export class Reporter {
   private readonly client: ControlClient;

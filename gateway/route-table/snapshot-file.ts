@@ -28,12 +28,16 @@ export class SnapshotFile {
       text = await readFile(this.path, 'utf8');
     } catch (error) {
       const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-      if (!isMissing) this.logger.warn({ err: error, path: this.path }, 'the saved route table cannot be read');
+      if (!isMissing)
+        this.logger.warn({ err: error, path: this.path }, 'the saved route table cannot be read');
       return null;
     }
     const table = readSnapshot(text);
     if (table === null) {
-      this.logger.warn({ path: this.path }, 'the saved route table is damaged and was ignored; waiting for a new one');
+      this.logger.warn(
+        { path: this.path },
+        'the saved route table is damaged and was ignored; waiting for a new one',
+      );
     }
     return table;
   }
@@ -56,7 +60,10 @@ export class SnapshotFile {
         await mkdir(dirname(this.path), { recursive: true });
         await writeFileAtomic(this.path, formatSnapshot(table), { mode: 0o600 });
       } catch (error) {
-        this.logger.warn({ err: error, path: this.path }, 'the route table could not be saved; serving goes on');
+        this.logger.warn(
+          { err: error, path: this.path },
+          'the route table could not be saved; serving goes on',
+        );
       }
     }
     this.writing = null;

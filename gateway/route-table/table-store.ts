@@ -67,7 +67,10 @@ export class TableStore {
   /** Counts and logs a table that is not even JSON, or not ours to use. */
   refuse(why: string): null {
     this.deps.metrics().tablesRefused += 1;
-    this.deps.logger.error({ why: why.slice(0, 500) }, 'a route table was refused; the last good one stays in use');
+    this.deps.logger.error(
+      { why: why.slice(0, 500) },
+      'a route table was refused; the last good one stays in use',
+    );
     return null;
   }
 }

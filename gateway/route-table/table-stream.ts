@@ -18,12 +18,12 @@ export interface TableStreamOptions {
   readonly lineBytesMax: number;
 }
 
-export const defaultStreamOptions = {
+export const defaultStreamOptions: Omit<TableStreamOptions, 'gateway'> = {
   silenceMsMax: 15_000,
   backoffMsMin: 100,
   backoffMsMax: 3_000,
   lineBytesMax: 64 * 1024 * 1024,
-} as const;
+};
 
 export class TableStream {
   private readonly client: ControlClient;
@@ -57,11 +57,16 @@ export class TableStream {
       });
       if (this.stopping.signal.aborted) return;
       // Once at warn, then at debug: with the control API down for a day there is nothing new to say.
-      this.logger[failures === 0 ? 'warn' : 'debug']({ why }, 'no route stream; serving from the table at hand');
+      this.logger[failures === 0 ? 'warn' : 'debug'](
+        { why },
+        'no route stream; serving from the table at hand',
+      );
       const { backoffMsMin, backoffMsMax } = this.options;
       const wait = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(failures, 10));
       failures += 1;
-      await sleep(wait * (0.5 + Math.random() / 2), undefined, { signal: this.stopping.signal }).catch(() => undefined);
+      await sleep(wait * (0.5 + Math.random() / 2), undefined, { signal: this.stopping.signal }).catch(
+        () => undefined,
+      );
     }
   }
 
@@ -126,7 +131,9 @@ export class Lines {
     const lines: string[] = [];
     let from = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
-      const line = Buffer.concat([...this.parts, chunk.subarray(from, end)]).toString('utf8').trim();
+      const line = Buffer.concat([...this.parts, chunk.subarray(from, end)])
+        .toString('utf8')
+        .trim();
       this.parts = [];
       this.held = 0;
       from = end + 1;
@@ -134,7 +141,8 @@ export class Lines {
     }
     const rest = chunk.subarray(from);
     this.held += rest.length;
-    if (this.held > this.bytesMax) throw new Error(`a line of the route stream is longer than ${this.bytesMax} bytes`);
+    if (this.held > this.bytesMax)
+      throw new Error(`a line of the route stream is longer than ${this.bytesMax} bytes`);
     if (rest.length > 0) this.parts.push(rest);
     return lines;
   }

@@ -142,7 +142,11 @@ describe('an OpenAI request', () => {
   });
 
   test('is refused when its bytes are not UTF-8', async () => {
-    const body = Buffer.concat([Buffer.from('{"model":"tiny","x":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]);
+    const body = Buffer.concat([
+      Buffer.from('{"model":"tiny","x":"'),
+      Buffer.from([0xff, 0xfe]),
+      Buffer.from('"}'),
+    ]);
     const response = await fetch(`${gateway.url}/v1/completions`, { method: 'POST', body });
     expect(response.status).toBe(400);
     expect(await response.text()).toContain('UTF-8');
@@ -175,7 +179,10 @@ describe('an OpenAI request', () => {
   });
 
   test('to an unknown route or with a wrong method is refused in OpenAI words', async () => {
-    expect(await get(`${gateway.url}/v1/nothing`)).toMatchObject({ status: 404, body: { error: { code: 'unknown_url' } } });
+    expect(await get(`${gateway.url}/v1/nothing`)).toMatchObject({
+      status: 404,
+      body: { error: { code: 'unknown_url' } },
+    });
     const wrong = await get(`${gateway.url}/v1/chat/completions`);
     expect(wrong).toMatchObject({ status: 405, body: { error: { code: 'method_not_allowed' } } });
     expect(wrong.headers.get('allow')).toBe('POST');
