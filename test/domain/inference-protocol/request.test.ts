@@ -189,64 +189,56 @@ describe('decodeRequest', () => {
     );
   });
 
-  test.each<[string, object, string, number[], string]>([
+  test.each<[string, object, number[], string]>([
     [
       'bytes without a size',
       { parameters: {} },
-      '',
       [0, 0, 0, 0],
       "'binary_data_size' is not specified for input 'X' for model 'iris'",
     ],
     [
       'more bytes than there are',
       { parameters: { binary_data_size: 8 } },
-      '',
       [0, 0, 0, 0],
       "'binary_data_size' of input 'X' is 8, but 4 bytes of the body are left for it.",
     ],
     [
       'a negative size',
       { parameters: { binary_data_size: -4 } },
-      '',
       [0, 0, 0, 0],
       "'binary_data_size' of input 'X' is -4",
     ],
     [
       'fewer bytes than the shape needs',
       { parameters: { binary_data_size: 4 } },
-      '',
       [0, 0, 0, 0],
       "2 elements of FP32 need 8 bytes, but input 'X' came with 4.",
     ],
     [
       'bytes that no input takes',
       { shape: [0], parameters: { binary_data_size: 0 } },
-      '',
       [0],
       'The body goes on for 1 bytes after the last binary input.',
     ],
     [
       'a BYTES element that is cut',
       { datatype: 'BYTES', parameters: { binary_data_size: 5 } },
-      '',
       [2, 0, 0, 0, 1],
       "The data of input 'X' ends within element 0.",
     ],
     [
       'fewer BYTES elements than the shape',
       { datatype: 'BYTES', parameters: { binary_data_size: 4 } },
-      '',
       [0, 0, 0, 0],
       "The shape of input 'X' asks for 2 elements, but its data holds 1.",
     ],
     [
       'more BYTES elements than the shape',
       { datatype: 'BYTES', shape: [1], parameters: { binary_data_size: 8 } },
-      '',
       [0, 0, 0, 0, 0, 0, 0, 0],
       "The shape of input 'X' asks for 1 elements, but its data holds more.",
     ],
-  ])('refuses %s', (_name, change, _unused, raw, message) => {
+  ])('refuses %s', (_name, change, raw, message) => {
     const head = JSON.stringify(withInput({ ...change, data: undefined }));
     const body = Uint8Array.from([...bytes(head), ...raw]);
     expect(() => decodeRequest({ body, headerLength: head.length }, 'iris')).toThrow(message);
