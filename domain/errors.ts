@@ -59,5 +59,7 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 function hasText<K extends string>(value: unknown, key: K): value is Record<K, string> {
-  return typeof value === 'object' && value !== null && typeof (value as Record<K, unknown>)[key] === 'string';
+  return (
+    typeof value === 'object' && value !== null && typeof (value as Record<K, unknown>)[key] === 'string'
+  );
 }

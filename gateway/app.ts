@@ -98,8 +98,8 @@ function buildFront(
     return503OnClosing: false,
     http: { maxHeaderSize: limits.headerBytesMax, noDelay: true },
     // A path that does not decode is the data path's to refuse, in the protocol's own body.
-    frameworkErrors: (error, request, reply) => {
-      refuse(error, request as FastifyRequest, reply as FastifyReply);
+    frameworkErrors: (error, request: FastifyRequest, reply: FastifyReply) => {
+      refuse(error, request, reply);
     },
     ...(serverFactory === undefined ? {} : { serverFactory }),
   };

@@ -1,27 +1,11 @@
 import Fastify, { LogController } from 'fastify';
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
-import type { Admission } from './admission.ts';
+import type { FastifyInstance } from 'fastify';
+import type { Deps } from './deps.ts';
 import { answerKServeError } from './errors.ts';
-import type { Metrics } from './metrics.ts';
-import type { ModelRepository } from './repository.ts';
 import { openaiRoutes } from './routes/openai.ts';
 import { repositoryRoutes } from './routes/repository.ts';
 import { v1Routes } from './routes/v1.ts';
 import { v2Routes } from './routes/v2.ts';
-
-export interface Deps {
-  readonly repository: ModelRepository;
-  readonly admission: Admission;
-  readonly metrics: Metrics;
-  readonly logger: FastifyBaseLogger;
-  /** False before the models are loaded and while the server drains. */
-  readonly isReady: () => boolean;
-  /** True once the server is to end: answers then close their connection. */
-  readonly isDraining: () => boolean;
-  readonly version: string;
-  readonly startedAtSeconds: number;
-  readonly maxBodyBytes: number;
-}
 
 /** The server without its socket: `main.ts` listens, tests inject. */
 export function buildApp(deps: Deps): FastifyInstance {

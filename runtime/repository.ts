@@ -138,7 +138,7 @@ export class ModelRepository {
   async close(): Promise<void> {
     const sessions = [...this.#entries.values()].map((entry) => entry.session);
     this.#entries.clear();
-    await Promise.all(sessions.map((session) => session?.close()));
+    await Promise.all(sessions.map(async (session) => session?.close()));
   }
 
   async #find(name: string): Promise<ModelFiles> {

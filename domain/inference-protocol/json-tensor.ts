@@ -124,7 +124,7 @@ function text(element: unknown, refuse: () => Error): Uint8Array {
   return new TextEncoder().encode(element);
 }
 
-function integers<T extends { [index: number]: number }>(
+function integers<T extends Record<number, number>>(
   data: T,
   elements: readonly unknown[],
   [least, most]: readonly [number, number],

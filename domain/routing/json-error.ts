@@ -28,7 +28,7 @@ type Expect = 'value' | 'first-value' | 'key' | 'first-key' | 'colon' | 'after';
 
 const token = {
   space: /[ \t\n\r]*/y,
-  // eslint-disable-next-line no-control-regex -- JSON forbids exactly these inside strings
+
   string: /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y,
   scalar: /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y,
 };
@@ -95,6 +95,6 @@ function close(at: number, open: ('{' | '[')[]): Step {
 /** Inside a string the fault is where the string breaks, not where it opens. */
 function stringError(text: string, at: number, expect: Expect): number {
   if (text[at] !== '"' || expect === 'after' || expect === 'colon') return at;
-  // eslint-disable-next-line no-control-regex -- as above
+
   return match(/"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*/y, text, at);
 }

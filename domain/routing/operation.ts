@@ -134,7 +134,8 @@ function parseV2Model(method: string, path: string): Operation {
   const model = decode(parts?.[1]);
   if (parts === null || model === null) return operation('bad-path', 'v2');
   const verb = parts[3];
-  const tail = (parts[2] === undefined ? '' : `/versions/${parts[2]}`) + (verb === undefined ? '' : `/${verb}`);
+  const tail =
+    (parts[2] === undefined ? '' : `/versions/${parts[2]}`) + (verb === undefined ? '' : `/${verb}`);
   const more = { model, head: '/v2/models/', tail };
   if (verb === 'ready') return byMethod(reading(operation('v2-ready', 'v2', more)), method);
   if (verb === undefined || verb === 'config' || verb === 'stats') {

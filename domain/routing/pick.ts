@@ -30,10 +30,17 @@ export interface PickState {
 }
 
 /** @returns null when no endpoint of a target with traffic is ready */
-export function pick<E extends Load>(targets: readonly PickTarget<E>[], state: PickState): Candidate<E> | null {
+export function pick<E extends Load>(
+  targets: readonly PickTarget<E>[],
+  state: PickState,
+): Candidate<E> | null {
   const sole = targets.length === 1 ? targets[0] : undefined;
   if (sole?.ready.length === 1 && sole.percent > 0) return sole.ready[0] ?? null;
-  return pickWhere(targets, state, isFresh) ?? pickWhere(targets, state, isUntried) ?? pickWhere(targets, state, isAny);
+  return (
+    pickWhere(targets, state, isFresh) ??
+    pickWhere(targets, state, isUntried) ??
+    pickWhere(targets, state, isAny)
+  );
 }
 
 type Accept = (candidate: Candidate, state: PickState) => boolean;

@@ -36,7 +36,8 @@ export function findScope<E extends Load>(routes: Routes<E>, names: RequestNames
     const key = `${names.prefix.namespace}/${names.prefix.name}`;
     const prefixed = routes.byKey.get(key);
     // Under a service's own host there is no path to another service.
-    if (prefixed === undefined || (hosted !== undefined && hosted !== prefixed)) return { kind: 'unknown', name: key };
+    if (prefixed === undefined || (hosted !== undefined && hosted !== prefixed))
+      return { kind: 'unknown', name: key };
     return { kind: 'service', service: prefixed };
   }
   if (hosted !== undefined) return { kind: 'service', service: hosted };
@@ -45,7 +46,11 @@ export function findScope<E extends Load>(routes: Routes<E>, names: RequestNames
 }
 
 /** @param model as the request says it; null when it names none */
-export function resolve<E extends Load>(routes: Routes<E>, scope: Scope<E>, model: string | null): Resolution<E> {
+export function resolve<E extends Load>(
+  routes: Routes<E>,
+  scope: Scope<E>,
+  model: string | null,
+): Resolution<E> {
   if (scope.kind === 'unknown') return { kind: 'unknown', model: scope.name, candidates: [] };
   if (scope.kind === 'service') return resolveWithin(scope.service, model);
   if (model === null) return { kind: 'no-model' };
@@ -63,12 +68,17 @@ function resolveWithin<E extends Load>(service: RoutedService<E>, model: string 
   const { models, namespace } = service.route;
   if (model === null || models.includes(model)) return { kind: 'found', service };
   const bare = model.startsWith(`${namespace}/`) ? model.slice(namespace.length + 1) : null;
-  if (bare !== null && (bare === service.route.name || models.includes(bare))) return { kind: 'found', service };
+  if (bare !== null && (bare === service.route.name || models.includes(bare)))
+    return { kind: 'found', service };
   return { kind: 'unknown', model, candidates: models.slice(0, candidatesMax) };
 }
 
 /** `namespace/name`: the service of that name, else the services there that serve a model of that name. */
-function qualified<E extends Load>(routes: Routes<E>, model: string, slash: number): readonly RoutedService<E>[] {
+function qualified<E extends Load>(
+  routes: Routes<E>,
+  model: string,
+  slash: number,
+): readonly RoutedService<E>[] {
   const exact = routes.byKey.get(model);
   if (exact !== undefined) return [exact];
   return routes.byModel.get(model.slice(0, slash))?.get(model.slice(slash + 1)) ?? [];

@@ -27,7 +27,8 @@ export interface RetryLimits {
 /** @returns how long to wait before the next try, or null to give up */
 export function retryDelayMs(failed: FailedTry, limits: RetryLimits, chance: () => number): number | null {
   if (failed.tries >= limits.triesMax) return null;
-  if (failed.wasSent && !(failed.kind === 'reset' && failed.isRepeatable && failed.sentTries === 1)) return null;
+  if (failed.wasSent && !(failed.kind === 'reset' && failed.isRepeatable && failed.sentTries === 1))
+    return null;
   // 5-10 ms, then 25-50 ms, …: time enough for a new table to arrive, without a pause that a caller would notice.
   const delay = 10 * 5 ** (failed.tries - 1) * (0.5 + chance() / 2);
   return failed.elapsedMs + delay > limits.retryWindowMs ? null : delay;

@@ -40,7 +40,8 @@ export function compileRoutes<E extends Load>(table: RouteTable, bind: (address:
     byKey.set(service.key, service);
     const models = byModel.get(service.route.namespace) ?? new Map<string, RoutedService<E>[]>();
     byModel.set(service.route.namespace, models);
-    for (const model of new Set(service.route.models)) models.set(model, [...(models.get(model) ?? []), service]);
+    for (const model of new Set(service.route.models))
+      models.set(model, [...(models.get(model) ?? []), service]);
   }
   return { version: table.version, services, byKey, byHost: compileHosts(services), byModel };
 }

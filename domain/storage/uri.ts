@@ -69,7 +69,9 @@ function hubSource(uri: string): Source {
   const parts = uri.slice('hf://'.length).split('/');
   const [owner, rest] = parts;
   if (parts.length !== 2 || owner === undefined || rest === undefined) {
-    throw invalid(`Invalid Hugging Face URI format '${uri}'. URI must contain exactly one '/' separating the repo and model name`);
+    throw invalid(
+      `Invalid Hugging Face URI format '${uri}'. URI must contain exactly one '/' separating the repo and model name`,
+    );
   }
   const colon = rest.indexOf(':');
   const model = colon === -1 ? rest : rest.slice(0, colon);

@@ -51,11 +51,12 @@ export class TableStream {
 
   private async run(): Promise<void> {
     let failures = 0;
-    while (!this.stopping.signal.aborted) {
+    const isStopping = (): boolean => this.stopping.signal.aborted;
+    while (!isStopping()) {
       const why = await this.follow(() => {
         failures = 0;
       });
-      if (this.stopping.signal.aborted) return;
+      if (isStopping()) return;
       // Once at warn, then at debug: with the control API down for a day there is nothing new to say.
       this.logger[failures === 0 ? 'warn' : 'debug'](
         { why },

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { MusterError } from '../../domain/errors.ts';
 import { asFields } from '../../domain/inference-protocol/body.ts';
 import { parseJson } from '../../domain/inference-protocol/exact-json.ts';
-import type { Deps } from '../app.ts';
+import type { Deps } from '../deps.ts';
 import { answerOpenAiError } from '../errors.ts';
 import type { EmbeddingInput } from '../session/messages.ts';
 import { bodyOf, callerSignal } from './request.ts';

@@ -3,7 +3,7 @@ import { MusterError } from '../../domain/errors.ts';
 import { asFields } from '../../domain/inference-protocol/body.ts';
 import { modelNotReady } from '../../domain/inference-protocol/errors.ts';
 import { parseJson } from '../../domain/inference-protocol/exact-json.ts';
-import type { Deps } from '../app.ts';
+import type { Deps } from '../deps.ts';
 import { bodyOf } from './request.ts';
 
 /** V2's model repository extension: which models are there, load and unload. */

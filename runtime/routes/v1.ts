@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { MusterError } from '../../domain/errors.ts';
 import { decodeInstances, encodePredictions } from '../../domain/inference-protocol/instances.ts';
 import { checkInputs } from '../../domain/inference-protocol/tensor-spec.ts';
-import type { Deps } from '../app.ts';
+import type { Deps } from '../deps.ts';
 import { bodyOf, callerSignal } from './request.ts';
 
 /** KServe's V1 protocol. Its two model paths are OpenAI's too, so they answer the union of both. */

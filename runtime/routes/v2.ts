@@ -4,7 +4,7 @@ import { serverNotReady, versioningNotSupported } from '../../domain/inference-p
 import { answerForm, decodeRequest } from '../../domain/inference-protocol/request.ts';
 import { encodeResponse } from '../../domain/inference-protocol/response.ts';
 import { checkInputs } from '../../domain/inference-protocol/tensor-spec.ts';
-import type { Deps } from '../app.ts';
+import type { Deps } from '../deps.ts';
 import { bodyOf, callerSignal, header } from './request.ts';
 
 interface ModelPath {

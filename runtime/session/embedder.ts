@@ -8,6 +8,13 @@ import type { EmbeddingInput, Embeddings } from './messages.ts';
 import type { OnnxModel } from './onnx.ts';
 import { meanPool, normalise } from './pooling.ts';
 
+/** The part of the package's class that is used here; its own types do not resolve under Node's module rules. */
+interface TextTokenizer {
+  encode(text: string): { readonly ids: readonly number[] };
+  get_vocab(): ReadonlyMap<string, number>;
+}
+const Open = Tokenizer as unknown as new (definition: object, config: object) => TextTokenizer;
+
 /** Texts that go through the model at one time: more pad to the longest of them, fewer waste the call. */
 const batchSize = 16;
 const maxTokensFallback = 512;
@@ -106,9 +113,9 @@ function outputToPool(model: OnnxModel, tokenizerFile: string): string {
   );
 }
 
-function open(definition: object, config: object, file: string): Tokenizer {
+function open(definition: object, config: object, file: string): TextTokenizer {
   try {
-    return new Tokenizer(definition, config);
+    return new Open(definition, config);
   } catch (error) {
     throw new MusterError('model_load_failed', `cannot use ${file}: ${String(error)}`, { cause: error });
   }

@@ -98,7 +98,7 @@ async function run(
 function toOrt(tensor: Tensor): ort.Tensor {
   const data =
     tensor.datatype === 'BYTES' ? tensor.data.map((bytes) => decodeText(bytes, tensor.name)) : tensor.data;
-  return new ort.Tensor(typeOf[tensor.datatype], data as ort.Tensor.DataType, tensor.shape);
+  return new ort.Tensor(typeOf[tensor.datatype], data, tensor.shape);
 }
 
 function fromOrt(value: ort.Tensor): Elements {

@@ -9,7 +9,9 @@ interface Package {
   readonly optional?: boolean;
 }
 type Packages = Record<string, Package>;
-const { neededInstall } = (await import('../../.config/install.mjs' as string)) as {
+// By its address: a script of plain JavaScript has no types to import.
+const script = new URL('../../.config/install.mjs', import.meta.url).href;
+const { neededInstall } = (await import(script)) as {
   neededInstall(root: string, dev: boolean): { reason: string; dev: boolean } | null;
 };
 

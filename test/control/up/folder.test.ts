@@ -10,7 +10,7 @@ import { acquireLock, readLock, releaseLock } from '../../../control/up/lock.ts'
 import { checkPorts } from '../../../control/up/ports.ts';
 import { dataFormat, prepareFolder } from '../../../control/up/prepare-folder.ts';
 import { identify, isAlive } from '../../../control/up/process-identity.ts';
-import { runProgram } from '../../../control/up/run-program.ts';
+import type { runProgram } from '../../../control/up/run-program.ts';
 import { findTemporal } from '../../../control/up/temporal-server.ts';
 
 let folder: string;

@@ -119,7 +119,7 @@ describe('checkInputs', () => {
       data: new Float32Array(2),
       parameters: {},
       ...change,
-    }) as Tensor;
+    });
   const sentence = "Input 'X' of model 'm' expects FP32 of shape [-1,2], but";
 
   test('lets through what fits, with any length where the model takes any', () => {

@@ -57,7 +57,9 @@ describe('plan', () => {
 
   test('forgets an index that is neither wanted nor running', () => {
     const gone = exited(started(0, undefined, 0), undefined, 0);
-    expect(plan([], [{ id: 'r', replicas: [gone] }], 0).actions).toEqual([{ kind: 'forget', id: 'r', index: 0 }]);
+    expect(plan([], [{ id: 'r', replicas: [gone] }], 0).actions).toEqual([
+      { kind: 'forget', id: 'r', index: 0 },
+    ]);
   });
 });
 
@@ -105,7 +107,11 @@ type Happening =
   | { readonly kind: 'crash' | 'answer' | 'fail' | 'end' };
 
 const happenings: fc.Arbitrary<Happening> = fc.oneof(
-  fc.record({ kind: fc.constant('want' as const), id: fc.constantFrom('a', 'b'), replicas: fc.nat({ max: 3 }) }),
+  fc.record({
+    kind: fc.constant('want' as const),
+    id: fc.constantFrom('a', 'b'),
+    replicas: fc.nat({ max: 3 }),
+  }),
   fc.record({ kind: fc.constant('wait' as const), ms: fc.nat({ max: 400_000 }) }),
   fc.record({ kind: fc.constantFrom('crash' as const, 'answer' as const, 'fail' as const, 'end' as const) }),
 );

@@ -13,7 +13,8 @@ import {
 } from '../../../domain/node/replica.ts';
 
 const failure = { reason: 'RuntimeUnhealthy', message: 'm', time: '2026-01-01T00:00:00.000Z' };
-const readyAt = (nowMs: number, before?: Replica): Replica => probed(started(0, before, nowMs), true, 3, nowMs);
+const readyAt = (nowMs: number, before?: Replica): Replica =>
+  probed(started(0, before, nowMs), true, 3, nowMs);
 
 describe('backoffMs', () => {
   test.each([
@@ -68,7 +69,11 @@ describe('a replica', () => {
   });
 
   test('that was asked to stop has not crashed, and one that hung has', () => {
-    expect(exited(stopping(readyAt(0), false), failure, 9)).toMatchObject({ crashes: 0, restarts: 0, startAfterMs: 9 });
+    expect(exited(stopping(readyAt(0), false), failure, 9)).toMatchObject({
+      crashes: 0,
+      restarts: 0,
+      startAfterMs: 9,
+    });
     expect(exited(stopping(readyAt(0), true, failure), undefined, 9)).toMatchObject({
       crashes: 1,
       restarts: 1,
@@ -101,7 +106,9 @@ describe('serverEnvironment', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.string()), (agent) => {
         const env = serverEnvironment(agent, ['/bin1'], { OWN: '1' });
-        expect(Object.keys(env).filter((k) => !['PATH', 'LANG', 'HOME', 'TMPDIR', 'OWN'].includes(k))).toEqual([]);
+        expect(
+          Object.keys(env).filter((k) => !['PATH', 'LANG', 'HOME', 'TMPDIR', 'OWN'].includes(k)),
+        ).toEqual([]);
         expect(env['PATH']).toMatch(/^\/bin1:/);
       }),
     );

@@ -83,17 +83,15 @@ describe('buildRouteTable', () => {
 describe('buildRouteTable, for any assignments and reports', () => {
   const revision = fc.constantFrom('r1', 'r2', 'r3');
   const serviceName = fc.constantFrom('iris', 'tiny', 'big');
-  const traffic = fc
-    .uniqueArray(revision, { maxLength: 3 })
-    .chain((revisions) =>
-      fc
-        .array(fc.integer({ min: 0, max: 100 }), { minLength: revisions.length, maxLength: revisions.length })
-        .map((weights) => {
-          const sum = weights.reduce((a, b) => a + b, 0);
-          if (sum === 0) return [];
-          return revisions.map((name, i) => ({ revision: name, percent: ((weights[i] ?? 0) * 100) / sum }));
-        }),
-    );
+  const traffic = fc.uniqueArray(revision, { maxLength: 3 }).chain((revisions) =>
+    fc
+      .array(fc.integer({ min: 0, max: 100 }), { minLength: revisions.length, maxLength: revisions.length })
+      .map((weights) => {
+        const sum = weights.reduce((a, b) => a + b, 0);
+        if (sum === 0) return [];
+        return revisions.map((name, i) => ({ revision: name, percent: ((weights[i] ?? 0) * 100) / sum }));
+      }),
+  );
   const assignments = fc.uniqueArray(
     fc.tuple(serviceName, traffic).map(([name, shares]) => assignment(name, shares)),
     { selector: ({ name }) => name, maxLength: 3 },
@@ -104,7 +102,13 @@ describe('buildRouteTable, for any assignments and reports', () => {
         serviceName,
         revision,
         fc.integer({ min: 1, max: 9 }),
-        fc.constantFrom<ReplicaReport['state'][]>('Ready', 'NotReady', 'Starting', 'CrashLoopBackOff', 'Stopping'),
+        fc.constantFrom<ReplicaReport['state'][]>(
+          'Ready',
+          'NotReady',
+          'Starting',
+          'CrashLoopBackOff',
+          'Stopping',
+        ),
       )
       .map(([name, of, port, state]) => replica(name, of, port, state)),
     { maxLength: 8 },

@@ -58,11 +58,14 @@ describe('parseUri', () => {
     expect(() => parseUri(uri)).toThrow(expect.objectContaining({ code: 'invalid_manifest' }));
   });
 
-  test.each(['s3', 'gs', 'hdfs', 'webhdfs', 'oci', 'pvc', 'ftp'])('names %s:// and what works instead', (scheme) => {
-    const parse = () => parseUri(`${scheme}://bucket/model`);
-    expect(parse).toThrow(expect.objectContaining({ code: 'storage_not_supported' }));
-    expect(parse).toThrow(new RegExp(`${scheme}://.*What works here: file://.*pypi://`));
-  });
+  test.each(['s3', 'gs', 'hdfs', 'webhdfs', 'oci', 'pvc', 'ftp'])(
+    'names %s:// and what works instead',
+    (scheme) => {
+      const parse = () => parseUri(`${scheme}://bucket/model`);
+      expect(parse).toThrow(expect.objectContaining({ code: 'storage_not_supported' }));
+      expect(parse).toThrow(new RegExp(`${scheme}://.*What works here: file://.*pypi://`));
+    },
+  );
 
   test('never shows a password in its refusal', () => {
     expect(() => parseUri('https://u:hidden@h/x')).not.toThrow(/hidden/);
@@ -100,13 +103,13 @@ describe('contentTypeProblem', () => {
   const tar = ['application/x-tar', 'application/x-gtar', 'application/x-gzip', 'application/gzip'];
   const zip = ['application/zip', 'application/x-zip-compressed', 'application/zip-compressed'];
 
-  test.each([...tar.map((type) => ['m.tar.gz', type]), ...zip.map((type) => ['m.zip', type])] as [string, string][])(
-    '%s may be %s',
-    (name, type) => {
-      expect(contentTypeProblem('u', name, archiveOf(name), type)).toBeNull();
-      expect(contentTypeProblem('u', name, archiveOf(name), `${type}; charset=binary`)).toBeNull();
-    },
-  );
+  test.each([...tar.map((type) => ['m.tar.gz', type]), ...zip.map((type) => ['m.zip', type])] as [
+    string,
+    string,
+  ][])('%s may be %s', (name, type) => {
+    expect(contentTypeProblem('u', name, archiveOf(name), type)).toBeNull();
+    expect(contentTypeProblem('u', name, archiveOf(name), `${type}; charset=binary`)).toBeNull();
+  });
 
   test.each([
     ['m.tar.gz', 'application/zip'],
