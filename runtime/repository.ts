@@ -25,14 +25,14 @@ interface Entry {
   state: IndexEntry['state'];
   reason: string;
   session: Session | undefined;
-  /** The load that is under way: others join it. */
-  loading: Promise<void> | undefined;
 }
 
 /** The models of this process: what is on disk, what of it is loaded, and why the rest is not. */
 export class ModelRepository {
   readonly #options: RepositoryOptions;
   readonly #entries = new Map<string, Entry>();
+  /** Loads that are under way, a model each: a second one joins the first. */
+  readonly #loading = new Map<string, Promise<void>>();
 
   constructor(options: RepositoryOptions) {
     this.#options = options;
@@ -67,24 +67,25 @@ export class ModelRepository {
 
   /** Loads a model, or loads it again: the old one serves until the new one is there. */
   async load(name: string): Promise<void> {
-    const known = this.#entries.get(name);
-    if (known?.loading !== undefined) return known.loading;
-    const entry = known ?? { state: 'UNAVAILABLE', reason: '', session: undefined, loading: undefined };
-    entry.loading = this.#open(name, entry);
+    const underway = this.#loading.get(name);
+    if (underway !== undefined) return underway;
+    const loading = this.#open(name);
+    this.#loading.set(name, loading);
     try {
-      await entry.loading;
+      await loading;
     } finally {
-      entry.loading = undefined;
+      this.#loading.delete(name);
     }
   }
 
-  async #open(name: string, entry: Entry): Promise<void> {
+  async #open(name: string): Promise<void> {
     const files = await this.#find(name);
     if (this.#entries.size >= this.#options.maxModels && !this.#entries.has(name))
       throw modelNotReady(
         name,
         `This server holds ${this.#entries.size} models; --max_models allows no more.`,
       );
+    const entry: Entry = this.#entries.get(name) ?? { state: 'LOADING', reason: '', session: undefined };
     this.#entries.set(name, entry);
     const old = entry.session;
     if (old === undefined) entry.state = 'LOADING';
@@ -103,6 +104,7 @@ export class ModelRepository {
 
   /** @throws MusterError `not_found` */
   async unload(name: string): Promise<void> {
+    await this.#loading.get(name)?.catch(() => undefined);
     const session = this.#entries.get(name)?.session;
     if (session === undefined) throw modelNotFound(name);
     this.#entries.delete(name);
@@ -136,6 +138,7 @@ export class ModelRepository {
   }
 
   async close(): Promise<void> {
+    await Promise.allSettled(this.#loading.values());
     const sessions = [...this.#entries.values()].map((entry) => entry.session);
     this.#entries.clear();
     await Promise.all(sessions.map(async (session) => session?.close()));

@@ -27,12 +27,15 @@ export type Fields = Readonly<Record<string, unknown>>;
 export type Direction = 'input' | 'output';
 
 /** Head and tail of a body, the head parsed so that 64-bit integers of its tensors are exact. */
-export function splitBody(wire: WireBody, tensors: 'inputs' | 'outputs'): { head: Fields; tail: Uint8Array } {
+export function splitBody(wire: WireBody): { head: Fields; tail: Uint8Array } {
   const length = headLength(wire);
   const { text, value } = parseHead(wire, length);
   const head = asFields(value, 'The request');
-  const list = head[tensors];
-  const rounded = Array.isArray(list) && list.some(holdsRounded);
+  // A request lists the outputs that it wants beside its inputs.
+  const items = ['inputs', 'outputs'].flatMap((key) =>
+    Array.isArray(head[key]) ? (head[key] as unknown[]) : [],
+  );
+  const rounded = [head, ...items].some(holdsRounded);
   return {
     head: rounded ? asFields(parseExactJson(text), 'The request') : head,
     tail: wire.body.subarray(length),
@@ -67,7 +70,14 @@ function parseHead(wire: WireBody, length: number) {
 
 function holdsRounded(tensor: unknown): boolean {
   const { datatype, data } = (tensor ?? {}) as Fields;
-  return (datatype === 'INT64' || datatype === 'UINT64') && mayBeRounded(data);
+  if ((datatype === 'INT64' || datatype === 'UINT64') && mayBeRounded(data)) return true;
+  return parametersRounded(tensor);
+}
+
+/** Parameters, too, are integers of 64 bits; those beyond 2^53 are read as bigints. */
+function parametersRounded(holder: unknown): boolean {
+  const { parameters } = (holder ?? {}) as Fields;
+  return typeof parameters === 'object' && parameters !== null && mayBeRounded(Object.values(parameters));
 }
 
 export function asFields(value: unknown, what: string): Fields {

@@ -35,13 +35,13 @@ export function parseExactJson(text: string): unknown {
   }
 }
 
-/** True where plain parsing may have rounded: some number in the nested list is not a safe integer. */
+/** True where plain parsing may have rounded: some integer in the nested list is beyond 2^53. */
 export function mayBeRounded(value: unknown): boolean {
   const open: unknown[] = [value];
   while (open.length > 0) {
     const next = open.pop();
     if (Array.isArray(next)) for (const item of next) open.push(item);
-    else if (typeof next === 'number' && !Number.isSafeInteger(next)) return true;
+    else if (typeof next === 'number' && Number.isInteger(next) && !Number.isSafeInteger(next)) return true;
   }
   return false;
 }

@@ -22,7 +22,7 @@ export interface RequestedOutput {
  * @throws MusterError `invalid_input` that names the input and what is wrong with it
  */
 export function decodeRequest(wire: WireBody, model: string): InferenceRequest {
-  const { head, tail } = splitBody(wire, 'inputs');
+  const { head, tail } = splitBody(wire);
   return {
     id: readId(head),
     parameters: asParameters(head['parameters'], 'the request'),

@@ -46,7 +46,7 @@ export function encodeResponse(
 
 /** @throws MusterError `invalid_input` when the bytes are not a V2 response */
 export function decodeResponse(wire: WireBody, model: string): InferenceResponse {
-  const { head, tail } = splitBody(wire, 'outputs');
+  const { head, tail } = splitBody(wire);
   const { model_name: modelName, model_version: modelVersion, id } = head;
   if (typeof modelName !== 'string') throw invalidInput("'model_name' of the response must be a string.");
   return {

@@ -99,6 +99,15 @@ describe('ModelRepository', () => {
     expect(repository.names()).toEqual(['one']);
   });
 
+  test('unloads a model whose load is under way once it is there', async () => {
+    put('one', 'echo');
+    const repository = create();
+    const loading = repository.load('one');
+    await repository.unload('one');
+    await loading;
+    expect(repository.names()).toEqual([]);
+  });
+
   test('computes nothing for a caller who has gone', async () => {
     put('slow', 'slow');
     const repository = create();
