@@ -120,9 +120,7 @@ describe('iris in the model server', () => {
   });
 
   test('is unloaded and loaded again by the repository extension', async () => {
-    expect((await server.post('/v2/repository/index', '')).body).toEqual(
-      expect.stringContaining('"iris"'),
-    );
+    expect((await server.post('/v2/repository/index', '')).body).toEqual(expect.stringContaining('"iris"'));
     expect((await server.post('/v2/repository/models/iris/unload', '')).status).toBe(200);
     expect((await server.get('/v2/models/iris/ready')).status).not.toBe(200);
     expect((await infer({ inputs: [input] })).status).toBeGreaterThanOrEqual(400);

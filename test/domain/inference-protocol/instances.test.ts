@@ -111,15 +111,14 @@ describe('encodePredictions', () => {
 });
 
 describe('checkInputs', () => {
-  const tensor = (change: object): Tensor =>
-    ({
-      name: 'X',
-      datatype: 'FP32',
-      shape: [1, 2],
-      data: new Float32Array(2),
-      parameters: {},
-      ...change,
-    });
+  const tensor = (change: object): Tensor => ({
+    name: 'X',
+    datatype: 'FP32',
+    shape: [1, 2],
+    data: new Float32Array(2),
+    parameters: {},
+    ...change,
+  });
   const sentence = "Input 'X' of model 'm' expects FP32 of shape [-1,2], but";
 
   test('lets through what fits, with any length where the model takes any', () => {

@@ -302,7 +302,7 @@ describe('answerForm', () => {
   ] as const)('%s', (_name, parameters, listed, expected) => {
     const outputs = listed?.map(([name, binary]) => ({
       name,
-      parameters: (binary === undefined ? {} : { binary_data: binary }),
+      parameters: binary === undefined ? {} : { binary_data: binary },
     }));
     const form = answerForm({ parameters, outputs }, both, 'iris');
     expect(form.map(({ name, binary }) => [name, binary])).toEqual(expected);
