@@ -2,13 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { pino } from 'pino';
+import { ZodError } from 'zod';
 import { dataFolder } from '../domain/process/data-folder.ts';
 import { parseSettings } from '../domain/process/settings.schema.ts';
+import type { Settings } from '../domain/process/settings.schema.ts';
 import { defaultLimits } from './limits.ts';
 import { startGateway } from './start.ts';
 
-/** One gateway process. Exit codes: 0 after a signal, 3 when its port is in use, 1 for anything else. */
-const settings = parseSettings(process.env, homedir());
+/**
+ * One gateway process. Exit codes: 0 after a signal, 3 when its port is in use, 1 for anything else, each with one
+ * plain line on standard error.
+ */
+const settings = readSettings();
 const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 250 });
 const logger = pino({ level: settings.logLevel, base: { process: 'gateway' } }, destination);
 const packageJson = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -51,4 +56,15 @@ try {
     `The gateway did not start: ${error instanceof Error ? error.message : String(error)}\n`,
   );
   process.exit(1);
+}
+
+function readSettings(): Settings {
+  try {
+    return parseSettings(process.env, homedir());
+  } catch (error) {
+    const issues = error instanceof ZodError ? error.issues : [];
+    const what = issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+    process.stderr.write(`The gateway did not start: ${what === '' ? String(error) : what}\n`);
+    process.exit(1);
+  }
 }

@@ -20,7 +20,7 @@ export class NodeExchange implements Exchange {
     body: Buffer | null,
     isDraining: () => boolean,
   ) {
-    const url = request.url ?? '/';
+    const url = originForm(request.url ?? '/');
     const mark = url.indexOf('?');
     this.method = request.method ?? 'GET';
     this.path = mark < 0 ? url : url.slice(0, mark);
@@ -67,4 +67,12 @@ export class NodeExchange implements Exchange {
       listener(this.response.writableFinished);
     });
   }
+}
+
+/** Clients that take a server for a proxy name the whole URL (RFC 9112 section 3.2.2): its path counts. */
+function originForm(target: string): string {
+  if (target.startsWith('/')) return target;
+  const path = /^https?:\/\/[^/?]*(.*)$/i.exec(target)?.[1];
+  if (path === undefined) return target;
+  return path.startsWith('/') ? path : `/${path}`;
 }

@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { formatSnapshot } from '../../gateway/route-table/snapshot-file.ts';
+import { startBackend } from '../fixtures/gateway/backends.ts';
+import { until } from '../fixtures/gateway/control-api.ts';
+import { get } from '../fixtures/gateway/gateway.ts';
+import { service, table } from '../fixtures/gateway/tables.ts';
+
+describe('the gateway as a process', () => {
+  let folder: string;
+  let child: ChildProcess | null = null;
+  let out = '';
+  let err = '';
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'muster-gateway-process-'));
+    out = '';
+    err = '';
+  });
+  afterEach(async () => {
+    child?.kill('SIGKILL');
+    await rm(folder, { recursive: true });
+  });
+
+  const start = (port: number, level = 'info'): Promise<number | null> => {
+    const started = spawn(process.execPath, ['gateway/main.ts'], {
+      env: {
+        PATH: process.env['PATH'],
+        MUSTER_DATA_DIR: folder,
+        MUSTER_GATEWAY_PORT: String(port),
+        MUSTER_API_URL: 'http://127.0.0.1:9',
+        MUSTER_LOG_LEVEL: level,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child = started;
+    started.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    started.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    return new Promise((resolve) => started.on('close', resolve));
+  };
+  const lines = (message: string): Record<string, unknown>[] =>
+    out
+      .split('\n')
+      .filter((line) => line.startsWith('{') && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter((line) => line['msg'] === message);
+
+  test('says plainly that its port is in use, and which variable moves it', async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+    const { port } = holder.address() as AddressInfo;
+    const code = await start(port);
+    expect(code).toBe(3);
+    expect(err.trim().split('\n')).toEqual([
+      `Port ${port} is in use: stop what uses it, or set MUSTER_GATEWAY_PORT to another port.`,
+    ]);
+    await new Promise((resolve) => holder.close(resolve));
+  });
+
+  test('says in one line which setting is wrong', async () => {
+    const code = await start(0, 'loud');
+    expect(code).toBe(1);
+    expect(err.trim().split('\n')).toHaveLength(1);
+    expect(err).toContain('MUSTER_LOG_LEVEL');
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'at %s it finishes its streams, then ends with 0',
+    async (signal) => {
+      let finish: () => void = () => undefined;
+      const backend = await startBackend((_seen, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write('data: 1\n\n');
+        finish = () => response.end('data: [DONE]\n\n');
+      });
+      await mkdir(join(folder, 'gateway'));
+      const saved = formatSnapshot(table([service('tiny', { ready: [backend.address] })]));
+      await writeFile(join(folder, 'gateway', 'route-table.json'), saved);
+      const ended = start(0);
+      await until(() => lines('listening').length > 0);
+      const url = String(lines('listening')[0]?.['url']);
+      const streaming = await fetch(`${url}/v1/completions`, {
+        method: 'POST',
+        body: '{"model":"tiny","stream":true}',
+      });
+      child?.kill(signal);
+      await until(() =>
+        get(`${url}/v2/health/live`).then(
+          () => false,
+          () => true,
+        ),
+      );
+      finish();
+      expect(await streaming.text()).toBe('data: 1\n\ndata: [DONE]\n\n');
+      expect(await ended).toBe(0);
+      expect(lines('request')).toContainEqual(
+        expect.objectContaining({ status: 200, model: 'tiny', tries: 1, protocol: 'openai' }),
+      );
+      await backend.close();
+    },
+  );
+});
