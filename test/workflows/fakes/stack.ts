@@ -116,9 +116,9 @@ export class RunningWorker {
 /** One InferenceService as its callers see it. */
 export class Service {
   readonly name: string;
-  private readonly env: TestWorkflowEnvironment;
+  private readonly env: Pick<TestWorkflowEnvironment, 'client'>;
 
-  constructor(env: TestWorkflowEnvironment, name: string) {
+  constructor(env: Pick<TestWorkflowEnvironment, 'client'>, name: string) {
     this.env = env;
     this.name = name;
   }
