@@ -9,8 +9,8 @@ const nodesMax = 1000;
 const writeEveryMs = 2_000;
 
 /**
- * The last report of each node: in memory for every reader, and on disk now and then, so that a restarted control API
- * has endpoints at once. Until a node is heard again it counts as silent.
+ * The last report of each node: in memory for every reader, and on disk, so that a restarted control API has endpoints
+ * at once. Until a node is heard again it counts as silent. A write that failed is tried again every two seconds.
  */
 export class NodeReports {
   readonly #routing: Routing;
@@ -45,12 +45,17 @@ export class NodeReports {
     this.#listeners.push(listener);
   }
 
-  put(report: NodeReport): void {
+  /**
+   * Takes a report. What matters after a restart is on disk when this resolves: a table that is built from an older
+   * report would take traffic from a server that has become ready since.
+   */
+  async put(report: NodeReport): Promise<void> {
     if (!this.#heard.has(report.node) && this.#heard.size >= nodesMax) {
       throw new MusterError('overloaded', `There are ${nodesMax} nodes already; no more are taken.`);
     }
     this.#heard.set(report.node, { report, heardAt: this.#now() });
     for (const listener of this.#listeners) listener();
+    if (this.#written.get(report.node) !== lasting(report)) await this.#save();
   }
 
   /** All last reports, also those of silent nodes. */

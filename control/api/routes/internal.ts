@@ -62,9 +62,9 @@ function nodes(app: TypedApp, context: ApiContext): void {
         response: { 200: Empty, ...refusals },
       },
     },
-    ({ params, body }) => {
+    async ({ params, body }) => {
       agree('node', body.node, params.node);
-      context.reports.put(body);
+      await context.reports.put(body);
       return {};
     },
   );

@@ -113,6 +113,13 @@ describe('what processes tell each other through the control API', () => {
     expect(table.services[0]?.targets[0]?.endpoints).toHaveLength(1);
   });
 
+  test('what a node last said is on disk before it is told that it was heard', async () => {
+    await report([replica('iris', revision, 9001, 'Starting')]);
+    await report([replica('iris', revision, 9001, 'Ready')]);
+    const stored = await api.store.routing.reports();
+    expect(stored[0]?.replicas[0]?.state).toBe('Ready');
+  });
+
   test('traffic stays with the servers of a node that has fallen silent', async () => {
     await report();
     await route();
