@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Client,
   Connection,
@@ -7,7 +8,7 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
   isGrpcServiceError,
 } from '@temporalio/client';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, NamespaceNotFoundError } from '@temporalio/common';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { MusterError, errorCodes } from '../../domain/errors.ts';
 import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
@@ -33,7 +34,10 @@ export interface TemporalOptions {
 
 /** `muster status` does not wait long for a server that is away. */
 const glanceTimeoutMs = 1_000;
-const grpcStatus = { cancelled: 1, deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
+const retryPauseMs = 100;
+const grpcStatus = { cancelled: 1, deadlineExceeded: 4, notFound: 5 } as const;
+/** RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE: another try may do. */
+const passing = new Set([8, 10, 14]);
 
 /**
  * Speaks to the workflows by the names of domain/inference-service/messages.ts. The connection is made on first use
@@ -46,6 +50,8 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   const connection = Connection.lazy({
     address,
     connectTimeout: pingTimeoutMs,
+    // The SDK's own retries go on in timers after their caller gave up, and throw there once the channel is closed.
+    interceptors: [],
     channelArgs: {
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.min_reconnect_backoff_ms': 100,
@@ -55,21 +61,27 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   const client = new Client({ connection, namespace });
 
   // Not `ensureConnected`: that remembers a first failure for ever.
-  const ping = (timeoutMs: number): Promise<unknown> =>
-    within(timeoutMs, () =>
-      connection.withDeadline(Date.now() + timeoutMs, () => connection.workflowService.getSystemInfo({})),
-    );
-
-  const ask = async <T>(call: () => Promise<T>): Promise<T> => {
+  const ping = async (until: number): Promise<void> => {
     try {
-      await ping(pingTimeoutMs);
+      await connection.withDeadline(until, () => connection.workflowService.getSystemInfo({}));
     } catch (cause) {
       throw unavailable(address, cause);
     }
-    try {
-      return await connection.withDeadline(Date.now() + answerTimeoutMs, call);
-    } catch (error) {
-      throw musterErrorOf(error, address);
+  };
+
+  /** Tries again while Temporal is away for a moment (it starts, or moves its shards); every change is idempotent. */
+  const ask = async <T>(call: () => Promise<T>): Promise<T> => {
+    const giveUpAt = Date.now() + pingTimeoutMs;
+    for (;;) {
+      try {
+        await ping(giveUpAt);
+        return await connection.withDeadline(Date.now() + answerTimeoutMs, call);
+      } catch (cause) {
+        const error = musterErrorOf(cause, options);
+        const isAway = error instanceof MusterError && error.code === 'temporal_unavailable';
+        if (!isAway || Date.now() + retryPauseMs >= giveUpAt) throw error;
+        await sleep(retryPauseMs);
+      }
     }
   };
 
@@ -87,7 +99,7 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
       }),
     async isReachable() {
       try {
-        await ping(Math.min(pingTimeoutMs, glanceTimeoutMs));
+        await ping(Date.now() + Math.min(pingTimeoutMs, glanceTimeoutMs));
         return true;
       } catch {
         return false;
@@ -117,18 +129,23 @@ async function apply(client: Client, taskQueue: string, object: InferenceService
   >(names.apply, { args: [{ object }], startWorkflowOperation });
 }
 
-function musterErrorOf(error: unknown, address: string): unknown {
+function musterErrorOf(error: unknown, { address, namespace }: TemporalOptions): unknown {
+  if (error instanceof MusterError) return error;
   if (error instanceof WorkflowUpdateFailedError) return refusal(error);
-  if (error instanceof WorkflowNotFoundError) {
+  const status = grpcCode(error);
+  if (error instanceof NamespaceNotFoundError) {
+    return new MusterError(
+      'temporal_unavailable',
+      `Temporal at ${address} has no namespace ${namespace}. Make it there, or correct TEMPORAL_NAMESPACE.`,
+      { cause: error },
+    );
+  }
+  if (error instanceof WorkflowNotFoundError || status === grpcStatus.notFound) {
     return new MusterError('not_found', 'The service has no workflow.', { cause: error });
   }
   if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return silentWorker(error);
-  const status = grpcCode(error);
-  if (status === grpcStatus.notFound) {
-    return new MusterError('not_found', 'The service has no workflow.', { cause: error });
-  }
   if (status === grpcStatus.deadlineExceeded || status === grpcStatus.cancelled) return silentWorker(error);
-  if (status === grpcStatus.unavailable) return unavailable(address, error);
+  if (status !== undefined && passing.has(status)) return unavailable(address, error);
   return error;
 }
 
@@ -163,21 +180,4 @@ function grpcCode(error: unknown): number | undefined {
     at = at.cause;
   }
   return undefined;
-}
-
-async function within(timeoutMs: number, call: () => Promise<unknown>): Promise<unknown> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new Error(`no answer within ${timeoutMs} ms`));
-    }, timeoutMs);
-  });
-  const called = call();
-  // When the time is over nobody waits for the call any more; its late failure is of no interest.
-  called.catch(() => undefined);
-  try {
-    return await Promise.race([called, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
