@@ -46,5 +46,5 @@ export function fromSystem(error: unknown): MusterError | undefined {
 }
 
 function isAbort(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError';
+  return typeof error === 'object' && error !== null && 'name' in error && error.name === 'AbortError';
 }

@@ -8,6 +8,7 @@ import type { NodeReport } from '../../domain/node/report.schema.ts';
 import { agentActivities } from '../../activities/local/activities.ts';
 import { Environments } from '../../activities/local/environment/environments.ts';
 import { cleanEnvironments, pythonNotice } from '../../activities/local/environment/python.ts';
+import { pruneLogs } from '../../activities/local/replica/log-file.ts';
 import { Ports } from '../../activities/local/replica/port.ts';
 import { Records } from '../../activities/local/replica/records.ts';
 import { Supervisor } from '../../activities/local/replica/supervisor.ts';
@@ -46,8 +47,6 @@ export async function startAgent({ settings, root, env, logger }: AgentDeps): Pr
   await mkdir(folder.root, { recursive: true, mode: 0o700 });
   const python = { folder: folder.environments, env };
   const store = new ContentStore(folder.models);
-  await Promise.all([cleanEnvironments(folder.environments), store.clean(Date.now())]);
-
   const node = {
     host: '127.0.0.1',
     cwd: root,
@@ -59,6 +58,13 @@ export async function startAgent({ settings, root, env, logger }: AgentDeps): Pr
   };
   const supervisor = new Supervisor(node, new Records(folder.agent));
   await supervisor.start();
+  // Nothing is fetched or made yet: the worker starts last.
+  const modelDirs = supervisor.wanted().map((view) => view.modelDir);
+  await Promise.all([
+    cleanEnvironments(folder.environments),
+    store.clean(Date.now(), modelDirs),
+    pruneLogs(folder.modelLogs, Date.now(), supervisor.wanted().map((view) => view.workload)),
+  ]);
 
   const notices: string[] = [];
   let address = '';

@@ -32,6 +32,8 @@ export function runTool(
     readonly cwd: string;
     readonly signal: AbortSignal;
     readonly onLine: (line: string) => void;
+    /** The tool runs in a group of its own, so somebody should know its pid. */
+    readonly onStart?: (pid: number) => void;
   },
 ): Promise<CommandResult> {
   const [program = '', ...args] = argv;
@@ -42,6 +44,7 @@ export function runTool(
     }
     const { env, cwd, signal } = options;
     const child = spawn(program, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    if (child.pid !== undefined) options.onStart?.(child.pid);
     const lines: string[] = [];
     const take = (line: string): void => {
       lines.push(line);

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MusterError } from '../../../domain/errors.ts';
+import { processIdentity } from '../replica/process-identity.ts';
+import { stopServer } from '../replica/process.ts';
 import type { Progress } from '../transfers.ts';
 import { runTool, toolEnvironment, type CommandResult } from './python-commands.ts';
 
@@ -49,9 +51,10 @@ export async function makePythonEnvironment(
   if (await exists(join(folder, marker))) return;
   await rm(folder, { recursive: true, force: true });
   await mkdir(deps.folder, { recursive: true, mode: 0o700 });
+  const note = (pid: number): void => void noteMaker(folder, pid);
   try {
     task.report({ done: 0, total: null, message: 'making a python environment' });
-    const made = await python(deps, ['-m', 'venv', folder], task.signal);
+    const made = await python(deps, ['-m', 'venv', folder], task.signal, note);
     if (made.code !== 0) throw venvFailure(made);
     const installed = await runTool(
       [
@@ -64,12 +67,15 @@ export async function makePythonEnvironment(
         cwd: deps.folder,
         signal: task.signal,
         onLine: pipProgress(task.report),
+        onStart: note,
       },
     );
     if (installed.code !== 0) throw pipFailure(requirements, installed);
     await writeFile(join(folder, marker), JSON.stringify({ requirements }));
+    await rm(makerFile(folder), { force: true });
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
+    await rm(makerFile(folder), { force: true });
     throw error;
   }
 }
@@ -78,6 +84,7 @@ export async function makePythonEnvironment(
 export async function cleanEnvironments(folder: string): Promise<readonly string[]> {
   const names = await readdir(folder).catch(() => [] as string[]);
   const removed: string[] = [];
+  for (const file of names.filter((name) => name.endsWith(making))) await endMaker(join(folder, file));
   for (const name of names) {
     if (await exists(join(folder, name, marker))) continue;
     await rm(join(folder, name), { recursive: true, force: true });
@@ -85,6 +92,27 @@ export async function cleanEnvironments(folder: string): Promise<readonly string
   }
   return removed;
 }
+
+/**
+ * A pip whose agent was killed goes on writing into a folder that the next agent makes anew. So who makes an
+ * environment is noted beside it, and ended first.
+ */
+async function noteMaker(folder: string, pid: number): Promise<void> {
+  const identity = await processIdentity(pid);
+  await writeFile(makerFile(folder), JSON.stringify({ pid, identity })).catch(() => undefined);
+}
+
+async function endMaker(file: string): Promise<void> {
+  try {
+    const { pid, identity } = JSON.parse(await readFile(file, 'utf8')) as { pid: number; identity: string };
+    await stopServer(pid, identity, 0);
+  } catch {
+    // It ended by itself, or its note was cut as well.
+  }
+}
+
+const making = '.making';
+const makerFile = (folder: string): string => `${folder}${making}`;
 
 async function environmentFolder(
   deps: PythonDeps,
@@ -106,12 +134,18 @@ async function environmentFolder(
   return join(deps.folder, createHash('sha256').update(text).digest('hex'));
 }
 
-function python(deps: PythonDeps, args: readonly string[], signal: AbortSignal): Promise<CommandResult> {
+function python(
+  deps: PythonDeps,
+  args: readonly string[],
+  signal: AbortSignal,
+  onStart?: (pid: number) => void,
+): Promise<CommandResult> {
   return runTool([deps.python ?? 'python3', ...args], {
     env: toolEnvironment(deps.env),
     cwd: '/',
     signal,
     onLine: () => undefined,
+    ...(onStart && { onStart }),
   });
 }
 

@@ -1,5 +1,5 @@
 import { closeSync, mkdirSync, openSync, truncateSync } from 'node:fs';
-import { copyFile, open, readdir, rename, stat } from 'node:fs/promises';
+import { copyFile, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /**
@@ -12,6 +12,7 @@ export const logLimits = {
   kept: 2,
   failureBytes: 4096,
   failureLines: 20,
+  keptMs: 7 * 24 * 3_600_000,
 } as const;
 
 /** `<root>/<namespace>/<name>/<revision>-<index>.log` */
@@ -71,6 +72,22 @@ export async function tailLog(path: string, lines: number, maxBytes: number): Pr
           .join('');
   } finally {
     await file.close();
+  }
+}
+
+/** Removes logs that nobody has written to for a week, but not those of revisions that are wanted: they may be quiet. */
+export async function pruneLogs(
+  root: string,
+  nowMs: number,
+  wanted: readonly { readonly namespace: string; readonly name: string; readonly revision: string }[],
+): Promise<void> {
+  const kept = wanted.map(({ namespace, name, revision }) => join(root, namespace, name, `${revision}-`));
+  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => []);
+  for (const entry of entries.filter((e) => e.isFile())) {
+    const path = join(entry.parentPath, entry.name);
+    if (kept.some((prefix) => path.startsWith(prefix))) continue;
+    const { mtimeMs } = await stat(path);
+    if (nowMs - mtimeMs > logLimits.keptMs) await rm(path, { force: true });
   }
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 /**
@@ -101,13 +101,30 @@ export class ContentStore {
     const manifest = await readJson<Manifest>(join(folder, 'manifest.json'));
     if (!manifest) return null;
     const dir = join(folder, 'files');
-    if (await isWhole(dir, manifest)) return { ...manifest, folder, dir };
+    if (await isWhole(dir, manifest)) {
+      await markUsed(folder);
+      return { ...manifest, folder, dir };
+    }
     await rm(folder, { recursive: true, force: true });
     return null;
   }
 
-  /** Removes what killed runs left and cannot be resumed. Call before anything is fetched. */
-  async clean(nowMs: number): Promise<void> {
+  /**
+   * Removes what killed runs left and cannot be resumed, and what no wanted revision has used for a week, so that
+   * models which were replaced do not fill the disk. Call before anything is fetched.
+   */
+  async clean(nowMs: number, modelDirsInUse: readonly string[]): Promise<void> {
+    await this.#cleanPartial(nowMs);
+    const inUse = new Set(modelDirsInUse.map((dir) => dirname(dir)));
+    for (const name of await readdir(this.root).catch(() => [] as string[])) {
+      const folder = join(this.root, name);
+      if (name.startsWith('.') || inUse.has(folder)) continue;
+      const used = await stat(join(folder, 'manifest.json')).catch(() => null);
+      if (!used || nowMs - used.mtimeMs > unusedMs) await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async #cleanPartial(nowMs: number): Promise<void> {
     const partial = join(this.root, '.partial');
     for (const name of await readdir(partial).catch(() => [] as string[])) {
       const folder = join(partial, name);
@@ -131,6 +148,13 @@ export class ContentStore {
 }
 
 const resumableMs = 7 * 24 * 3_600_000;
+const unusedMs = 7 * 24 * 3_600_000;
+
+/** The manifest's time is when its content was last asked for. */
+export async function markUsed(folder: string): Promise<void> {
+  const now = new Date();
+  await utimes(join(folder, 'manifest.json'), now, now).catch(() => undefined);
+}
 
 function describe(uri: string, files: readonly ContentFile[]): Manifest {
   return {

@@ -8,6 +8,7 @@ import { request, type Dispatcher } from 'undici';
 import { MusterError, messageOf } from '../../../domain/errors.ts';
 import { fromSystem } from '../failures.ts';
 import { sha256 } from './content.ts';
+import type { StorageLimits } from './fetcher.ts';
 
 /**
  * One file over HTTP into staging. A cut download is resumed by Range where the server names the version of its
@@ -23,7 +24,7 @@ export interface Download {
   /** Sent to the origin of `url` only. */
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  readonly maxBytes: number;
+  readonly limits: StorageLimits;
   readonly onBytes: (done: number, total: number | null) => void;
   /** Looks at the answer's head before the body is read; may throw. */
   readonly inspect?: (headers: Headers) => void;
@@ -47,7 +48,7 @@ export async function download(task: Download): Promise<Downloaded> {
       const failure = plain(task, error);
       const isPassing = failure instanceof MusterError && failure.code === 'storage_unavailable';
       if (!isPassing || attempt >= limits.attempts || task.signal.aborted) throw failure;
-      await sleep(200 * 2 ** attempt, undefined, { signal: task.signal });
+      await sleep(task.limits.firstRetryMs * 2 ** (attempt - 1), undefined, { signal: task.signal });
     }
   }
 }
@@ -92,7 +93,7 @@ async function receive(
   const { part, offset, headers } = from;
   const length = contentLength(headers);
   const total = length === null ? null : offset + length;
-  if ((total ?? 0) > task.maxBytes) throw tooLarge(task);
+  if ((total ?? 0) > task.limits.maxBytes) throw tooLarge(task);
   await mkdir(dirname(part), { recursive: true, mode: 0o700 });
   const validator = strongValidator(headers);
   if (offset === 0) {
@@ -104,7 +105,7 @@ async function receive(
     transform(chunk: Buffer, _encoding, next) {
       done += chunk.length;
       task.onBytes(done, total);
-      if (done > task.maxBytes) next(tooLarge(task));
+      if (done > task.limits.maxBytes) next(tooLarge(task));
       else next(null, chunk);
     },
   });
@@ -216,7 +217,7 @@ function rangeStart(headers: Headers): number | null {
 }
 
 function tooLarge(task: Download): MusterError {
-  return new MusterError('storage_forbidden', `${bare(task.url)} is larger than ${task.maxBytes} bytes.`);
+  return new MusterError('storage_forbidden', `${bare(task.url)} is larger than ${task.limits.maxBytes} bytes.`);
 }
 
 function unavailable(task: Download, what: string): MusterError {

@@ -21,9 +21,11 @@ export interface StorageLimits {
   /** Of one source, as downloaded and as unpacked. */
   readonly maxBytes: number;
   readonly maxFiles: number;
+  /** Before the second try of a download that failed; it doubles with each. */
+  readonly firstRetryMs: number;
 }
 
-export const defaultStorageLimits: StorageLimits = { maxBytes: 512 * 1024 ** 3, maxFiles: 100_000 };
+export const defaultStorageLimits: StorageLimits = { maxBytes: 512 * 1024 ** 3, maxFiles: 100_000, firstRetryMs: 400 };
 
 export interface StorageDeps {
   /** Muster's own folder, for relative file URIs. */

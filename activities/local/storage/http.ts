@@ -19,7 +19,7 @@ export async function fetchHttp(
     dispatcher: deps.dispatcher,
     headers: conditional(task.known),
     signal: task.signal,
-    maxBytes: task.limits.maxBytes,
+    limits: task.limits,
     onBytes: (done, total) => {
       task.report({ done, total, message: `downloading ${filename}` });
     },

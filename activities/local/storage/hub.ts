@@ -95,7 +95,7 @@ class Hub {
       dispatcher: this.#deps.dispatcher,
       headers: this.#headers,
       signal: this.#task.signal,
-      maxBytes: this.#task.limits.maxBytes,
+      limits: this.#task.limits,
       onBytes,
     });
     if (await isFile(target, file)) return;

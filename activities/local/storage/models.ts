@@ -10,7 +10,7 @@ import { fromSystem } from '../failures.ts';
 import { SingleFlight, type Task } from '../single-flight.ts';
 import type { Progress } from '../transfers.ts';
 import { unpack } from './archive.ts';
-import { listFiles, sha256, type Content, type ContentStore } from './content.ts';
+import { listFiles, markUsed, sha256, type Content, type ContentStore } from './content.ts';
 import type { Fetched, FetchTask, StorageDeps, StorageLimits } from './fetcher.ts';
 import { fetchFile } from './file.ts';
 import { fetchHttp } from './http.ts';
@@ -146,7 +146,8 @@ export class Models {
         'Two models would put a file in the same place of the model folder.',
       );
     }
-    if (!(await isCombined(folder, files))) {
+    if (await isCombined(folder, files)) await markUsed(folder);
+    else {
       await rm(folder, { recursive: true, force: true });
       const partial = join(this.#store.root, '.partial', `combined-${name}-${crypto.randomUUID()}`);
       for (const { from, to } of files) {

@@ -132,8 +132,21 @@ describe('models from files', () => {
 
   test('leave nothing of a killed run but what can be resumed', async () => {
     await it.store.staging('file:///killed');
-    await it.store.clean(Date.now());
+    await it.store.clean(Date.now(), []);
     expect(await partials()).toEqual([]);
+  });
+
+  test('are removed when nobody used them for a week, unless a wanted revision still does', async () => {
+    const first = await it.fetch(source);
+    await writeFile(join(source, 'model.bin'), 'another');
+    const second = await it.fetch(source);
+    const inAWeek = Date.now() + 8 * 24 * 3_600_000;
+    await it.store.clean(Date.now(), []);
+    expect(Object.keys(await treeOf(second.modelDir))).toHaveLength(2);
+    await it.store.clean(inAWeek, [first.modelDir]);
+    expect(Object.keys(await treeOf(first.modelDir))).toHaveLength(2);
+    await expect(readdir(second.modelDir)).rejects.toThrow();
+    expect((await treeOf((await it.fetch(source)).modelDir))['model.bin']).toBe('another');
   });
 });
 
