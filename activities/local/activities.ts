@@ -127,7 +127,11 @@ async function awaitRevision(
     } else {
       const failed = known.replicas.find((r) => r.index < input.replicas && hasFailedToLoad(r));
       if (failed) throw loadFailed(failed.failure, 'The server ended twice before it was ready.');
-      if (performance.now() >= deadlineMs) throw timedOut(known.replicas, ready.length, input);
+      if (performance.now() >= deadlineMs) {
+        const late = known.replicas.find((r) => r.index < input.replicas && !r.ready);
+        const words = await supervisor.lastWords(revisionId(input), late?.index ?? 0);
+        throw timedOut({ failure: late?.failure, words, ready: ready.length }, input);
+      }
     }
     context.heartbeat({ ready: ready.length, replicas: input.replicas });
     await waitForChange([supervisor.changes, reports.accepted], context.cancellationSignal, heartbeatMs);
@@ -135,14 +139,17 @@ async function awaitRevision(
 }
 
 function timedOut(
-  replicas: readonly { readonly failure?: Failure }[],
-  ready: number,
+  late: { readonly failure: Failure | undefined; readonly words: string; readonly ready: number },
   input: AwaitRevisionInput,
 ): ApplicationFailure {
   const seconds = String(Math.round(input.timeoutMs / 1000));
-  const waited = `${ready} of ${input.replicas} replicas became ready within ${seconds} s.`;
-  const failure = replicas.find((r) => r.failure)?.failure;
-  return loadFailed(failure && { ...failure, message: `${waited} ${failure.message}` }, waited);
+  const waited = `${late.ready} of ${input.replicas} replicas became ready within ${seconds} s.`;
+  if (late.failure)
+    return loadFailed({ ...late.failure, message: `${waited} ${late.failure.message}` }, waited);
+  return loadFailed(
+    undefined,
+    late.words === '' ? waited : `${waited} The server's last words:\n${late.words}`,
+  );
 }
 
 /** The last words of the server travel as details, for lastFailureInfo. */

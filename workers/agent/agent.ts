@@ -63,7 +63,11 @@ export async function startAgent({ settings, root, env, logger }: AgentDeps): Pr
   await Promise.all([
     cleanEnvironments(folder.environments),
     store.clean(Date.now(), modelDirs),
-    pruneLogs(folder.modelLogs, Date.now(), supervisor.wanted().map((view) => view.workload)),
+    pruneLogs(
+      folder.modelLogs,
+      Date.now(),
+      supervisor.wanted().map((view) => view.workload),
+    ),
   ]);
 
   const notices: string[] = [];

@@ -173,7 +173,7 @@ function venvFailure({ output }: CommandResult): MusterError {
 export function pipFailure(packages: readonly string[], { output }: CommandResult): MusterError {
   const names = packages.join(', ');
   if (/No space left/i.test(output)) return diskFull();
-  if (/(connection|timed out|resolve|retrying|proxy|temporarily|50\d (server|bad))/i.test(output)) {
+  if (networkTrouble.test(output)) {
     return new MusterError(
       'storage_unavailable',
       `The python packages ${names} could not be downloaded: ${lastLines(output)}`,
@@ -184,6 +184,10 @@ export function pipFailure(packages: readonly string[], { output }: CommandResul
     `The python packages ${names} could not be installed: ${lastLines(output)}`,
   );
 }
+
+/** pip's words for it. `resolver` and `ResolutionImpossible` are about versions, and no second try cures them. */
+const networkTrouble =
+  /connection (broken|error|refused|reset|aborted)|ConnectionError|timed out|name resolution|failed to resolve|NameResolutionError|proxyerror|cannot connect to proxy|5\d\d (server error|bad gateway)/i;
 
 function diskFull(): MusterError {
   return new MusterError(

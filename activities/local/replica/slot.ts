@@ -126,6 +126,11 @@ export class Slot {
     await rotateLog(this.#logPath());
   }
 
+  async lastWords(): Promise<string> {
+    const { failureLines, failureBytes } = logLimits;
+    return (await tailLog(this.#logPath(), failureLines, failureBytes - 512)).trim();
+  }
+
   report(): ReplicaReport {
     const { workload } = this.#revision();
     return {
@@ -253,11 +258,10 @@ export class Slot {
   }
 
   async #failure(what: string, wasReady: boolean, code?: number): Promise<Failure> {
-    const words = await tailLog(this.#logPath(), logLimits.failureLines, logLimits.failureBytes - 512);
+    const words = await this.lastWords();
     return {
       reason: wasReady ? 'RuntimeUnhealthy' : 'ModelLoadFailed',
-      message:
-        words.trim() === '' ? `${what} It wrote nothing.` : `${what} Its last words:\n${words.trimEnd()}`,
+      message: words === '' ? `${what} It wrote nothing.` : `${what} Its last words:\n${words}`,
       ...(code !== undefined && { exitCode: code }),
       time: new Date(this.#node.now()).toISOString(),
     };

@@ -95,6 +95,11 @@ export class Supervisor {
     return { replicas: slots.map((s) => s.replica), reports: slots.map((s) => s.report()) };
   }
 
+  /** The last lines of a replica's log. */
+  async lastWords(id: string, index: number): Promise<string> {
+    return (await this.#revisions.get(id)?.slots.get(index)?.lastWords()) ?? '';
+  }
+
   snapshot(): Snapshot {
     const slots = [...this.#revisions.values()].flatMap((revision) => [...revision.slots.values()]);
     return { version: this.#version, replicas: slots.map((slot) => slot.report()) };

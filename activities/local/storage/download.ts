@@ -217,7 +217,10 @@ function rangeStart(headers: Headers): number | null {
 }
 
 function tooLarge(task: Download): MusterError {
-  return new MusterError('storage_forbidden', `${bare(task.url)} is larger than ${task.limits.maxBytes} bytes.`);
+  return new MusterError(
+    'storage_forbidden',
+    `${bare(task.url)} is larger than ${task.limits.maxBytes} bytes.`,
+  );
 }
 
 function unavailable(task: Download, what: string): MusterError {

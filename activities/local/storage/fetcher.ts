@@ -25,7 +25,11 @@ export interface StorageLimits {
   readonly firstRetryMs: number;
 }
 
-export const defaultStorageLimits: StorageLimits = { maxBytes: 512 * 1024 ** 3, maxFiles: 100_000, firstRetryMs: 400 };
+export const defaultStorageLimits: StorageLimits = {
+  maxBytes: 512 * 1024 ** 3,
+  maxFiles: 100_000,
+  firstRetryMs: 400,
+};
 
 export interface StorageDeps {
   /** Muster's own folder, for relative file URIs. */

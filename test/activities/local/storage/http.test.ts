@@ -1,11 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { zipOf } from '../../../fixtures/agent/archives.ts';
 import { FileServer } from '../../../fixtures/agent/file-server.ts';
 import { modelsIn, treeOf, type Fetching } from '../../../fixtures/agent/models.ts';
 import { eventually } from '../../../fixtures/agent/waiting.ts';
+import { requirePart } from '../../../fixtures/require.ts';
+import { sha256 } from '../../../../activities/local/storage/content.ts';
+
+const withFullDisk = requirePart('/dev/full', existsSync('/dev/full'), 'only Linux has it');
 
 let folder: string;
 let server: FileServer;
@@ -57,7 +62,8 @@ describe('models over HTTP', () => {
     server.serve('/model.bin', 'a'.repeat(50_000), { etag: '"v1"' });
     server.cuts = [20_000];
     server.handler = (request) => {
-      if (request.headers.range !== undefined) server.serve('/model.bin', 'b'.repeat(40_000), { etag: '"v2"' });
+      if (request.headers.range !== undefined)
+        server.serve('/model.bin', 'b'.repeat(40_000), { etag: '"v2"' });
       return false;
     };
     const { modelDir } = await it.fetch(`${server.url}/model.bin`);
@@ -78,7 +84,11 @@ describe('models over HTTP', () => {
     let isStalled = true;
     server.handler = (_request, response) => {
       if (!isStalled) return false;
-      response.writeHead(200, { etag: '"v1"', 'content-length': body.length, 'content-type': 'application/octet-stream' });
+      response.writeHead(200, {
+        etag: '"v1"',
+        'content-length': body.length,
+        'content-type': 'application/octet-stream',
+      });
       response.write(body.slice(0, 40_000));
       return true;
     };
@@ -136,7 +146,9 @@ describe('models over HTTP', () => {
     server.serve('/model.joblib', '<html>', { type: 'text/html; charset=utf-8' });
     server.serve('/model.tar.gz', 'x', { type: 'application/zip' });
     for (const name of ['model.joblib', 'model.tar.gz']) {
-      await expect(it.fetch(`${server.url}/${name}`)).rejects.toMatchObject({ code: 'storage_not_supported' });
+      await expect(it.fetch(`${server.url}/${name}`)).rejects.toMatchObject({
+        code: 'storage_not_supported',
+      });
     }
   });
 
@@ -145,16 +157,21 @@ describe('models over HTTP', () => {
     server.serve('/model.zip', zip, { type: 'application/zip' });
     server.serve('/get?path=/20210530/model.zip', zip, { type: 'application/x-zip-compressed' });
     for (const path of ['model.zip', 'get?path=/20210530/model.zip']) {
-      expect(await treeOf((await it.fetch(`${server.url}/${path}`)).modelDir)).toEqual({ 'model.onnx': 'onnx' });
+      expect(await treeOf((await it.fetch(`${server.url}/${path}`)).modelDir)).toEqual({
+        'model.onnx': 'onnx',
+      });
     }
   });
 
   test('follow a few redirects and no circle, nor to another kind of address', async () => {
     server.serve('/end.bin', 'x');
     server.handler = (request, response) => {
-      const to = { '/a.bin': '/b.bin', '/b.bin': '/end.bin', '/circle.bin': '/circle.bin', '/f.bin': 'file:///etc/passwd' }[
-        request.url ?? ''
-      ];
+      const to = {
+        '/a.bin': '/b.bin',
+        '/b.bin': '/end.bin',
+        '/circle.bin': '/circle.bin',
+        '/f.bin': 'file:///etc/passwd',
+      }[request.url ?? ''];
       if (to === undefined) return false;
       response.writeHead(302, { location: to }).end();
       return true;
@@ -187,6 +204,20 @@ describe('models over HTTP', () => {
     expect(await it.fetch(uri)).toEqual(first);
     await writeFile(join(first.modelDir, 'model.bin'), 'tampered');
     await expect(it.fetch(uri)).rejects.toMatchObject({ code: 'storage_unavailable' });
+  });
+
+  withFullDisk('on a full disk say what to do, and leave nothing behind', async () => {
+    server.serve('/model.bin', 'x'.repeat(100_000));
+    const uri = `${server.url}/model.bin`;
+    const staging = await it.store.staging(uri);
+    // The kernel itself refuses every byte that is written there.
+    await mkdir(join(staging, 'parts'));
+    await symlink('/dev/full', join(staging, 'parts', sha256(join(staging, 'files', 'model.bin'))));
+    const failing = it.fetch(uri);
+    await expect(failing).rejects.toMatchObject({ code: 'disk_full' });
+    await expect(failing).rejects.toThrow(/free some space or set MUSTER_DATA_DIR/);
+    expect(await partials()).toEqual([]);
+    expect(server.requests).toHaveLength(1);
   });
 
   test('share one download; who leaves ends it only when nobody is left', async () => {

@@ -35,7 +35,10 @@ function serve(revision: string, tree = treeEntries()): void {
   hub.serve(`/api/models/owner/model/revision/${revision}`, JSON.stringify({ sha: commit }), json);
   const first = `/api/models/owner/model/tree/${commit}?recursive=true&limit=1000`;
   const second = `${first}&cursor=2`;
-  hub.serve(first, JSON.stringify(tree.slice(0, 2)), { ...json, headers: { link: `<${hub.url}${second}>; rel="next"` } });
+  hub.serve(first, JSON.stringify(tree.slice(0, 2)), {
+    ...json,
+    headers: { link: `<${hub.url}${second}>; rel="next"` },
+  });
   hub.serve(second, JSON.stringify(tree.slice(2)), json);
   const at = `/owner/model/resolve/${commit}`;
   hub.serve(`${at}/config.json`, files['config.json']);
