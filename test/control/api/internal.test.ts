@@ -104,6 +104,16 @@ describe('what processes tell each other through the control API', () => {
     expect(left).toEqual([]);
   });
 
+  test('a gateway that has a newer table than the store is overtaken, so that no version means two tables', async () => {
+    const line = await stream('/internal/routes/stream?gateway=g1');
+    await nextTable(line);
+    await api.internal('POST', '/internal/gateways/report', { gateway: 'g1', version: 500, draining: {} });
+    expect((await nextTable(line)).version).toBe(501);
+    await api.restart();
+    const again = await stream('/internal/routes/stream?gateway=g1');
+    expect((await nextTable(again)).version).toBe(501);
+  });
+
   test('after a restart the API has its endpoints and its version at once, before any node reports again', async () => {
     await report();
     const before = await route();

@@ -124,6 +124,23 @@ describe('inferenceservices', () => {
     expect(missing.body).toMatchObject({ code: 'not_found' });
   });
 
+  test('being deleted take no change until they are gone', async () => {
+    await api.call('PUT', `${services}/going`, service('going'));
+    expect((await api.call('DELETE', `${services}/going`)).body).toMatchObject({
+      metadata: { deletionTimestamp: expect.any(String) as unknown },
+    });
+    expect((await api.call('PUT', `${services}/going`, service('going'))).status).toBe(409);
+    await api.internal('DELETE', '/internal/inferenceservices/default/going');
+    expect((await api.call('PUT', `${services}/going`, service('going'))).status).toBe(201);
+  });
+
+  test('whose workflow was lost with the data of Temporal are deleted all the same', async () => {
+    await api.call('PUT', `${services}/orphan`, service('orphan'));
+    api.lifecycle.objects.clear();
+    expect((await api.call('DELETE', `${services}/orphan`)).status).toBe(202);
+    expect((await api.call('GET', `${services}/orphan`)).status).toBe(404);
+  });
+
   test('are read as ever while Temporal is away, and changes are refused plainly', async () => {
     await api.call('PUT', `${services}/steady`, service('steady'));
     api.lifecycle.failure = new MusterError(
