@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { MusterError } from '../../domain/errors.ts';
 import type { Database, Queries, Row } from './database.ts';
@@ -6,6 +7,8 @@ import { sendable } from './database.ts';
 /** Any number that other users of the database do not use for an advisory lock: 'muster' as a number. */
 const lockKey = 0x6d_75_73_74;
 const connectionsMax = 8;
+const lockWaitMs = 2_000;
+const lockPauseMs = 50;
 
 export interface PostgresOptions {
   readonly url: string;
@@ -24,8 +27,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   lock.on('error', (error: Error) => {
     if (!closing) options.onLockLost(error);
   });
-  const locked = await lock.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [lockKey]);
-  if (locked.rows[0]?.taken !== true) {
+  if (!(await takeLock(lock))) {
     closing = true;
     await lock.end();
     throw new MusterError(
@@ -47,9 +49,24 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
     async close() {
       closing = true;
       await pool.end();
+      // The server notices the end of a session a little later, and the next start may come at once.
+      await lock.query('SELECT pg_advisory_unlock($1)', [lockKey]).catch(() => undefined);
       await lock.end();
     },
   };
+}
+
+/** A process that was killed holds its lock until the server finds its connection dead, so it is waited for a moment. */
+async function takeLock(client: pg.Client): Promise<boolean> {
+  const giveUpAt = performance.now() + lockWaitMs;
+  for (;;) {
+    const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [
+      lockKey,
+    ]);
+    if (rows[0]?.taken === true) return true;
+    if (performance.now() >= giveUpAt) return false;
+    await sleep(lockPauseMs);
+  }
 }
 
 async function inTransaction<T>(pool: pg.Pool, work: (queries: Queries) => Promise<T>): Promise<T> {
