@@ -40,10 +40,10 @@ export function servicesIn(database: Database): Services {
       );
       return rows.map(serviceOf);
     },
-    get: (namespace, name) => read(database, namespace, name, ''),
+    get: (namespace, name) => read(database, namespace, name),
     publish: (object, phase) =>
       database.transaction(async (queries) => {
-        const stored = await readLocked(queries, object);
+        const stored = await readLockedOf(queries, object);
         const generation = object.metadata.generation ?? 0;
         if (stored !== null && stored.generation > generation) return false;
         await write(queries, { object: keepDeletion(object, stored), phase, generation });
@@ -52,7 +52,7 @@ export function servicesIn(database: Database): Services {
     accept: (accepted) => database.transaction((queries) => accept(queries, accepted)),
     markDeleting: (namespace, name, time) =>
       database.transaction(async (queries) => {
-        const stored = await read(queries, namespace, name, 'FOR UPDATE');
+        const stored = await readLocked(queries, namespace, name);
         if (stored === null) return null;
         const { object } = stored;
         const metadata = { ...object.metadata, deletionTimestamp: deletionOf(object) ?? time };
@@ -77,7 +77,7 @@ export function deletionOf(object: InferenceService): string | undefined {
 
 async function accept(queries: Queries, accepted: Accepted): Promise<StoredService> {
   const { object, generation, generationBefore } = accepted;
-  const stored = await readLocked(queries, object);
+  const stored = await readLockedOf(queries, object);
   const beganAnew = generation < generationBefore;
   if (stored !== null && stored.generation > generation && !beganAnew) return stored;
   const status = stored?.object.status ?? object.status;
@@ -98,17 +98,18 @@ function keepDeletion(object: InferenceService, stored: StoredService | null): I
     : { ...object, metadata: { ...object.metadata, deletionTimestamp: time } };
 }
 
-function readLocked(queries: Queries, object: InferenceService): Promise<StoredService | null> {
-  return read(queries, object.metadata.namespace ?? 'default', object.metadata.name, 'FOR UPDATE');
+function readLockedOf(queries: Queries, { metadata }: InferenceService): Promise<StoredService | null> {
+  return readLocked(queries, metadata.namespace ?? 'default', metadata.name);
 }
 
-async function read(
-  queries: Queries,
-  namespace: string,
-  name: string,
-  lock: '' | 'FOR UPDATE',
-): Promise<StoredService | null> {
-  const rows = await queries.query(`SELECT ${columns} FROM inference_services ${whereKey} ${lock}`, [
+/** One writer of a service at a time until the transaction ends. A lock on the row would not do: it may be absent yet. */
+async function readLocked(queries: Queries, namespace: string, name: string): Promise<StoredService | null> {
+  await queries.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`${namespace}/${name}`]);
+  return await read(queries, namespace, name);
+}
+
+async function read(queries: Queries, namespace: string, name: string): Promise<StoredService | null> {
+  const rows = await queries.query(`SELECT ${columns} FROM inference_services ${whereKey}`, [
     namespace,
     name,
   ]);
