@@ -181,7 +181,7 @@ describe('the phase of a service is read from its conditions', () => {
     ['when the old revision goes on', at([condition('Ready', 'True')], failed), 'Degraded'],
     ['when all is well', iris, 'Ready'],
   ])('%s', (_, service, phase) => {
-    expect(phaseOf(service as InferenceService)).toBe(phase);
+    expect(phaseOf(service)).toBe(phase);
   });
 
   test('a failure of an older generation says nothing about the newest', () => {
@@ -355,7 +355,7 @@ describe('the display', () => {
     const drawings = text().split('\u001b[J').slice(1);
     expect(drawings).toHaveLength(2);
     expect(text()).toContain(`\u001b[${linesOf(picture('')).length}A`);
-    // eslint-disable-next-line no-control-regex -- colours are not seen as width
+
     const lines = drawings
       .join('')
       .replaceAll(/\u001b\[\d+[mA]/g, '')
