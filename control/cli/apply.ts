@@ -11,18 +11,23 @@ import { failureOf, isReady, phaseOf } from './objects.ts';
 export type Outcome = 'created' | 'configured' | 'unchanged';
 
 /**
- * Sends one manifest. A local path that does not exist is refused here, but only after the API had its say: its
- * words about the rest of the manifest come first.
+ * Refuses what would be refused, without changing anything. A local path that does not exist is refused here, but
+ * only after the API had its say: its words about the rest of the manifest come first.
  */
+export async function checkManifest(api: Api, manifest: Manifest): Promise<void> {
+  const { kind, object, missing, source } = manifest;
+  if (kind === inferenceService) await api.send('POST', '/apis/muster.dev/v1alpha1/plan', object);
+  if (missing.length === 0) return;
+  throw new CliError(
+    `${source}: the model's files are missing, ${missing.join(' and ')} does not exist.`,
+    exitCodes.refused,
+  );
+}
+
+/** Sends one manifest. */
 export async function applyManifest(api: Api, manifest: Manifest): Promise<Outcome> {
-  const { kind, namespace, name, object, missing, source } = manifest;
-  if (missing.length > 0) {
-    if (kind === inferenceService) await api.send('POST', '/apis/muster.dev/v1alpha1/plan', object);
-    throw new CliError(
-      `${source}: the model's files are missing, ${missing.join(' and ')} does not exist.`,
-      exitCodes.refused,
-    );
-  }
+  const { kind, namespace, name, object, missing } = manifest;
+  if (missing.length > 0) await checkManifest(api, manifest);
   const answer = await api.send('PUT', pathOf(kind, namespace, name), object);
   const outcome = answer.headers.get('x-muster-outcome');
   return (outcome ?? (answer.status === 201 ? 'created' : 'configured')) as Outcome;

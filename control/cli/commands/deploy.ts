@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts';
 import { parseDuration } from '../age.ts';
-import { applyManifest, waitUntilReady } from '../apply.ts';
+import { applyManifest, checkManifest, waitUntilReady } from '../apply.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { inferenceService } from '../kinds.ts';
 import { prepareManifest, readManifests, type Manifest } from '../manifests.ts';
@@ -25,6 +25,8 @@ export async function deploy(
 ): Promise<void> {
   const timeoutMs = durationOf(options.timeout);
   const manifests = await manifestsOf(context, name, options);
+  // All of several are looked at first: one that is wrong leaves none of them half deployed.
+  if (manifests.length > 1) for (const manifest of manifests) await checkManifest(context.api, manifest);
   for (const manifest of manifests) {
     const outcome = await applyManifest(context.api, manifest);
     context.print(`${manifest.kind.plural}/${manifest.name} ${outcome}`);
