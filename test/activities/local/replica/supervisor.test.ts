@@ -227,7 +227,7 @@ describe('Supervisor', () => {
     apply(first, workload);
     const pid = await pidOf(await ready(first, workload));
     await first.close('stop');
-    expect(isAlive(pid)).toBe(false);
+    await eventually('its end', () => !isAlive(pid));
     const second = await supervise();
     expect(await pidOf(await ready(second, workload))).not.toBe(pid);
     expect(report(second, workload)?.failure).toBeUndefined();
