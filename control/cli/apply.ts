@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
 import type { Progress } from '../../domain/control/internal-api.schema.ts';
+import type { ControlStatus } from '../../domain/control/status.schema.ts';
 import { formatBytes } from './age.ts';
 import type { Api } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
@@ -57,7 +58,7 @@ export async function waitUntilReady(
     const message = await describeProgress(api, key, service);
     if (message !== phase) say(message);
     phase = message;
-    if (isReady(service)) return;
+    if (isReady(service) && (await isServed(api, key))) return;
     const failure = failureOf(service);
     if (failure !== null) throw new CliError(`${key.name} did not come up. ${failure}`);
     if (phaseOf(service) === 'Stopped')
@@ -69,6 +70,29 @@ export async function waitUntilReady(
   );
 }
 
+/**
+ * Whether requests are answered now. The status of a service is a decision and outlives a restart of everything; its
+ * servers do not: so a node must have been heard since, one of its replicas be ready, and a gateway know of it. An
+ * API that cannot say is believed.
+ */
+export async function isServed(api: Api, { namespace, name }: ServiceKey): Promise<boolean> {
+  const control = (await api
+    .get('/apis/muster.dev/v1alpha1/status')
+    .catch(() => null)) as ControlStatus | null;
+  const progress = await progressOf(api);
+  if (control === null || progress === null) return true;
+  const isHeard = control.nodes.some(({ lastSeen }) => lastSeen !== null);
+  const isUp = progress.replicas.some(
+    (r) => r.namespace === namespace && r.name === name && r.state === 'Ready',
+  );
+  return isHeard && isUp && control.gateways.some(({ version }) => version >= control.routesVersion);
+}
+
+/** Long work under way; null when the API cannot say. */
+export async function progressOf(api: Api): Promise<Progress | null> {
+  return (await api.get('/apis/muster.dev/v1alpha1/progress').catch(() => null)) as Progress | null;
+}
+
 /** `Preparing, Download 12 MB of 93 MB`. */
 export async function describeProgress(
   api: Api,
@@ -77,7 +101,7 @@ export async function describeProgress(
 ): Promise<string> {
   const phase = phaseOf(service);
   if (phase === 'Ready' || phase === 'Failed' || phase === 'Degraded') return phase;
-  const progress = (await api.get('/apis/muster.dev/v1alpha1/progress').catch(() => null)) as Progress | null;
+  const progress = await progressOf(api);
   const transfers = (progress?.transfers ?? []).filter(
     (t) => t.namespace === key.namespace && t.name === key.name,
   );

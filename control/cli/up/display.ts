@@ -61,7 +61,7 @@ function createBlock(terminal: Terminal): Display {
   const draw = () => {
     timer = undefined;
     if (latest === undefined) return;
-    const lines = linesOf(latest).map(([name, text]) => blockLine(name, text, terminal.columns ?? 80));
+    const lines = linesOf(latest).map(([name, text]) => blockLine(name, text, widthOf(terminal)));
     const up = drawn > 0 ? `\u001b[${drawn}A` : '';
     terminal.write(`${up}\u001b[J${lines.map((line) => `${line}\n`).join('')}`);
     drawn = lines.length;
@@ -78,6 +78,11 @@ function createBlock(terminal: Terminal): Display {
       latest = undefined;
     },
   };
+}
+
+/** Some terminals say that they have no columns at all. */
+function widthOf({ columns = 0 }: Terminal): number {
+  return columns > 0 ? columns : 80;
 }
 
 function blockLine(name: string, text: string, columns: number): string {

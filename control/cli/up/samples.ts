@@ -8,7 +8,7 @@ import type { Progress } from '../../../domain/control/internal-api.schema.ts';
 import type { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
 import { messageOf } from '../../../domain/errors.ts';
 import type { Api } from '../api.ts';
-import { applyManifest, transferText } from '../apply.ts';
+import { applyManifest, isServed, progressOf, transferText } from '../apply.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { inferenceService, pathOf } from '../kinds.ts';
 import { readManifests, type Manifest } from '../manifests.ts';
@@ -68,9 +68,7 @@ export async function deploySamples(deps: SamplesDeps): Promise<readonly SampleS
   while (performance.now() < deadline && !deps.signal.aborted) {
     const waiting = manifests.filter(({ name }) => states.get(name)?.outcome === 'pending');
     if (waiting.length === 0) break;
-    const progress = (await deps.api
-      .get('/apis/muster.dev/v1alpha1/progress')
-      .catch(() => null)) as Progress | null;
+    const progress = await progressOf(deps.api);
     notices = progress?.notices ?? notices;
     for (const manifest of waiting) {
       const seen = await look(deps.api, manifest, progress);
@@ -125,7 +123,10 @@ async function look(
     .find(pathOf(inferenceService, namespace, name))
     .catch(() => null)) as InferenceService | null;
   if (service === null) return null;
-  if (isReady(service)) return { text: 'Ready', outcome: 'ready' };
+  if (isReady(service)) {
+    if (await isServed(api, { namespace, name })) return { text: 'Ready', outcome: 'ready' };
+    return { text: 'Starting again', outcome: 'pending' };
+  }
   const failure = failureOf(service);
   if (failure !== null) return { text: failure, outcome: 'failed' };
   const phase = phaseOf(service);

@@ -42,6 +42,9 @@ describe('the samples', () => {
   let statuses: Record<string, unknown>;
   let refusals: number;
   let puts: string[];
+  let up: string[];
+  let heard: string | null;
+  let gatewayVersion: number;
 
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'muster-samples-'));
@@ -51,14 +54,27 @@ describe('the samples', () => {
     store = new Map();
     statuses = { one: ready, two: ready };
     refusals = 0;
+    seen = [];
     puts = [];
+    up = ['one', 'two'];
+    heard = '2026-01-01T00:00:00Z';
+    gatewayVersion = 3;
     server = createServer((request, response) => {
       const name = (request.url ?? '').split('/').at(-1) ?? '';
       const answer = (status: number, body: unknown) => {
         response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
       };
       if (name === 'progress') {
-        answer(200, { transfers: [], replicas: [], notices: ['python3 is missing.'] });
+        const replicas = up.map((replica) => ({ namespace: 'default', name: replica, state: 'Ready' }));
+        answer(200, { transfers: [], replicas, notices: ['python3 is missing.'] });
+        return;
+      }
+      if (name === 'status') {
+        answer(200, {
+          nodes: [{ lastSeen: heard }],
+          gateways: [{ version: gatewayVersion }],
+          routesVersion: 3,
+        });
         return;
       }
       let body = '';
@@ -96,7 +112,7 @@ spec: {predictor: {minReplicas: ${minReplicas}, model: {modelFormat: {name: onnx
     writeFileSync(join(folder, 'samples', `${name}.yaml`), text);
   }
 
-  const seen: (readonly SampleState[])[] = [];
+  let seen: (readonly SampleState[])[];
   function deploy(timeoutMs = 5000, signal = new AbortController().signal) {
     return deploySamples({
       api: createApi(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'token'),
@@ -151,6 +167,19 @@ spec: {predictor: {minReplicas: ${minReplicas}, model: {modelFormat: {name: onnx
     const states = await deploy(600);
     expect(outcomes(states)).toEqual(['one ready', 'two failed']);
     expect(states.find((s) => s.name === 'two')?.text).toMatch(/not ready in time/);
+  });
+
+  test.each<[string, () => void]>([
+    ['no node was heard yet', () => (heard = null)],
+    ['its server is not up yet', () => (up = ['one'])],
+    ['no gateway knows of it yet', () => (gatewayVersion = 2)],
+  ])('a status from before a restart is not believed while %s', async (_, given) => {
+    given();
+    setTimeout(() => {
+      [heard, up, gatewayVersion] = ['2026-01-01T00:00:00Z', ['one', 'two'], 3];
+    }, 600);
+    expect(outcomes(await deploy())).toEqual(['one ready', 'two ready']);
+    expect(seen.flat().map((s) => s.text)).toContain('Starting again');
   });
 
   test('the wait ends when the stack is stopped', async () => {

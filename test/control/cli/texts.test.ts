@@ -325,8 +325,8 @@ describe('the display', () => {
     notices: ['python3 is missing.'],
   });
 
-  function terminal(isTTY: boolean) {
-    const stream = Object.assign(new PassThrough(), { isTTY, columns: 30 });
+  function terminal(isTTY: boolean, columns = 30) {
+    const stream = Object.assign(new PassThrough(), { isTTY, columns });
     let written = '';
     stream.on('data', (chunk: Buffer) => (written += chunk.toString()));
     return { stream, text: () => written };
@@ -362,5 +362,13 @@ describe('the display', () => {
       .split('\n');
     expect(lines.every((line) => line.length < 30)).toBe(true);
     expect(text()).not.toContain('12 MB');
+  });
+
+  test('cuts nothing off at a terminal that does not know its width', () => {
+    const { stream, text } = terminal(true, 0);
+    const display = createDisplay(stream);
+    display.show(picture('Preparing'));
+    display.end();
+    expect(text()).toContain('Preparing\n');
   });
 });

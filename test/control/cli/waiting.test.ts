@@ -75,12 +75,19 @@ describe('muster waits', () => {
     if (path.endsWith('/progress')) {
       const transfer = { namespace: 'default', name: 'iris', revision: 'r', message: 'a file' };
       const transfers = [{ ...transfer, phase: 'Download', done: 12_000_000, total: 93_000_000 }];
-      return [200, { transfers, replicas: [], notices: [] }];
+      return [
+        200,
+        { transfers, replicas: [{ namespace: 'default', name: 'iris', state: 'Ready' }], notices: [] },
+      ];
+    }
+    if (path.endsWith('/status')) {
+      return [200, { nodes: [{ lastSeen: 'now' }], gateways: [{ version: 1 }], routesVersion: 1 }];
     }
     if (path.endsWith('/plan')) return [200, { action: 'Create' }];
     if (method !== 'GET') return [200, {}];
-    if (/services$/.test(path)) return [200, { items: [ready, { ...ready, metadata: { name: 'irises' } }] }];
-    if (/runtimes$/.test(path)) return [200, { items: [] }];
+    if (path.endsWith('services'))
+      return [200, { items: [ready, { ...ready, metadata: { name: 'irises' } }] }];
+    if (path.endsWith('runtimes')) return [200, { items: [] }];
     return (answers.length > 1 ? answers.shift() : answers[0]) ?? [404, { detail: 'gone' }];
   }
   const muster = (...args: string[]) =>
