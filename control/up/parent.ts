@@ -4,15 +4,18 @@ import { MusterError } from '../../domain/errors.ts';
 import type { DataFolder } from '../../domain/process/data-folder.ts';
 import type { Settings } from '../../domain/process/settings.schema.ts';
 import type { ProcessSpec } from './child.ts';
-import { recordChildren } from './leftovers.ts';
+import { readModelServers, recordChildren } from './leftovers.ts';
 import { describePortInUse } from './ports.ts';
 import { wantedPorts } from './process-list.ts';
+import { endAll } from './process-identity.ts';
 import { Supervisor } from './supervisor.ts';
 import { stateFile, type ProcessState, type UpState } from './state.ts';
 
 /** How long all together may take to stop before they are killed. */
 const STOP_TIMEOUT_MS = 30_000;
 const PUBLISH_EVERY_MS = 100;
+/** Reasons to stop that come within this time are one. */
+const ONE_WISH_MS = 1000;
 
 export interface ParentDeps {
   readonly settings: Settings;
@@ -39,6 +42,7 @@ export class Parent {
   private readonly outcome: Promise<MusterError | null>;
   private resolve: (outcome: MusterError | null) => void = () => undefined;
   private isStopping = false;
+  private stopAskedAt = 0;
 
   constructor(deps: ParentDeps) {
     this.deps = deps;
@@ -65,12 +69,17 @@ export class Parent {
     return this.outcome;
   }
 
-  /** The first call stops in order, the second kills. */
+  /**
+   * The first call stops in order, a later one kills. Several at once are one: a terminal that closes sends its
+   * signal and ends the CLI, whose end is another reason to stop.
+   */
   async stop(): Promise<void> {
+    const now = performance.now();
     if (this.isStopping) {
-      this.supervisor.kill();
+      if (now - this.stopAskedAt > ONE_WISH_MS) this.supervisor.kill();
       return;
     }
+    this.stopAskedAt = now;
     await this.end(null);
   }
 
@@ -84,6 +93,8 @@ export class Parent {
     this.phase = 'stopping';
     this.changed();
     await this.supervisor.stop(STOP_TIMEOUT_MS);
+    // The agent ends its model servers; one that was killed could not.
+    await endAll(readModelServers(this.deps.folder.agent), 2000);
     this.phase = 'stopped';
     this.publishNow();
     this.resolve(outcome);
