@@ -114,6 +114,8 @@ describe('the embedded parent', () => {
     await new Promise((resolve) => setTimeout(resolve, 400));
     void made.stop();
     await eventually('it to stop', () => last()?.phase === 'stopping');
+    // Reasons to stop that come within a second are one.
+    await new Promise((resolve) => setTimeout(resolve, 1100));
     await made.stop();
     expect(await outcome).toBeNull();
   });
