@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { closeSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
@@ -11,7 +21,7 @@ import { endLeftovers, readChildren } from '../../../control/up/leftovers.ts';
 import { appendLog, openLog, rotateBySize } from '../../../control/up/log-file.ts';
 import { Parent } from '../../../control/up/parent.ts';
 import { prepareFolder } from '../../../control/up/prepare-folder.ts';
-import { isAlive } from '../../../control/up/process-identity.ts';
+import { identify, isAlive } from '../../../control/up/process-identity.ts';
 import {
   childEnvironment,
   ownProcesses,
@@ -118,6 +128,35 @@ describe('the embedded parent', () => {
     await new Promise((resolve) => setTimeout(resolve, 1100));
     await made.stop();
     expect(await outcome).toBeNull();
+  });
+
+  test('reasons to stop that come together, as when a terminal closes, are one: all end in their own time', async () => {
+    const done = join(folder, 'done');
+    const slow = `process.on('SIGTERM', () => setTimeout(() => {
+      require('fs').writeFileSync(${JSON.stringify(done)}, 'drained'); process.exit(0) }, 300)); ${forever}`;
+    const { made, last } = parent([spec('agent', slow)], null);
+    const outcome = made.run();
+    await eventually('it to run', () => last()?.phase === 'ready');
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await Promise.all([made.stop(), made.stop(), made.stop()]);
+    expect(await outcome).toBeNull();
+    expect(readFileSync(done, 'utf8')).toBe('drained');
+  });
+
+  test('model servers of an agent that could not end them are ended with the stack', async () => {
+    const { made, last } = parent([spec('api', forever)], null);
+    const outcome = made.run();
+    await eventually('it to run', () => last()?.phase === 'ready');
+    const server = spawn('sleep', ['600'], { stdio: 'ignore' });
+    const gone = once(server, 'exit');
+    const { started } = identify(server.pid!)!;
+    mkdirSync(join(folder, 'agent'), { recursive: true });
+    const replicas = [{ process: { pid: server.pid, identity: started } }];
+    writeFileSync(join(folder, 'agent', 'iris.json'), JSON.stringify({ replicas }));
+    await made.stop();
+    await outcome;
+    await gone;
+    expect(server.signalCode).toBe('SIGTERM');
   });
 
   test('what a killed parent left is ended by its record', async () => {
