@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
+import type { AgentRecord } from '../../domain/node/records.ts';
 import { endAll, isAlive, type ProcessIdentity } from './process-identity.ts';
 import { childrenFile } from './state.ts';
 
@@ -35,23 +36,15 @@ export function readChildren(runFolder: string): readonly ProcessIdentity[] {
 export function readModelServers(agentFolder: string): readonly ProcessIdentity[] {
   return list(agentFolder).flatMap((file) => {
     try {
-      const record = JSON.parse(readFileSync(join(agentFolder, file), 'utf8')) as AgentRecord;
-      return (record.replicas ?? []).flatMap(({ process: server }) =>
-        server?.pid === undefined || server.identity === undefined
-          ? []
-          : [{ pid: server.pid, started: server.identity }],
-      );
+      const record = JSON.parse(readFileSync(join(agentFolder, file), 'utf8')) as Partial<AgentRecord>;
+      return (record.replicas ?? []).flatMap(({ process: server }) => {
+        const { pid = null, identity = null } = server ?? {};
+        return pid === null || identity === null ? [] : [{ pid, started: identity }];
+      });
     } catch {
       return [];
     }
   });
-}
-
-/** The part of the agent's files that is read here; see workers/agent. */
-interface AgentRecord {
-  readonly replicas?: readonly {
-    readonly process?: { readonly pid?: number; readonly identity?: string } | null;
-  }[];
 }
 
 function list(folder: string): readonly string[] {

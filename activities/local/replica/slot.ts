@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../../../domain/errors.ts';
+import type { ProcessRecord, ReplicaRecord } from '../../../domain/node/records.ts';
 import { fillCommand, serverEnvironment } from '../../../domain/node/command.ts';
 import { exited, probed, started, stateOf, stopping, type Replica } from '../../../domain/node/replica.ts';
 import type { Failure, ReplicaReport } from '../../../domain/node/report.schema.ts';
@@ -11,7 +12,6 @@ import type { Ports } from './port.ts';
 import { nextProbeMs, probe } from './probe.ts';
 import { findByArguments, processIdentity } from './process-identity.ts';
 import { spawnServer, stopServer, type Exit } from './process.ts';
-import type { ProcessRecord, ReplicaRecord } from './records.ts';
 
 /** What all replicas of a node share. */
 export interface Node {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReplicaRecord } from '../../../domain/node/records.ts';
 import { plan, type Action } from '../../../domain/node/plan.ts';
 import type { Replica } from '../../../domain/node/replica.ts';
 import type { ReplicaReport } from '../../../domain/node/report.schema.ts';
 import { revisionId } from '../../../domain/workload/workload.ts';
 import { Changes, waitForChange } from '../changes.ts';
-import type { Records, ReplicaRecord } from './records.ts';
+import type { Records } from './records.ts';
 import { Slot, type Node, type RevisionView } from './slot.ts';
 
 export interface Snapshot {
