@@ -16,9 +16,9 @@ import stat
 import struct
 import sys
 import termios
-import threading
 import time
 
+ENDS = {signal.SIGTERM, signal.SIGINT}
 PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 
 
@@ -28,16 +28,16 @@ class CannotServe(Exception):
 
 def main() -> None:
     options = parse_options(sys.argv[1:])
+    # Before llama.cpp starts its threads, which inherit the mask: a signal that reached one of them would not wake the
+    # thread of Python's handlers, and be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
         model = find_model(options)
         server = start(model, options)
     except CannotServe as error:
         sys.exit(f"muster-llamacpp: {error}")
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     print(f"READY {server.listening_address}", flush=True)
-    stop.wait()
+    signal.sigwait(ENDS)
     drain(server, options.host, port_of(server), options.grace_seconds)
     print("STOPPED", flush=True)
     # Not by llama.cpp's destructor: it waits for requests that outlast the grace, and lets no other thread of Python
