@@ -18,7 +18,7 @@ import { logPassage } from './observe/access-log.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
 import type { Passage } from './passage.ts';
 import { parseBody } from './read-body.ts';
-import { unresolved, unrouted, wrongProtocol } from './refusals.ts';
+import { foreignOrigin, isForeign, unresolved, unrouted, wrongProtocol } from './refusals.ts';
 import { askAll } from './repository.ts';
 import type { TableStore } from './route-table/table-store.ts';
 import type { Endpoint, Endpoints } from './upstream/endpoints.ts';
@@ -188,6 +188,11 @@ export class DataPath {
       return;
     }
     if (operation.kind === 'v2-load' || operation.kind === 'v2-unload') {
+      // A page in a browser can send these without asking; it must not take a model away.
+      if (isForeign(exchange.headers)) {
+        this.refuse(passage, foreignOrigin);
+        return;
+      }
       this.fanOut(passage, service);
       return;
     }

@@ -22,6 +22,7 @@ const statuses = {
   invalid_request: 400,
   model_ambiguous: 400,
   unsupported_protocol: 400,
+  forbidden_origin: 403,
   model_not_found: 404,
   unknown_url: 404,
   method_not_allowed: 405,

@@ -41,6 +41,17 @@ export function wrongProtocol(service: RoutedService, asked: ApiProtocol, model:
   };
 }
 
+/** True for a request of a web page that is not this server's own. */
+export function isForeign(headers: Readonly<Record<string, string | string[] | undefined>>): boolean {
+  const { origin, host } = headers;
+  return origin !== undefined && origin !== `http://${String(host)}` && origin !== `https://${String(host)}`;
+}
+
+export const foreignOrigin: Refusal = {
+  code: 'forbidden_origin',
+  message: 'Web pages of another origin may not load or unload models.',
+};
+
 export function unrouted(operation: Operation, method: string, path: string): Refusal {
   const where = `${method} ${path.slice(0, 200)}`;
   if (operation.kind === 'wrong-method') {

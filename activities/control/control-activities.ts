@@ -80,9 +80,9 @@ export function controlActivities(deps: ControlActivityDeps): ControlActivities 
     async awaitGateways({ version, timeoutMs }) {
       let late: string[] = [];
       const look = async () => {
-        const { gateways } = await api.call('GET', '/internal/gateways', GatewayList);
+        const { gateways, isSettled } = await api.call('GET', '/internal/gateways', GatewayList);
         late = gateways.filter((gateway) => gateway.version < version).map(({ gateway }) => gateway);
-        return late.length === 0 ? true : null;
+        return isSettled && late.length === 0 ? true : null;
       };
       await poll(look, { everyMs: gatewayPollMs, timeoutMs });
       return { late };
@@ -92,12 +92,12 @@ export function controlActivities(deps: ControlActivityDeps): ControlActivities 
       const all = new Set([...addresses, ...(revision ? await addressesOf(deps, revision) : [])]);
       let remaining = 0;
       const look = async () => {
-        const { gateways } = await api.call('GET', '/internal/gateways', GatewayList);
+        const { gateways, isSettled } = await api.call('GET', '/internal/gateways', GatewayList);
         remaining = gateways
           .flatMap(({ draining }) => Object.entries(draining))
           .reduce((sum, [address, requests]) => (all.has(address) ? sum + requests : sum), 0);
         const haveReported = gateways.every((gateway) => gateway.version >= version);
-        return haveReported && remaining === 0 ? true : null;
+        return isSettled && haveReported && remaining === 0 ? true : null;
       };
       await poll(look, { everyMs: gatewayPollMs, timeoutMs });
       return { remaining };

@@ -96,8 +96,9 @@ async function loadContext(deps: ApiDeps): Promise<ApiContext> {
   const reports = await NodeReports.load(store.routing, log, now);
   const routes = await RoutePublisher.load({ routing: store.routing, reports, log, now });
   const [services, runtimesVersion] = await Promise.all([store.services.list(), store.runtimes.version()]);
+  const gateways = new Gateways(now, (await store.routing.assignments()).length > 0);
   const observations = new Observations(reports, routes, services, runtimesVersion);
-  return { ...deps, reports, routes, observations, gateways: new Gateways() };
+  return { ...deps, reports, routes, observations, gateways };
 }
 
 function addHooks(app: FastifyInstance, context: ApiContext): void {

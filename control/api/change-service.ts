@@ -47,7 +47,7 @@ export async function applyService(
 ): Promise<{ readonly object: InferenceService; readonly outcome: Outcome }> {
   const previous = await context.store.services.get(namespace, name);
   const object = admit(given, namespace, name, previous, timeOf(context));
-  const outcome = await context.lifecycle.apply(object);
+  const outcome = await context.lifecycle.apply(object, previous?.generation ?? 0);
   const stored = await context.store.services.accept({
     object: withGeneration(outcome.object, outcome.generation),
     generation: outcome.generation,

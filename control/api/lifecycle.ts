@@ -6,10 +6,12 @@ export interface Lifecycle {
   /**
    * Creates the service or changes it.
    *
+   * @param generationBefore the newest generation that is stored, 0 when none is
+   *
    * @throws MusterError invalid_manifest or conflict when the workflow refuses, temporal_unavailable when nobody
    *   could be asked, timeout when no worker answered
    */
-  apply(object: InferenceService): Promise<ApplyOutcome>;
+  apply(object: InferenceService, generationBefore?: number): Promise<ApplyOutcome>;
   /** Stops or starts a service, its spec stays. @throws MusterError not_found when it has no workflow */
   setStopped(namespace: string, name: string, stopped: boolean): Promise<ApplyOutcome>;
   /** Begins the service's deletion. @throws MusterError not_found when it has no workflow */

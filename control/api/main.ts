@@ -50,9 +50,7 @@ async function run(settings: Settings, log: Logger): Promise<void> {
       startedAt: new Date().toISOString(),
       gatewayUrl: settings.gatewayUrl,
       temporalAddress: settings.temporalAddress,
-      temporalUiUrl: settings.temporalIsExternal
-        ? null
-        : `http://${settings.host}:${settings.temporalUiPort}`,
+      temporalUiUrl: settings.temporalIsExternal ? null : `http://127.0.0.1:${settings.temporalUiPort}`,
       node: settings.node,
     },
     metrics,

@@ -11,7 +11,6 @@ import {
 import { ApplicationFailure, NamespaceNotFoundError } from '@temporalio/common';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { MusterError, errorCodes } from '../../domain/errors.ts';
-import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
 import type {
   ApplyOutcome,
   ApplyRequest,
@@ -86,7 +85,8 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   };
 
   return {
-    apply: (object) => ask(() => apply(client, taskQueue, object)),
+    apply: (object, generationBefore = 0) =>
+      ask(() => apply(client, taskQueue, { object, generationBefore })),
     setStopped: (ns, name, stopped) =>
       ask(() =>
         client.workflow
@@ -109,8 +109,8 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   };
 }
 
-async function apply(client: Client, taskQueue: string, object: InferenceService): Promise<ApplyOutcome> {
-  const { name, namespace = 'default' } = object.metadata;
+async function apply(client: Client, taskQueue: string, request: ApplyRequest): Promise<ApplyOutcome> {
+  const { name, namespace = 'default' } = request.object.metadata;
   const input: InferenceServiceInput = { namespace, name };
   const startWorkflowOperation = new WithStartWorkflowOperation<
     (input: InferenceServiceInput) => Promise<unknown>
@@ -126,7 +126,7 @@ async function apply(client: Client, taskQueue: string, object: InferenceService
     (input: InferenceServiceInput) => Promise<unknown>,
     ApplyOutcome,
     [ApplyRequest]
-  >(names.apply, { args: [{ object }], startWorkflowOperation });
+  >(names.apply, { args: [request], startWorkflowOperation });
 }
 
 function musterErrorOf(error: unknown, { address, namespace }: TemporalOptions): unknown {

@@ -33,6 +33,7 @@ const byCode: Partial<Record<ErrorCode, number>> = {
   not_found: exitCodes.notFound,
   temporal_unavailable: exitCodes.unreachable,
   control_unavailable: exitCodes.unreachable,
+  timeout: exitCodes.unreachable,
   port_in_use: exitCodes.alreadyRunning,
   already_running: exitCodes.alreadyRunning,
 };

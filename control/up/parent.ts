@@ -149,7 +149,7 @@ export class Parent {
         gateway: settings.gatewayUrl,
         api: settings.apiUrl,
         temporal: settings.temporalAddress,
-        temporalUi: settings.temporalIsExternal ? null : `http://${settings.host}:${settings.temporalUiPort}`,
+        temporalUi: settings.temporalIsExternal ? null : `http://127.0.0.1:${settings.temporalUiPort}`,
       },
       dataDir: settings.dataDir,
       detached,

@@ -22,15 +22,21 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.started === identity.started;
 }
 
-/** Sends a signal if that very process still runs. @returns false when it is gone. */
+/**
+ * Sends a signal if that very process still runs; to its whole group where it leads one (what was started in a session
+ * of its own, with the workers that it forked). @returns false when it is gone.
+ */
 export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
   if (!isAlive(identity)) return false;
-  try {
-    process.kill(identity.pid, name);
-    return true;
-  } catch {
-    return false;
+  for (const target of [-identity.pid, identity.pid]) {
+    try {
+      process.kill(target, name);
+      return true;
+    } catch {
+      // It leads no group, or ended just now.
+    }
   }
+  return false;
 }
 
 /** SIGTERM, then SIGKILL after `graceMs`; returns when all are gone, or those that are not. */
@@ -92,8 +98,12 @@ function bootId(): string {
 }
 
 function startedByPs(pid: number): string | null {
-  const result = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { encoding: 'utf8' });
+  const result = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {
+    encoding: 'utf8',
+    env: { LC_ALL: 'C', PATH: '/bin:/usr/bin' },
+  });
   const line = result.stdout.trim();
   if (result.status !== 0 || line === '' || line.startsWith('Z')) return null;
-  return line.replace(/^\S+\s+/, '');
+  // As the node agent writes it in its records: without the state, with single blanks.
+  return line.split(/\s+/).slice(1).join(' ');
 }

@@ -79,6 +79,9 @@ export function ownProcesses(settings: Settings, folder: DataFolder, env: Env): 
   }
 }
 
+/** The dev server asks nobody for a password, so it is never offered beyond this machine, whatever MUSTER_HOST says. */
+const loopback = '127.0.0.1';
+
 /** Temporal's dev server with its UI, keeping its state in one SQLite file. */
 export function temporalProcess(
   program: string,
@@ -88,7 +91,7 @@ export function temporalProcess(
 ): ProcessSpec {
   const pidFile = `${folder.run}/temporal.pid`;
   const command = [
-    ...[program, 'server', 'start-dev', '--ip', settings.host, '--port', String(settings.temporalPort)],
+    ...[program, 'server', 'start-dev', '--ip', loopback, '--port', String(settings.temporalPort)],
     ...['--ui-port', String(settings.temporalUiPort), '--db-filename', folder.temporalDatabase],
     ...['--namespace', settings.temporalNamespace, '--log-level', 'warn'],
   ];
@@ -100,6 +103,6 @@ export function temporalProcess(
     cwd: musterRoot,
     logFile: `${folder.logs}/temporal.log`,
     pidFile,
-    isReady: () => isListening(settings.host, settings.temporalPort),
+    isReady: () => isListening(loopback, settings.temporalPort),
   };
 }

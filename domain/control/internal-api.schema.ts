@@ -24,6 +24,8 @@ import { RouteAssignment } from '../route-table/route-table.schema.ts';
  * | GET /internal/observations/stream | | NDJSON of Observation: at once and on every change (at most 5 a second) |
  */
 export const GatewayList = z.object({
+  /** False while the API has just started and its gateways may not have found it again: nobody is then known to be up to date. */
+  isSettled: z.boolean().default(true),
   gateways: z.array(
     z.object({
       gateway: z.string(),

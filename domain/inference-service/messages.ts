@@ -55,6 +55,11 @@ export type Phase =
 export interface ApplyRequest {
   /** Defaulted and validated once by the control API; the workflow's validator checks it again. No status. */
   readonly object: InferenceService;
+  /**
+   * Newest generation that the store knows. A workflow that begins anew (Temporal's history was lost) goes on from
+   * it, so that no revision gets the name of an earlier one.
+   */
+  readonly generationBefore?: number;
 }
 export interface ApplyOutcome {
   readonly generation: number;

@@ -3,7 +3,7 @@ import type { Workload } from '../workload/workload.ts';
 import type { InferenceService } from './inference-service.schema.ts';
 import { servedModelNames } from './model-name.ts';
 
-/** How long requests of a service may still run when nothing else is said; also the gateway's default. */
+/** How long requests may still run on a revision that is to be stopped, when the service sets no `timeout`. */
 const defaultTimeoutMs = 60_000;
 
 export interface RouteFacts {

@@ -81,12 +81,13 @@ export function decideApply(
   state: EntityState,
   object: InferenceService,
   identity: Identity,
+  generationBefore = 0,
 ): ApplyOutcome & { readonly stopped: boolean; readonly retry: boolean } {
   const stopped = isStopped(object);
   const before = state.object;
   const sameRevision = before !== null && sameDesired(withoutStop(before), withoutStop(object));
   const retry = sameRevision && !stopped && state.failedGeneration === state.generation;
-  const generation = sameRevision ? state.generation : state.generation + 1;
+  const generation = sameRevision ? state.generation : Math.max(state.generation, generationBefore) + 1;
   const changed = !sameRevision || stopped !== state.stopped || retry;
   return { generation, changed, stopped, retry, object: stamped(object, before, generation, identity) };
 }

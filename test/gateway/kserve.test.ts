@@ -112,6 +112,16 @@ describe('KServe V1 and V2 through the gateway', () => {
     gateway.use([service('iris', { ready: [backend.address], unready: [second.address] })]);
     expect((await postJson(`${gateway.url}/v2/repository/models/iris/unload`, {})).status).toBe(200);
     expect([seen().url, second.seen.at(-1)?.url]).toEqual(Array(2).fill('/v2/repository/models/iris/unload'));
+    const before = backend.seen.length;
+    const page = { origin: 'https://elsewhere.example' };
+    const refused = await postJson(`${gateway.url}/v2/repository/models/iris/unload`, {}, page);
+    expect(refused).toMatchObject({
+      status: 403,
+      body: { error: expect.stringContaining('another origin') as unknown },
+    });
+    expect(backend.seen).toHaveLength(before);
+    const own = { origin: gateway.url };
+    expect((await postJson(`${gateway.url}/v2/repository/models/iris/load`, {}, own)).status).toBe(200);
     const dead = await refusingAddress();
     gateway.use([service('iris', { ready: [backend.address], unready: [dead] })]);
     const failed = await postJson(`${gateway.url}/v2/repository/models/iris/load`, {});

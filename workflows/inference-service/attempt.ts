@@ -5,6 +5,7 @@ import { revisionName } from '../../domain/workload/workload.ts';
 import { failureInfo } from '../../domain/inference-service/reconcile-failure.ts';
 import { assignmentFor } from '../../domain/inference-service/reconcile-routes.ts';
 import { isSuperseded } from '../../domain/inference-service/reconcile.ts';
+import { modelUriOf } from '../../domain/workload/model-uri.ts';
 import type { Entity } from './entity.ts';
 import { timestamp } from './entity.ts';
 import { control, waiting } from './activities.ts';
@@ -194,7 +195,7 @@ class Attempt {
       generation,
       revision,
       runtime: resolution?.workload.runtime ?? null,
-      modelUri: resolution?.workload.models[0]?.uri ?? null,
+      modelUri: modelUriOf(resolution?.workload),
       startedAt,
       finishedAt: outcome === 'InProgress' ? null : timestamp(),
       outcome,

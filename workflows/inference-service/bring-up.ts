@@ -1,5 +1,6 @@
 import { CancellationScope } from '@temporalio/workflow';
 import type { RevisionKey, Workload } from '../../domain/workload/workload.ts';
+import { displayUri } from '../../domain/storage/display-uri.ts';
 import type { Entity } from './entity.ts';
 import { applying, preparing, removing, starting } from './activities.ts';
 import { together } from './interrupt.ts';
@@ -26,7 +27,7 @@ export async function prepare(entity: Entity, node: string, workload: Workload):
   const steps: (() => Promise<void>)[] = [];
   if (models.length > 0) {
     steps.push(async () => {
-      const from = models.map(({ uri }) => uri).join(', ');
+      const from = models.map(({ uri }) => displayUri(uri)).join(', ');
       const agent = preparing(node, `Download model for ${revision} from ${from}`);
       const fetched = await agent.fetchModels({ ...key, models });
       modelDir = fetched.modelDir;

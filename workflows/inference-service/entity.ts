@@ -6,6 +6,7 @@ import type { InferenceService } from '../../domain/inference-service/inference-
 import type { Phase, RevisionRecord, ServingRevision } from '../../domain/inference-service/messages.ts';
 import { currentDetails, inferenceServiceStatus, phaseOf } from '../../domain/inference-service/status.ts';
 import type { Attempt, StatusFacts } from '../../domain/inference-service/status.ts';
+import { modelUriOf } from '../../domain/workload/model-uri.ts';
 import { Outbox } from './outbox.ts';
 
 const keyword = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
@@ -101,7 +102,7 @@ export class Entity {
       generation: serving.generation ?? 0,
       revision: serving.revision,
       runtime: serving.workload.runtime,
-      modelUri: serving.workload.models[0]?.uri ?? null,
+      modelUri: modelUriOf(serving.workload),
       startedAt: serving.startedAt ?? timestamp(),
       finishedAt: timestamp(),
       outcome,

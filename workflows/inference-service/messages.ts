@@ -31,8 +31,8 @@ const get = defineQuery<InferenceService>(lifecycle.get);
 export function listen(entity: Entity, input: InferenceServiceInput): void {
   const { state } = entity;
 
-  const accept = (object: InferenceService): ApplyOutcome => {
-    const decision = decideApply(state, object, identity());
+  const accept = (object: InferenceService, generationBefore?: number): ApplyOutcome => {
+    const decision = decideApply(state, object, identity(), generationBefore);
     const { generation, changed, stopped, retry: again } = decision;
     state.object = decision.object;
     state.generation = generation;
@@ -42,7 +42,7 @@ export function listen(entity: Entity, input: InferenceServiceInput): void {
     return { generation, changed, object: entity.object };
   };
 
-  setHandler(applyUpdate, ({ object }: ApplyRequest) => accept(object), {
+  setHandler(applyUpdate, ({ object, generationBefore }: ApplyRequest) => accept(object, generationBefore), {
     validator: ({ object }: ApplyRequest) => {
       refuseWhileDeleting(entity);
       const { name, namespace } = object.metadata;

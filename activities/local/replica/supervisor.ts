@@ -64,9 +64,13 @@ export class Supervisor {
   apply(view: RevisionView): { readonly started: number; readonly kept: number; readonly stopped: number } {
     const id = revisionId(view.workload);
     const revision = this.#revision(id, view);
+    const isAnother = programOf(revision.view) !== programOf(view);
     revision.view = view;
     revision.isWanted = true;
     this.#records.save(id, this.#record(revision), true);
+    // Revisions are immutable, but a name can come back with other contents when Temporal's history was lost: what
+    // runs must be what was applied.
+    if (isAnother) for (const slot of revision.slots.values()) void slot.stop(false);
     const kept = [...revision.slots.values()].filter((s) => isKept(s, view.workload.replicas)).length;
     const actions = this.#reconcile().filter((action) => action.id === id);
     const count = (kind: Action['kind']): number => actions.filter((action) => action.kind === kind).length;
@@ -79,8 +83,13 @@ export class Supervisor {
     if (!revision) return 0;
     const stopped = [...revision.slots.values()].filter((slot) => slot.replica.phase !== 'exited').length;
     revision.isWanted = false;
-    this.#records.save(id, this.#record(revision), true);
     this.#reconcile();
+    try {
+      this.#records.save(id, this.#record(revision), true);
+    } catch (error) {
+      // A full disk must not keep anything from being stopped: that is how people make room.
+      this.#node.logger.warn({ err: error, revision: id }, 'the end of a revision could not be written down');
+    }
     // `get` again each time: it is forgotten when its last slot is gone, or wanted again by another call.
     while (this.#revisions.get(id)?.isWanted === false) await waitForChange([this.changes], signal, 1_000);
     return stopped;
@@ -234,6 +243,12 @@ export class Supervisor {
 
 function desired({ id, view }: Revision): Parameters<typeof plan>[0][number] {
   return { id, replicas: view.workload.replicas, startupTimeoutMs: view.workload.startupTimeoutMs };
+}
+
+/** What a replica runs, as text to compare. Not how many, nor where this build of Muster keeps its programs. */
+function programOf({ workload, modelDir }: RevisionView): string {
+  const { command, args, env, environment } = workload;
+  return JSON.stringify([command, args, env, environment, modelDir]);
 }
 
 function isKept(slot: Slot, replicas: number): boolean {

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request, type Dispatcher } from 'undici';
 import { MusterError, messageOf } from '../../../domain/errors.ts';
+import { displayUri } from '../../../domain/storage/display-uri.ts';
 import { fromSystem } from '../failures.ts';
 import { sha256 } from './content.ts';
 import type { StorageLimits } from './fetcher.ts';
@@ -150,17 +151,20 @@ async function follow(task: Download, headers: Record<string, string>): Promise<
     if (isDowngrade || !/^https?:$/.test(next.protocol)) {
       throw new MusterError(
         'storage_forbidden',
-        `${task.url} redirects to an address that is not safe to follow.`,
+        `${displayUri(task.url)} redirects to an address that is not safe to follow.`,
       );
     }
     url = next;
   }
-  throw new MusterError('storage_forbidden', `${task.url} redirects more than ${limits.redirects} times.`);
+  throw new MusterError(
+    'storage_forbidden',
+    `${displayUri(task.url)} redirects more than ${limits.redirects} times.`,
+  );
 }
 
 function checkStatus(task: Download, status: number): void {
   if (status === 200 || status === 206) return;
-  const text = `URI: ${bare(task.url)} returned a ${status} response code.`;
+  const text = `URI: ${displayUri(task.url)} returned a ${status} response code.`;
   if (status === 401 || status === 403) throw new MusterError('storage_forbidden', text);
   if (status >= 500 || status === 408 || status === 425 || status === 429) {
     throw new MusterError('storage_unavailable', text);
@@ -174,7 +178,7 @@ function refuseEncoding(task: Download, headers: Headers): void {
   if (encoding === undefined || encoding === 'identity' || /gz$/i.test(new URL(task.url).pathname)) return;
   throw new MusterError(
     'storage_not_supported',
-    `${bare(task.url)} is sent with content encoding ${String(encoding)} though none was asked for.`,
+    `${displayUri(task.url)} is sent with content encoding ${String(encoding)} though none was asked for.`,
   );
 }
 
@@ -219,17 +223,12 @@ function rangeStart(headers: Headers): number | null {
 function tooLarge(task: Download): MusterError {
   return new MusterError(
     'storage_forbidden',
-    `${bare(task.url)} is larger than ${task.limits.maxBytes} bytes.`,
+    `${displayUri(task.url)} is larger than ${task.limits.maxBytes} bytes.`,
   );
 }
 
 function unavailable(task: Download, what: string): MusterError {
-  return new MusterError('storage_unavailable', `The download of ${bare(task.url)} ${what}.`);
-}
-
-/** Without the query, which may carry a signature. */
-function bare(url: string): string {
-  return url.split('?')[0] ?? '';
+  return new MusterError('storage_unavailable', `The download of ${displayUri(task.url)} ${what}.`);
 }
 
 function plain(task: Download, error: unknown): unknown {
@@ -237,7 +236,11 @@ function plain(task: Download, error: unknown): unknown {
   const system = fromSystem(error);
   if (system) return system;
   const message = messageOf(error);
-  return new MusterError('storage_unavailable', `${bare(task.url)} could not be downloaded: ${message}`, {
-    cause: error,
-  });
+  return new MusterError(
+    'storage_unavailable',
+    `${displayUri(task.url)} could not be downloaded: ${message}`,
+    {
+      cause: error,
+    },
+  );
 }

@@ -6,6 +6,7 @@ import type { FetchedModels } from '../../../domain/node/messages.ts';
 import { archiveOf, isForeignArchive } from '../../../domain/storage/archive.ts';
 import { isRelativePath, parseUri } from '../../../domain/storage/uri.ts';
 import type { ModelSource } from '../../../domain/workload/workload.ts';
+import { displayUri } from '../../../domain/storage/display-uri.ts';
 import { fromSystem } from '../failures.ts';
 import { SingleFlight, type Task } from '../single-flight.ts';
 import type { Progress } from '../transfers.ts';
@@ -96,12 +97,13 @@ export class Models {
   async #unpackSingle(task: FetchTask, fetched: Fetched): Promise<void> {
     const dir = join(task.staging, 'files');
     const [file, ...others] = await listFiles(dir);
-    if (file === undefined) throw new MusterError('storage_not_found', `${task.uri} gave no files.`);
+    if (file === undefined)
+      throw new MusterError('storage_not_found', `${displayUri(task.uri)} gave no files.`);
     if (others.length > 0) return;
     if (isForeignArchive(file)) {
       throw new MusterError(
         'storage_not_supported',
-        `${task.uri} is packed in a way that is not supported here: use .zip, .tar or .tar.gz.`,
+        `${displayUri(task.uri)} is packed in a way that is not supported here: use .zip, .tar or .tar.gz.`,
       );
     }
     const kind = fetched.unchanged ? null : (fetched.archive ?? archiveOf(file));
@@ -121,7 +123,7 @@ export class Models {
     if (!isPassing && !signal.aborted) await this.#store.discard(uri);
     if (isPassing && last) {
       this.#logger.warn(
-        { uri: withoutQuery(uri), err: error },
+        { uri: displayUri(uri), err: error },
         'source does not answer: using what it gave last',
       );
       return last;
@@ -178,9 +180,4 @@ async function isCombined(
     if (a.ino !== b?.ino) return false;
   }
   return true;
-}
-
-/** A query may carry a signature. */
-function withoutQuery(uri: string): string {
-  return uri.split('?')[0] ?? '';
 }

@@ -170,7 +170,7 @@ function routeAssignments(app: TypedApp, context: ApiContext): void {
         response: { 200: GatewayList, ...refusals },
       },
     },
-    () => ({ gateways: context.gateways.list() }),
+    () => context.gateways.list(),
   );
 }
 

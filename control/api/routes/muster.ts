@@ -78,7 +78,7 @@ async function status(context: ApiContext): Promise<ControlStatus> {
     },
     gateways: context.gateways
       .list()
-      .map(({ gateway, version, connectedAt }) => ({ gateway, version, connectedAt })),
+      .gateways.map(({ gateway, version, connectedAt }) => ({ gateway, version, connectedAt })),
     routesVersion: context.routes.table.version,
     nodes: context.reports.all().map(({ report, heardAt }) => ({
       node: report.node,

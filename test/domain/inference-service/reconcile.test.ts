@@ -112,6 +112,8 @@ describe('decideApply', () => {
     const given = object();
     given.metadata.uid = 'u-api';
     expect(decideApply(fresh, given, identity).object.metadata.uid).toBe('u-api');
+    // Temporal's history was lost: no revision may get the name of one that was there before.
+    expect(decideApply(fresh, given, identity, 7).generation).toBe(8);
   });
 
   const running = state({ ...applied(fresh, object()), observedGeneration: 1, serving, routed: 'Serving' });

@@ -62,6 +62,8 @@ describe('a node agent as a process', () => {
     return agent;
   }
 
+  let modelDir: string;
+
   async function replica(name: string, state: string) {
     return await eventually(`${name} to be ${state}`, () =>
       api.last?.replicas.find((r) => r.name === name && r.state === state),
@@ -85,7 +87,8 @@ describe('a node agent as a process', () => {
     const workload = workloadOf('iris');
     const uri = `file://${join(folder, 'model.bin')}`;
     const fetched = await caller.call('n1', 'fetchModels', { ...workload, models: [{ uri, path: '' }] });
-    expect(await readFile(join(fetched.modelDir, 'model.bin'), 'utf8')).toBe('weights');
+    ({ modelDir } = fetched);
+    expect(await readFile(join(modelDir, 'model.bin'), 'utf8')).toBe('weights');
     await caller.call('n1', 'prepareEnvironment', { ...workload, environment: { kind: 'node' } });
     const applied = await caller.call('n1', 'applyRevision', { workload, modelDir: fetched.modelDir });
     expect(applied).toEqual({ started: 1, kept: 0, stopped: 0 });
@@ -162,7 +165,7 @@ describe('a node agent as a process', () => {
     expect(api.reports.every((report) => report.replicas.every((r) => r.state === 'Ready'))).toBe(true);
     expect(await ask(`${address}/pid`)).toBe(String(pid));
     const workload = workloadOf('iris');
-    expect(await caller!.call('n1', 'applyRevision', { workload, modelDir: folder })).toMatchObject({
+    expect(await caller!.call('n1', 'applyRevision', { workload, modelDir })).toMatchObject({
       kept: 1,
     });
   });

@@ -27,7 +27,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function supervise(): Promise<Supervisor> {
+async function supervise(records = new Records(join(folder, 'agent'))): Promise<Supervisor> {
   const node = {
     host: '127.0.0.1',
     cwd: root,
@@ -43,7 +43,7 @@ async function supervise(): Promise<Supervisor> {
     now: () => Date.now(),
     logger: pino({ level: 'silent' }),
   };
-  const supervisor = new Supervisor(node, new Records(join(folder, 'agent')));
+  const supervisor = new Supervisor(node, records);
   open.push(supervisor);
   await supervisor.start();
   return supervisor;
@@ -219,6 +219,32 @@ describe('Supervisor', () => {
     await writeFile(path, JSON.stringify(record));
     const second = await supervise();
     expect(await pidOf(await ready(second, workload))).toBe(pid);
+  });
+
+  test('an applied revision that has another program or model runs that, not what ran under its name', async () => {
+    const supervisor = await supervise();
+    const workload = workloadOf('again');
+    apply(supervisor, workload);
+    const first = await pidOf(await ready(supervisor, workload));
+    apply(supervisor, workload);
+    expect(await pidOf(await ready(supervisor, workload))).toBe(first);
+    const other = { ...workload, env: [...workload.env, { name: 'WHICH', value: 'other' }] };
+    apply(supervisor, other);
+    await eventually('the end of the first', () => !isAlive(first));
+    expect(await pidOf(await ready(supervisor, other))).not.toBe(first);
+  });
+
+  test('stops a revision also where its record cannot be written, as on a full disk', async () => {
+    const records = new Records(join(folder, 'agent'));
+    const supervisor = await supervise(records);
+    const workload = workloadOf('full');
+    apply(supervisor, workload);
+    const pid = await pidOf(await ready(supervisor, workload));
+    records.save = () => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    };
+    expect(await supervisor.remove(revisionId(workload), never)).toBe(1);
+    await eventually('its end', () => !isAlive(pid));
   });
 
   test('stops all servers at its end and brings them back at the next start', async () => {
