@@ -68,16 +68,18 @@ describe('the embedded stack under kill -9', () => {
     }
   }
 
+  const bothModels = () => [
+    startTraffic(stack.gatewayUrl, '/v2/models/iris/infer', irisRequest),
+    startTraffic(stack.gatewayUrl, '/v1/chat/completions', chatRequest),
+  ];
+
   const quiet: Role[] = ['api', 'worker', 'observer', 'agent', 'temporal'];
   whole.each(quiet)(
     'no request notices that the %s was killed',
     async (role) => {
       const victim = pidOf(stack.dataDir, role)!;
       const servers = [pidOf(stack.dataDir, 'iris'), pidOf(stack.dataDir, 'tiny-llm')];
-      const traffic = [
-        startTraffic(stack.gatewayUrl, '/v2/models/iris/infer', irisRequest),
-        startTraffic(stack.gatewayUrl, '/v1/chat/completions', chatRequest),
-      ];
+      const traffic = bothModels();
       await sleep(300);
       kill(victim);
       await returns(role, victim);
@@ -98,9 +100,19 @@ describe('the embedded stack under kill -9', () => {
     'all is well again after the %s was killed, with no hand',
     async (role) => {
       const victim = pidOf(stack.dataDir, role)!;
+      const traffic = bothModels();
+      await sleep(300);
       kill(victim);
       await returns(role, victim);
       await bothReady();
+      // Requests may fail while their only server, or the gateway, is away; none does once it is back.
+      const before = traffic.map((t) => t.failuresSoFar());
+      await sleep(2000);
+      const after = await Promise.all(traffic.map((t) => t.stop()));
+      expect(after.map(({ failures }, i) => failures.slice(before[i]))).toEqual([[], []]);
+      // The other model never noticed.
+      if (role === 'iris') expect(after[1]?.failures).toEqual([]);
+      if (role === 'tiny-llm') expect(after[0]?.failures).toEqual([]);
     },
     180_000,
   );
@@ -129,12 +141,17 @@ describe('the embedded stack under kill -9', () => {
   whole(
     'when the parent is killed nothing is left within seconds, and the next start finds all as it was',
     async () => {
+      const traffic = bothModels();
       kill(pidOf(stack.dataDir, 'parent')!);
       const until = Date.now() + 40_000;
       while (processesOf(stack.dataDir).length > 0 && Date.now() < until) await sleep(200);
       expect(processesOf(stack.dataDir)).toEqual([]);
       stack.start();
       await bothReady();
+      const before = traffic.map((t) => t.failuresSoFar());
+      await sleep(1000);
+      const after = await Promise.all(traffic.map((t) => t.stop()));
+      expect(after.map(({ failures }, i) => failures.slice(before[i]))).toEqual([[], []]);
     },
     240_000,
   );

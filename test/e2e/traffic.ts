@@ -11,7 +11,7 @@ export function startTraffic(
   gatewayUrl: string,
   path: string,
   body: unknown,
-): { stop(): Promise<TrafficResult> } {
+): { failuresSoFar(): number; stop(): Promise<TrafficResult> } {
   const running = { on: true };
   let sent = 0;
   const failures: string[] = [];
@@ -34,6 +34,7 @@ export function startTraffic(
     }
   })();
   return {
+    failuresSoFar: () => failures.length,
     async stop() {
       running.on = false;
       await done;
