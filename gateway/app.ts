@@ -16,7 +16,9 @@ import type { Refusal, RefusalCode } from './errors.ts';
 import { NodeExchange } from './front/node-exchange.ts';
 import type { GatewayLimits } from './limits.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
+import { leastLoadedPicker } from './pick/picker.ts';
 import { TableStore } from './route-table/table-store.ts';
+import type { Step } from './step.ts';
 import { Endpoints } from './upstream/endpoints.ts';
 import { undiciUpstreams } from './upstream/undici-upstream.ts';
 import type { Connect } from './upstream/upstream.ts';
@@ -48,6 +50,10 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   const endpoints = new Endpoints(deps.connect ?? undiciUpstreams({ connectMs: limits.connectMs }));
   const store: TableStore = new TableStore({ endpoints, logger, metrics: () => metrics, now: Date.now });
   const metrics = new GatewayMetrics((key) => store.current()?.byKey.has(key) === true, Date.now);
+  const chance = deps.chance ?? Math.random;
+  // The one place that says which steps there are, and their order.
+  const early: Step[] = []; // who asks
+  const steps: Step[] = []; // may it; payload log; budget; cache; batch; wake; queue
   const dataPath = new DataPath({
     limits,
     store,
@@ -57,7 +63,10 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     version: deps.version,
     isDraining: () => isDraining,
     nowMs: () => performance.now(),
-    chance: deps.chance ?? Math.random,
+    chance,
+    picker: leastLoadedPicker(chance),
+    early,
+    steps,
     makeRequestId: requestIds(),
   });
   const exchange = (request: IncomingMessage, response: ServerResponse, body: unknown) =>

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino';
+import type { Caller } from '../domain/access/caller.ts';
 import { indexEntry, listModels, modelObject } from '../domain/routing/listing.ts';
 import { parseOperation } from '../domain/routing/operation.ts';
-import type { Operation } from '../domain/routing/operation.ts';
+import type { ApiProtocol, Operation } from '../domain/routing/operation.ts';
 import { findScope, resolve } from '../domain/routing/resolve.ts';
 import type { Scope } from '../domain/routing/resolve.ts';
 import type { RoutedService, Routes } from '../domain/routing/routes.ts';
@@ -16,17 +17,18 @@ import { givenRequestId, single } from './front/headers.ts';
 import type { GatewayLimits } from './limits.ts';
 import { logPassage } from './observe/access-log.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
-import type { Passage } from './passage.ts';
+import { Passage } from './passage.ts';
+import type { Picker } from './pick/picker.ts';
 import { parseBody } from './read-body.ts';
 import { foreignOrigin, isForeign, unresolved, unrouted, wrongProtocol } from './refusals.ts';
 import { askAll } from './repository.ts';
 import type { TableStore } from './route-table/table-store.ts';
+import type { Flow, Step } from './step.ts';
 import type { Endpoint, Endpoints } from './upstream/endpoints.ts';
 
 /**
- * The way of every request: operation -> (body parsed) -> service -> server, or an answer from the table. Later
- * steps of the design (key and tenant, budget, cache, admission) have their place in `admit`, between a service
- * found and its server asked; what must be settled at the end has it in `settle`.
+ * The way of every request: operation -> early steps (who asks) -> (body parsed) -> service, or an answer from the
+ * table -> steps (may it, budget, cache, queue) -> server. Which steps there are, and their order, is app.ts's.
  */
 export interface DataPathDeps {
   readonly limits: GatewayLimits;
@@ -41,21 +43,29 @@ export interface DataPathDeps {
   readonly chance: () => number;
   /** Makes the id of a request that brings none. */
   readonly makeRequestId: () => string;
+  readonly picker: Picker;
+  /** Before the service is known. */
+  readonly early: readonly Step[];
+  /** Between a service found and its server asked. */
+  readonly steps: readonly Step[];
 }
 
 type Service = RoutedService<Endpoint>;
 
-export class DataPath {
+export class DataPath implements Flow {
   private readonly deps: DataPathDeps;
   private readonly forwardDeps: ForwardDeps;
   private readonly isLogging: boolean;
+  private readonly steps: readonly Step[];
 
   constructor(deps: DataPathDeps) {
     this.deps = deps;
+    this.steps = [...deps.early, { name: 'route', enter: (passage) => this.route(passage) }, ...deps.steps];
     this.isLogging = deps.logger.isLevelEnabled('info');
     this.forwardDeps = {
       limits: deps.limits,
       endpoints: deps.endpoints,
+      picker: deps.picker,
       routes: () => deps.store.current(),
       nowMs: deps.nowMs,
       chance: deps.chance,
@@ -73,35 +83,53 @@ export class DataPath {
     };
   }
 
-  handle(exchange: Exchange): void {
-    const passage = this.open(exchange);
+  /** @param caller who asks, where that is known already: requests of the gateway to itself */
+  handle(exchange: Exchange, caller: Caller | null = null): void {
+    this.proceed(this.open(exchange, caller));
+  }
+
+  /** A request that its front refuses before it is whole: too large, malformed. */
+  refuseEarly(exchange: Exchange, refusal: Refusal): void {
+    this.refuse(this.open(exchange, null), refusal);
+  }
+
+  proceed(passage: Passage): void {
+    if (passage.isClosed) return;
+    const { steps } = this;
     try {
-      this.route(passage);
+      while (passage.entered < steps.length) {
+        const step = steps[passage.entered];
+        passage.entered += 1;
+        if (step?.enter(passage, this) === false) return;
+      }
+      this.send(passage);
     } catch (error) {
       this.failed(passage, error);
     }
   }
 
-  /** A request that its front refuses before it is whole: too large, malformed. */
-  refuseEarly(exchange: Exchange, refusal: Refusal): void {
-    this.refuse(this.open(exchange), refusal);
+  refuse(passage: Passage, refusal: Refusal): void {
+    this.refuseIn(passage, refusal, passage.operation.protocol);
   }
 
-  private open(exchange: Exchange): Passage {
+  failed(passage: Passage, error: unknown): void {
+    this.deps.logger.error(
+      { err: error, requestId: passage.requestId },
+      'a request failed inside the gateway',
+    );
+    if (passage.exchange.isStarted) passage.exchange.cut();
+    else this.refuse(passage, { code: 'internal_error', message: 'The gateway failed; its log says why.' });
+  }
+
+  private open(exchange: Exchange, caller: Caller | null): Passage {
     const { deps } = this;
-    const passage: Passage = {
+    const passage = new Passage(
       exchange,
-      requestId: givenRequestId(exchange) ?? deps.makeRequestId(),
-      operation: parseOperation(exchange.method, exchange.path),
-      startedMs: deps.nowMs(),
-      firstByteMs: -1,
-      service: null,
-      model: '',
-      candidate: null,
-      tries: 0,
-      refused: null,
-      isCut: false,
-    };
+      givenRequestId(exchange) ?? deps.makeRequestId(),
+      parseOperation(exchange.method, exchange.path),
+      deps.nowMs(),
+      caller,
+    );
     deps.metrics.inFlight += 1;
     exchange.onClose((isWhole) => {
       this.settle(passage, isWhole);
@@ -109,12 +137,12 @@ export class DataPath {
     return passage;
   }
 
-  private route(passage: Passage): void {
+  /** @returns true when the request goes to a server; false when it was answered here */
+  private route(passage: Passage): boolean {
     const { operation } = passage;
     switch (operation.kind) {
       case 'openai-call':
-        this.routeOpenAi(passage);
-        return;
+        return this.routeOpenAi(passage);
       case 'v1-call':
       case 'v2-call':
       case 'v2-read':
@@ -123,87 +151,72 @@ export class DataPath {
       case 'v2-load':
       case 'v2-unload':
       case 'model-get':
-        this.routeNamed(passage, operation.model);
-        return;
+        return this.routeNamed(passage, operation.model);
       case 'metrics':
         this.answerMetrics(passage);
-        return;
+        return false;
       case 'unknown-route':
       case 'wrong-method':
       case 'bad-path':
         this.refuse(passage, unrouted(operation, passage.exchange.method, passage.exchange.path));
-        return;
+        return false;
       default:
         this.answerFromTable(passage);
+        return false;
     }
   }
 
-  private routeOpenAi(passage: Passage): void {
+  private routeOpenAi(passage: Passage): boolean {
     const parsed = parseBody(passage.exchange);
-    if (parsed.kind === 'refused') {
-      this.refuse(passage, parsed.refusal);
-      return;
-    }
+    if (parsed.kind === 'refused') return this.refused(passage, parsed.refusal);
+    passage.fields = parsed.fields;
     const { model } = parsed.fields;
-    if (model !== undefined && typeof model !== 'string') {
-      this.refuse(passage, unresolved({ kind: 'no-model' }));
-      return;
-    }
-    this.routeNamed(passage, model ?? null);
+    if (model !== undefined && typeof model !== 'string')
+      return this.refused(passage, unresolved({ kind: 'no-model' }));
+    return this.routeNamed(passage, model ?? null);
   }
 
-  private routeNamed(passage: Passage, model: string | null): void {
+  private routeNamed(passage: Passage, model: string | null): boolean {
     const routes = this.deps.store.current();
-    if (routes === null) {
-      this.refuse(passage, noTable);
-      return;
-    }
+    if (routes === null) return this.refused(passage, noTable);
     passage.model = model ?? '';
     const resolution = resolve(routes, this.scope(passage, routes), model);
-    if (resolution.kind !== 'found') {
-      this.refuse(passage, unresolved(resolution));
-      return;
-    }
+    if (resolution.kind !== 'found') return this.refused(passage, unresolved(resolution));
     passage.service = resolution.service;
     if (passage.model === '') passage.model = resolution.service.route.name;
-    this.serve(passage, resolution.service, model);
+    return this.plan(passage, resolution.service, model);
   }
 
-  private serve(passage: Passage, service: Service, model: string | null): void {
+  private plan(passage: Passage, service: Service, model: string | null): boolean {
     const { operation, exchange } = passage;
     if (operation.kind === 'model-get') {
       this.answerModel(passage, service);
-      return;
+      return false;
     }
     if (operation.kind === 'v2-ready' && !service.speaks.v2) {
       this.answerReady(passage, service);
-      return;
+      return false;
     }
-    if (!service.speaks[operation.protocol]) {
-      this.refuse(passage, wrongProtocol(service, operation.protocol, passage.model));
-      return;
-    }
-    if (operation.kind === 'v1-explain') {
-      this.refuse(passage, noExplainer(passage.model));
-      return;
-    }
+    if (!service.speaks[operation.protocol])
+      return this.refused(passage, wrongProtocol(service, operation.protocol, passage.model));
+    if (operation.kind === 'v1-explain') return this.refused(passage, noExplainer(passage.model));
     if (operation.kind === 'v2-load' || operation.kind === 'v2-unload') {
       // A page in a browser can send these without asking; it must not take a model away.
-      if (isForeign(exchange.headers)) {
-        this.refuse(passage, foreignOrigin);
-        return;
-      }
+      if (isForeign(exchange.headers)) return this.refused(passage, foreignOrigin);
       this.fanOut(passage, service);
-      return;
+      return false;
     }
-    this.admit(passage, service, {
+    passage.plan = {
       path: upstreamPath(operation, service) + exchange.query,
       body: upstreamBody(exchange, operation, service, model),
       isRepeatable: true, // inference and reads alone come here
-    });
+    };
+    return true;
   }
 
-  private admit(passage: Passage, service: Service, plan: Parameters<typeof forward>[3]): void {
+  private send(passage: Passage): void {
+    const { service, plan } = passage;
+    if (service === null || plan === null) throw new Error('a request went on without a service');
     if (this.deps.metrics.inFlight > this.deps.limits.inFlightMax) {
       this.refuse(passage, busy);
       return;
@@ -211,12 +224,17 @@ export class DataPath {
     forward(this.forwardDeps, passage, service, plan);
   }
 
+  private refused(passage: Passage, refusal: Refusal): false {
+    this.refuse(passage, refusal);
+    return false;
+  }
+
   private scope(passage: Passage, routes: Routes<Endpoint>): Scope<Endpoint> {
     const { headers } = passage.exchange;
     return findScope(routes, {
       host: single(headers['host']),
       prefix: passage.operation.prefix,
-      namespace: single(headers['x-muster-namespace']),
+      namespace: single(headers['x-muster-namespace']) ?? passage.caller?.namespace ?? null,
     });
   }
 
@@ -295,7 +313,7 @@ export class DataPath {
   private answerModel(passage: Passage, service: Service): void {
     const isV1 = service.speaks.v1 && !passage.exchange.path.includes('/openai/');
     if (isV1 && !service.isReady) {
-      this.refuse(passage, notReady(service, passage.model), 'v1');
+      this.refuseIn(passage, notReady(service, passage.model), 'v1');
       return;
     }
     this.json(passage, 200, modelObject(passage.model, service));
@@ -321,24 +339,18 @@ export class DataPath {
     answer(passage.exchange, status, JSON.stringify(body), ['x-request-id', passage.requestId]);
   }
 
-  private refuse(passage: Passage, refusal: Refusal, protocol = passage.operation.protocol): void {
+  private refuseIn(passage: Passage, refusal: Refusal, protocol: ApiProtocol): void {
     passage.refused = refusal.code;
     const headers = [...refusalHeaders(refusal), 'x-request-id', passage.requestId];
+    if (passage.responseHeaders !== null) headers.push(...passage.responseHeaders);
     answer(passage.exchange, refusalStatus(refusal), refusalBody(refusal, protocol), headers);
-  }
-
-  private failed(passage: Passage, error: unknown): void {
-    this.deps.logger.error(
-      { err: error, requestId: passage.requestId },
-      'a request failed inside the gateway',
-    );
-    if (passage.exchange.isStarted) passage.exchange.cut();
-    else this.refuse(passage, { code: 'internal_error', message: 'The gateway failed; its log says why.' });
   }
 
   private settle(passage: Passage, isWhole: boolean): void {
     const { deps } = this;
     const { exchange, operation, service } = passage;
+    passage.isClosed = true;
+    for (let at = passage.entered - 1; at >= 0; at -= 1) this.steps[at]?.settle?.(passage, isWhole);
     const ms = deps.nowMs() - passage.startedMs;
     const status = exchange.status === 0 ? clientClosed : exchange.status;
     deps.metrics.inFlight -= 1;

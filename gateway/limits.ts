@@ -22,6 +22,8 @@ export interface GatewayLimits extends RetryLimits {
   readonly skipMs: number;
   /** Largest answer kept whole in memory (load and unload alone); larger: 502. */
   readonly answerBytesMax: number;
+  /** Answers up to this size are sent once they are whole, so that their headers can carry usage and cost. */
+  readonly heldAnswerBytesMax: number;
   /** Endpoints of one service asked at once by load and unload. */
   readonly fanOutMax: number;
   /** How long SIGTERM waits for requests in flight. */
@@ -39,6 +41,7 @@ export const defaultLimits: GatewayLimits = {
   clientStallMs: 300_000,
   skipMs: 1_000,
   answerBytesMax: 1024 * 1024,
+  heldAnswerBytesMax: 64 * 1024,
   fanOutMax: 16,
   drainMs: 30_000,
   triesMax: 3,

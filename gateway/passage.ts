@@ -1,30 +1,107 @@
+import type { Caller } from '../domain/access/caller.ts';
 import type { Candidate } from '../domain/routing/pick.ts';
 import type { Operation } from '../domain/routing/operation.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
+import type { Usage } from '../domain/usage/usage.ts';
 import type { RefusalCode } from './errors.ts';
+import type { ForwardPlan } from './forward/forward.ts';
 import type { Exchange } from './front/exchange.ts';
+import type { ResponseTap } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
 
 /**
- * What became of one request on its way through the gateway: filled in by each step, read once at the end by
- * metrics and the access log (and, with keys and budgets, by whatever settles an account).
+ * What became of one request on its way through the gateway: filled in by each step, read at the end by metrics, the
+ * access log and the accounts. A class with all its fields from the start, so that V8 keeps one shape for it.
  */
-export interface Passage {
-  readonly exchange: Exchange;
+export class Passage {
+  /** A step may put its own around it, to see or change what the client gets. */
+  exchange: Exchange;
   readonly requestId: string;
   readonly operation: Operation;
   /** performance.now() at its begin. */
   readonly startedMs: number;
+  /** Null until it is known; internal requests bring theirs. */
+  caller: Caller | null;
   /** Milliseconds until the response's head; -1 before. */
-  firstByteMs: number;
-  service: RoutedService<Endpoint> | null;
+  firstByteMs = -1;
+  /** Steps entered so far. */
+  entered = 0;
+  /** The response has ended or its connection is gone. */
+  isClosed = false;
+  service: RoutedService<Endpoint> | null = null;
+  /** Services that may answer in its place, best first. */
+  alternatives: readonly RoutedService<Endpoint>[] = none;
   /** As the request named it; '' when it did not. */
-  model: string;
+  model = '';
+  /** An OpenAI body, parsed; null for other requests. */
+  fields: Readonly<Record<string, unknown>> | null = null;
+  /** What goes to the server; set once the service is found. */
+  plan: ForwardPlan | null = null;
+  /** Sees the server's answer; add one with `tapInto`. */
+  tap: ResponseTap | null = null;
+  /** Flat; sent with the answer's own headers. Later ones only where the head was held back. */
+  responseHeaders: string[] | null = null;
+  /** Of the server's answer, once it has said so. */
+  usage: Usage | null = null;
   /** Of the last try. */
-  candidate: Candidate<Endpoint> | null;
-  tries: number;
+  candidate: Candidate<Endpoint> | null = null;
+  tries = 0;
   /** Why the gateway refused or cut; null when the server answered. */
-  refused: RefusalCode | null;
+  refused: RefusalCode | null = null;
   /** The response was broken off after its head. */
-  isCut: boolean;
+  isCut = false;
+
+  constructor(
+    exchange: Exchange,
+    requestId: string,
+    operation: Operation,
+    startedMs: number,
+    caller: Caller | null,
+  ) {
+    this.exchange = exchange;
+    this.requestId = requestId;
+    this.operation = operation;
+    this.startedMs = startedMs;
+    this.caller = caller;
+  }
+
+  /** Whether the answer was asked for as a stream of events. */
+  get isStream(): boolean {
+    return this.fields?.['stream'] === true;
+  }
+
+  addHeader(name: string, value: string): void {
+    (this.responseHeaders ??= []).push(name, value);
+  }
+
+  tapInto(tap: ResponseTap): void {
+    this.tap = this.tap === null ? tap : new TwoTaps(this.tap, tap);
+  }
+}
+
+const none: readonly RoutedService<Endpoint>[] = Object.freeze([]);
+
+class TwoTaps implements ResponseTap {
+  private readonly first: ResponseTap;
+  private readonly second: ResponseTap;
+
+  constructor(first: ResponseTap, second: ResponseTap) {
+    this.first = first;
+    this.second = second;
+  }
+
+  onHead(status: number, headers: Parameters<ResponseTap['onHead']>[1]): void {
+    this.first.onHead(status, headers);
+    this.second.onHead(status, headers);
+  }
+
+  onData(chunk: Uint8Array): void {
+    this.first.onData(chunk);
+    this.second.onData(chunk);
+  }
+
+  onEnd(isWhole: boolean): void {
+    this.first.onEnd(isWhole);
+    this.second.onEnd(isWhole);
+  }
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GatewayPolicy } from '../gateway-policy/gateway-policy.schema.ts';
 
 /**
  * The route table: all that a gateway needs to serve, as one versioned snapshot. The control API builds it from
@@ -48,6 +49,8 @@ export const RouteTable = z.object({
   /** Grows by one with each change. */
   version: z.int().min(0),
   services: z.array(ServiceRoute),
+  /** Absent: the empty policy. */
+  policy: GatewayPolicy.optional(),
 });
 export type RouteTable = z.infer<typeof RouteTable>;
 

@@ -1,4 +1,3 @@
-import { pick } from '../../domain/routing/pick.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import { retryDelayMs } from '../../domain/routing/retry.ts';
 import { unreadyReason } from '../../domain/routing/listing.ts';
@@ -8,6 +7,7 @@ import type { Refusal, RefusalCode } from '../errors.ts';
 import { downstreamHeaders, upstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
+import type { Picker } from '../pick/picker.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream/upstream.ts';
 
@@ -19,6 +19,7 @@ import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream
 export interface ForwardDeps {
   readonly limits: GatewayLimits;
   readonly endpoints: Endpoints;
+  readonly picker: Picker;
   /** The table of now. */
   readonly routes: () => Routes<Endpoint> | null;
   readonly nowMs: () => number;
@@ -57,6 +58,8 @@ class Forward implements UpstreamHandler {
   private wasSent = false;
   private sentTries = 0;
   private isEventStream = false;
+  /** A small answer waits for its end, so that its headers can tell what it cost; null: it passes as it comes. */
+  private held: { status: number; headers: string[]; parts: Buffer[] } | null = null;
   private isOver = false;
   /** Back-off, deadline, stalled client: at most one of the first, one of each other. */
   private backoff: NodeJS.Timeout | undefined;
@@ -90,36 +93,73 @@ class Forward implements UpstreamHandler {
   }
 
   onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
-    const { exchange, requestId, startedMs } = this.passage;
+    const { passage, deps } = this;
+    const { exchange, requestId, startedMs, tap } = passage;
     const type = headers['content-type'];
     this.isEventStream = typeof type === 'string' && type.startsWith('text/event-stream');
-    this.passage.firstByteMs = this.deps.nowMs() - startedMs;
-    exchange.start(status, downstreamHeaders(headers, requestId));
+    passage.firstByteMs = deps.nowMs() - startedMs;
+    const out = downstreamHeaders(headers, requestId);
+    if (tap !== null) {
+      tap.onHead(status, headers);
+      const length = headers['content-length'];
+      if (typeof length === 'string' && Number(length) <= deps.limits.heldAnswerBytesMax) {
+        this.held = { status, headers: out, parts: [] };
+        return;
+      }
+    }
+    if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);
+    exchange.start(status, out);
   }
 
   onData(chunk: Uint8Array): void {
-    if (this.passage.exchange.write(chunk)) return;
+    const { tap, exchange } = this.passage;
+    tap?.onData(chunk);
+    if (this.held !== null) {
+      this.held.parts.push(Buffer.from(chunk));
+      return;
+    }
+    if (exchange.write(chunk)) return;
     this.call?.pause();
     this.stall = setTimeout(() => {
       this.cut('the client took no bytes for too long');
     }, this.deps.limits.clientStallMs);
-    this.passage.exchange.onDrain(() => {
+    exchange.onDrain(() => {
       clearTimeout(this.stall);
       this.call?.resume();
     });
   }
 
   onEnd(): void {
+    const { passage } = this;
     this.release();
     this.finish();
-    this.passage.exchange.end();
+    this.endTap(true);
+    this.sendHeld();
+    passage.exchange.end();
+  }
+
+  /** What taps add as headers (usage, cost) is known now. */
+  private sendHeld(): void {
+    const { held, passage } = this;
+    if (held === null) return;
+    this.held = null;
+    if (passage.responseHeaders !== null) held.headers.push(...passage.responseHeaders);
+    passage.exchange.start(held.status, held.headers);
+    for (const part of held.parts) passage.exchange.write(part);
+  }
+
+  private endTap(isWhole: boolean): void {
+    const { passage } = this;
+    const { tap } = passage;
+    passage.tap = null;
+    tap?.onEnd(isWhole);
   }
 
   onFailure(failure: UpstreamFailure): void {
     const { deps, passage, candidate } = this;
     this.release();
     deps.onUpstreamFailure(this.service, failure);
-    if (passage.exchange.isStarted) {
+    if (passage.exchange.isStarted || this.held !== null) {
       this.breakOff(failure);
       return;
     }
@@ -152,11 +192,7 @@ class Forward implements UpstreamHandler {
     const { deps, passage, plan } = this;
     this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
     passage.service = this.service;
-    const candidate = pick(this.service.targets, {
-      nowMs: deps.nowMs(),
-      chance: deps.chance,
-      tried: this.tried,
-    });
+    const candidate = deps.picker.pick(passage, this.service, this.tried, deps.nowMs());
     if (candidate === null) {
       this.refuse(notReady(this.service, passage.model));
       return;
@@ -187,7 +223,11 @@ class Forward implements UpstreamHandler {
     this.passage.refused = refusal.code;
     this.passage.isCut = true;
     this.finish();
-    if (this.isEventStream) {
+    this.endTap(false);
+    if (this.held !== null) {
+      this.held = null; // nothing was sent yet: an error says it better than half an answer
+      this.deps.refuse(this.passage, refusal);
+    } else if (this.isEventStream) {
       exchange.write(streamErrorEvent(refusal));
       exchange.end();
     } else exchange.cut();
@@ -206,7 +246,7 @@ class Forward implements UpstreamHandler {
     this.release();
     const failure: UpstreamFailure = { kind: 'timeout', code: 'REQUEST_TIMEOUT', message };
     this.deps.onUpstreamFailure(this.service, failure);
-    if (this.passage.exchange.isStarted) this.breakOff(failure);
+    if (this.passage.exchange.isStarted || this.held !== null) this.breakOff(failure);
     else this.refuse(this.failureRefusal(failure));
   }
 
@@ -216,6 +256,7 @@ class Forward implements UpstreamHandler {
     this.call?.abort();
     this.release();
     this.finish();
+    this.endTap(false);
   }
 
   private refuse(refusal: Refusal): void {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { GatewayPolicy } from '../../domain/gateway-policy/gateway-policy.schema.ts';
 import { RouteTable } from '../../domain/route-table/route-table.schema.ts';
 import { compileRoutes } from '../../domain/routing/routes.ts';
 import type { Routes } from '../../domain/routing/routes.ts';
@@ -20,7 +21,8 @@ export class TableStore {
   private readonly deps: TableStoreDeps;
   private routes: Routes<Endpoint> | null = null;
   private table: RouteTable | null = null;
-  private readonly listeners: ((table: RouteTable) => void)[] = [];
+  private policy: GatewayPolicy = GatewayPolicy.parse({});
+  private readonly listeners: ((table: RouteTable, policy: GatewayPolicy) => void)[] = [];
 
   constructor(deps: TableStoreDeps) {
     this.deps = deps;
@@ -30,7 +32,8 @@ export class TableStore {
     return this.routes;
   }
 
-  onApplied(listener: (table: RouteTable) => void): void {
+  /** Called with each new table and its policy, defaults filled in: the place where steps take their settings. */
+  onApplied(listener: (table: RouteTable, policy: GatewayPolicy) => void): void {
     this.listeners.push(listener);
   }
 
@@ -56,11 +59,12 @@ export class TableStore {
       return this.refuse(error instanceof Error ? error.message : String(error));
     }
     this.table = table;
+    this.policy = table.policy ?? GatewayPolicy.parse({});
     this.deps.endpoints.list(addressesOf(table));
     const metrics = this.deps.metrics();
     metrics.tableVersion = table.version;
     metrics.tableAtMs = this.deps.now();
-    for (const listener of this.listeners) listener(table);
+    for (const listener of this.listeners) listener(table, this.policy);
     return table.version;
   }
 

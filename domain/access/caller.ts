@@ -1,0 +1,30 @@
+import type { Tier } from '../qos/tier.ts';
+
+/**
+ * Who asks, as every later step sees it: budgets count by key and tenant, queues are fair between tenants, caches
+ * keep tenants apart. One frozen value per key or token, shared by all of its requests.
+ */
+export interface Caller {
+  /** Id of the API key, subject of the token, '' for nobody. Fit for logs; never the secret. */
+  readonly id: string;
+  readonly kind: 'anonymous' | 'key' | 'token' | 'certificate' | 'internal';
+  readonly tenant: string;
+  readonly tier: Tier;
+  /** Namespace in which names are looked for when neither host, path nor header says one; null: `default`. */
+  readonly namespace: string | null;
+  /** What it may do: `infer`, `admin` (load, unload), `*`. */
+  readonly scopes: readonly string[];
+  /** `namespace/name` of services, `namespace/*` or `*`. */
+  readonly models: readonly string[];
+}
+
+/** A request that brought no credential, where the policy lets it in. */
+export const anonymous: Caller = Object.freeze({
+  id: '',
+  kind: 'anonymous',
+  tenant: '',
+  tier: 'standard',
+  namespace: null,
+  scopes: Object.freeze(['infer', 'admin']),
+  models: Object.freeze(['*']),
+});

@@ -1,0 +1,136 @@
+import type { Exchange } from './exchange.ts';
+
+/**
+ * A request that the gateway makes to itself (an embedding for the semantic cache, a line of a batch, a step of a
+ * graph): it takes the whole way of any other request, under its caller's name, without a socket.
+ */
+export interface InternalRequest {
+  readonly method: string;
+  /** Without query. */
+  readonly path: string;
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer | null;
+}
+
+export interface InternalAnswer {
+  readonly status: number;
+  /** Lower-case names; repeated ones are joined by a comma. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/**
+ * @param handle DataPath.handle, with the caller bound
+ * @param bytesMax of the answer's body
+ * @throws when the answer is cut, or larger than `bytesMax`, or `signal` fires
+ */
+export function askInternally(
+  handle: (exchange: Exchange) => void,
+  request: InternalRequest,
+  bytesMax: number,
+  signal?: AbortSignal,
+): Promise<InternalAnswer> {
+  return new Promise((resolve, reject) => {
+    const exchange = new InternalExchange(request, bytesMax, resolve, reject);
+    const abort = () => {
+      exchange.fail(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    };
+    if (signal?.aborted === true) {
+      abort();
+      return;
+    }
+    signal?.addEventListener('abort', abort, { once: true });
+    exchange.onClose(() => {
+      signal?.removeEventListener('abort', abort);
+    });
+    handle(exchange);
+  });
+}
+
+class InternalExchange implements Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly query = '';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer | null;
+  status = 0;
+  bytes = 0;
+  private answerHeaders: Record<string, string> = {};
+  private readonly parts: Buffer[] = [];
+  private readonly closing: ((isWhole: boolean) => void)[] = [];
+  private isOver = false;
+  private readonly bytesMax: number;
+  private readonly resolve: (answer: InternalAnswer) => void;
+  private readonly reject: (error: Error) => void;
+
+  constructor(
+    request: InternalRequest,
+    bytesMax: number,
+    resolve: (answer: InternalAnswer) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.method = request.method;
+    this.path = request.path;
+    this.headers = request.headers;
+    this.body = request.body;
+    this.bytesMax = bytesMax;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  get isStarted(): boolean {
+    return this.status !== 0;
+  }
+
+  start(status: number, headers: string[]): void {
+    this.status = status;
+    for (let at = 0; at + 1 < headers.length; at += 2) {
+      const name = (headers[at] ?? '').toLowerCase();
+      const value = headers[at + 1] ?? '';
+      const known = this.answerHeaders[name];
+      this.answerHeaders[name] = known === undefined ? value : `${known}, ${value}`;
+    }
+  }
+
+  write(chunk: Uint8Array | string): boolean {
+    if (this.isOver) return true;
+    const part = Buffer.from(chunk as Uint8Array); // a copy: the connection may reuse its bytes
+    this.bytes += part.length;
+    if (this.bytes > this.bytesMax) this.fail(new Error(`the answer is larger than ${this.bytesMax} bytes`));
+    else this.parts.push(part);
+    return true;
+  }
+
+  end(): void {
+    if (this.isOver) return;
+    this.resolve({ status: this.status, headers: this.answerHeaders, body: Buffer.concat(this.parts) });
+    this.close(true);
+  }
+
+  cut(): void {
+    this.fail(new Error('the answer was cut'));
+  }
+
+  fail(error: Error): void {
+    if (this.isOver) return;
+    this.reject(error);
+    this.close(false);
+  }
+
+  onDrain(listener: () => void): void {
+    setImmediate(listener);
+  }
+
+  onClose(listener: (isWhole: boolean) => void): void {
+    this.closing.push(listener);
+  }
+
+  /** Listeners run after the caller's own work, as with a socket. */
+  private close(isWhole: boolean): void {
+    this.isOver = true;
+    setImmediate(() => {
+      for (const listener of this.closing) listener(isWhole);
+    });
+  }
+}

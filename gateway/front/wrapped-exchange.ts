@@ -1,0 +1,54 @@
+import type { Exchange } from './exchange.ts';
+
+/** An exchange around another: the base of those that see or change what a client gets. */
+export class WrappedExchange implements Exchange {
+  protected readonly inner: Exchange;
+
+  constructor(inner: Exchange) {
+    this.inner = inner;
+  }
+
+  get method(): string {
+    return this.inner.method;
+  }
+  get path(): string {
+    return this.inner.path;
+  }
+  get query(): string {
+    return this.inner.query;
+  }
+  get headers(): Exchange['headers'] {
+    return this.inner.headers;
+  }
+  get body(): Buffer | null {
+    return this.inner.body;
+  }
+  get isStarted(): boolean {
+    return this.inner.isStarted;
+  }
+  get status(): number {
+    return this.inner.status;
+  }
+  get bytes(): number {
+    return this.inner.bytes;
+  }
+
+  start(status: number, headers: string[]): void {
+    this.inner.start(status, headers);
+  }
+  write(chunk: Uint8Array | string): boolean {
+    return this.inner.write(chunk);
+  }
+  end(): void {
+    this.inner.end();
+  }
+  cut(): void {
+    this.inner.cut();
+  }
+  onDrain(listener: () => void): void {
+    this.inner.onDrain(listener);
+  }
+  onClose(listener: (isWhole: boolean) => void): void {
+    this.inner.onClose(listener);
+  }
+}
