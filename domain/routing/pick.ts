@@ -1,12 +1,20 @@
 /**
  * Which endpoint serves a try: first a target (revision) by its share of the traffic, then the endpoint with the
- * fewest requests in flight, ties by chance. Three widening circles keep a request alive: healthy endpoints not
- * yet tried; then those that lately refused a connection; then even those already tried.
+ * fewest requests in flight, ties by chance. Three widening circles keep a request alive: eligible endpoints not
+ * yet tried; then those that are ejected; then even those already tried. So a service whose endpoints are all
+ * ejected is still asked: a guess about health must never turn a slow service into a dead one.
  */
 export interface Load {
   inFlight: number;
-  /** The endpoint refused a connection: leave it alone until then (same clock as `nowMs`). */
+  /** The endpoint refused a connection or is ejected: leave it alone until then (same clock as `nowMs`). */
   skipUntilMs: number;
+  /** Requests that it may have at once: Infinity, or a few while it shows that it has recovered (half open). */
+  inFlightMax: number;
+}
+
+/** Whether an endpoint should get a request while others can: every picker asks this one question. */
+export function isEligible(load: Load, nowMs: number): boolean {
+  return load.skipUntilMs <= nowMs && load.inFlight < load.inFlightMax;
 }
 
 export interface Candidate<E extends Load = Load> {
@@ -44,7 +52,7 @@ export function pick<E extends Load>(
 }
 
 type Accept = (candidate: Candidate, state: PickState) => boolean;
-const isFresh: Accept = (c, state) => c.load.skipUntilMs <= state.nowMs && !state.tried.includes(c.address);
+const isFresh: Accept = (c, state) => isEligible(c.load, state.nowMs) && !state.tried.includes(c.address);
 const isUntried: Accept = (c, state) => !state.tried.includes(c.address);
 const isAny: Accept = () => true;
 

@@ -24,7 +24,14 @@ export class Endpoints {
   bind(address: string): Endpoint {
     const known = this.byAddress.get(address);
     if (known !== undefined) return known;
-    const made = { address, upstream: this.connect(address), inFlight: 0, skipUntilMs: 0, isListed: true };
+    const made = {
+      address,
+      upstream: this.connect(address),
+      inFlight: 0,
+      skipUntilMs: 0,
+      inFlightMax: Infinity,
+      isListed: true,
+    };
     this.byAddress.set(address, made);
     return made;
   }

@@ -11,7 +11,7 @@ const routes = compileRoutes(
     service('other', { models: ['other', 'shared'], state: 'Stopped' }),
     service('iris', { namespace: 'team', ready: ['http://a:3'] }),
   ]),
-  () => ({ inFlight: 0, skipUntilMs: 0 }),
+  () => ({ inFlight: 0, skipUntilMs: 0, inFlightMax: Infinity }),
 );
 const scope = (namespace: string | null, prefix: { namespace: string; name: string } | null = null) =>
   findScope(routes, { host: null, prefix, namespace });
@@ -74,6 +74,7 @@ describe('lists of models', () => {
     const compiled = compileRoutes(table([service('x', { state, message })]), () => ({
       inFlight: 0,
       skipUntilMs: 0,
+      inFlightMax: Infinity,
     }));
     expect(unreadyReason(compiled.services[0]!)).toBe(reason);
   });

@@ -4,10 +4,10 @@ import type { Candidate } from '../../../domain/routing/pick.ts';
 import { pick } from '../../../domain/routing/pick.ts';
 import { retryDelayMs } from '../../../domain/routing/retry.ts';
 
-const candidate = (address: string, inFlight = 0, skipUntilMs = 0): Candidate => ({
+const candidate = (address: string, inFlight = 0, skipUntilMs = 0, inFlightMax = Infinity): Candidate => ({
   address,
   revision: 'r',
-  load: { inFlight, skipUntilMs },
+  load: { inFlight, skipUntilMs, inFlightMax },
 });
 const state = { nowMs: 100, chance: () => 0, tried: [] as string[] };
 
@@ -18,6 +18,24 @@ describe('pick', () => {
     {
       name: 'not one that lately refused',
       ready: [candidate('a', 0, 200), candidate('b', 9)],
+      tried: [],
+      wanted: 'b',
+    },
+    {
+      name: 'not a recovering one beyond its probes',
+      ready: [candidate('a', 1, 0, 1), candidate('b', 9)],
+      tried: [],
+      wanted: 'b',
+    },
+    {
+      name: 'a recovering one within its probes',
+      ready: [candidate('a', 0, 0, 1), candidate('b', 9)],
+      tried: [],
+      wanted: 'a',
+    },
+    {
+      name: 'an ejected one when all are',
+      ready: [candidate('a', 5, 200), candidate('b', 4, 200)],
       tried: [],
       wanted: 'b',
     },

@@ -4,7 +4,7 @@ import { findScope, resolve } from '../../../domain/routing/resolve.ts';
 import { compileRoutes } from '../../../domain/routing/routes.ts';
 import { service, table } from '../../fixtures/gateway/tables.ts';
 
-const load = () => ({ inFlight: 0, skipUntilMs: 0 });
+const load = () => ({ inFlight: 0, skipUntilMs: 0, inFlightMax: Infinity });
 const routes = compileRoutes(
   table([
     service('iris', { hosts: ['iris-default.example.com'] }),
