@@ -10,9 +10,12 @@ export interface Caller {
   readonly kind: 'anonymous' | 'key' | 'token' | 'certificate' | 'internal';
   readonly tenant: string;
   readonly tier: Tier;
-  /** Namespace in which names are looked for when neither host, path nor header says one; null: `default`. */
+  /**
+   * Namespace in which names are looked for when neither host, path nor header says one; null: the one that is called
+   * like the tenant, if there is one, else `default`.
+   */
   readonly namespace: string | null;
-  /** What it may do: `infer`, `admin` (load, unload), `*`. */
+  /** What it may do: `infer`, `admin` (load, unload), `metrics` (read /metrics), `*`. */
   readonly scopes: readonly string[];
   /** `namespace/name` of services, `namespace/*` or `*`. */
   readonly models: readonly string[];
@@ -25,6 +28,17 @@ export const anonymous: Caller = Object.freeze({
   tenant: '',
   tier: 'standard',
   namespace: null,
-  scopes: Object.freeze(['infer', 'admin']),
+  scopes: Object.freeze(['infer', 'admin', 'metrics']),
   models: Object.freeze(['*']),
+});
+
+/** A request without a valid credential where one is required: it may do what probes do, and is told of no model. */
+export const nobody: Caller = Object.freeze({
+  id: '',
+  kind: 'anonymous',
+  tenant: '',
+  tier: 'best-effort',
+  namespace: null,
+  scopes: Object.freeze([]),
+  models: Object.freeze([]),
 });

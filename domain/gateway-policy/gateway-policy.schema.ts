@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { AccessPolicy } from '../access/access-policy.schema.ts';
 
 /**
  * What a gateway is told beside its routes: who may ask, in which order, at what price, what is kept, what is tried
  * again. One section a topic, each with its own schema and defaults that change nothing; the empty policy is an open
  * gateway without queue, budget or cache. It travels in the route table, so a gateway alone reads it from its file.
  */
-export const GatewayPolicy = z.strictObject({});
+export const GatewayPolicy = z.strictObject({
+  access: AccessPolicy.prefault({}),
+});
 export type GatewayPolicy = z.infer<typeof GatewayPolicy>;
