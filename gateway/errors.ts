@@ -1,8 +1,9 @@
+import { anthropicErrorBody } from '../domain/anthropic/errors.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 
 /**
- * Refusals: what the gateway answers itself when a request cannot be served. One value, two bodies: OpenAI's
- * `{error: {message, type, param, code}}`, as its clients' APIError reads it, and KServe's `{error: text}`.
+ * Refusals: what the gateway answers itself when a request cannot be served. One value, three bodies: OpenAI's
+ * `{error: {message, type, param, code}}`, as its clients' APIError reads it, KServe's `{error: text}`, and Anthropic's.
  * The code is stable; the message is for people.
  */
 export type RefusalCode = keyof typeof statuses;
@@ -15,6 +16,8 @@ export interface Refusal {
   /** OpenAI's `param`: the field of the body that is wrong. */
   readonly param?: string;
   readonly allow?: string;
+  /** Seconds after which another try makes sense, where that is known better than by the code. */
+  readonly retryAfterS?: number;
 }
 
 const statuses = {
@@ -29,6 +32,7 @@ const statuses = {
   request_timeout: 408,
   request_too_large: 413,
   unsupported_encoding: 415,
+  tenant_queue_full: 429,
   header_too_large: 431,
   internal_error: 500,
   not_implemented: 501,
@@ -38,6 +42,9 @@ const statuses = {
   upstream_unreachable: 503,
   gateway_busy: 503,
   gateway_not_ready: 503,
+  queue_full: 503,
+  queue_displaced: 503,
+  queue_timeout: 503,
   upstream_timeout: 504,
 } as const;
 
@@ -54,13 +61,14 @@ export function refusalStatus(refusal: Refusal): number {
 }
 
 export function refusalHeaders(refusal: Refusal): string[] {
-  const seconds = retryAfter[refusal.code];
+  const seconds = refusal.retryAfterS === undefined ? retryAfter[refusal.code] : String(refusal.retryAfterS);
   const headers = seconds === undefined ? [] : ['retry-after', seconds];
   if (refusal.allow !== undefined) headers.push('allow', refusal.allow);
   return headers;
 }
 
 export function refusalBody(refusal: Refusal, protocol: ApiProtocol): string {
+  if (protocol === 'anthropic') return anthropicErrorBody(statuses[refusal.code], refusal.message);
   if (protocol !== 'openai') return JSON.stringify({ error: refusal.kserve ?? refusal.message });
   const status = statuses[refusal.code];
   const type = status >= 500 ? 'server_error' : 'invalid_request_error';

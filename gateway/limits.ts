@@ -24,6 +24,8 @@ export interface GatewayLimits extends RetryLimits {
   readonly answerBytesMax: number;
   /** Answers up to this size are sent once they are whole, so that their headers can carry usage and cost. */
   readonly heldAnswerBytesMax: number;
+  /** Largest whole answer that is translated from one protocol to another; larger: 502. */
+  readonly translatedAnswerBytesMax: number;
   /** Endpoints of one service asked at once by load and unload. */
   readonly fanOutMax: number;
   /** How long SIGTERM waits for requests in flight. */
@@ -42,6 +44,7 @@ export const defaultLimits: GatewayLimits = {
   skipMs: 1_000,
   answerBytesMax: 1024 * 1024,
   heldAnswerBytesMax: 64 * 1024,
+  translatedAnswerBytesMax: 16 * 1024 * 1024,
   fanOutMax: 16,
   drainMs: 30_000,
   triesMax: 3,

@@ -1,8 +1,10 @@
 import type { Caller } from '../domain/access/caller.ts';
+import type { QueueEntry } from '../domain/qos/fair-queue.ts';
 import type { Candidate } from '../domain/routing/pick.ts';
 import type { Operation } from '../domain/routing/operation.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Usage } from '../domain/usage/usage.ts';
+import type { Gate } from './admission/gate.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward.ts';
 import type { Exchange } from './front/exchange.ts';
@@ -31,12 +33,19 @@ export class Passage {
   service: RoutedService<Endpoint> | null = null;
   /** Services that may answer in its place, best first. */
   alternatives: readonly RoutedService<Endpoint>[] = none;
-  /** As the request named it; '' when it did not. */
+  /** As the request named it, else the service's name; for people. */
   model = '';
-  /** An OpenAI body, parsed; null for other requests. */
+  /** As the request named it; null when it did not. */
+  namedModel: string | null = null;
+  /** What later steps and the server see: the client's own bytes, unless they were translated. */
+  body: Buffer | null;
+  /** An OpenAI body (or one translated to it), parsed; null for other requests. */
   fields: Readonly<Record<string, unknown>> | null = null;
   /** What goes to the server; set once the service is found. */
   plan: ForwardPlan | null = null;
+  /** Admission's own: where it was admitted or waits, and its place in the queue while it waits. */
+  gate: Gate | null = null;
+  queued: QueueEntry<Passage> | null = null;
   /** Sees the server's answer; add one with `tapInto`. */
   tap: ResponseTap | null = null;
   /** Flat; sent with the answer's own headers. Later ones only where the head was held back. */
@@ -59,6 +68,7 @@ export class Passage {
     caller: Caller | null,
   ) {
     this.exchange = exchange;
+    this.body = exchange.body;
     this.requestId = requestId;
     this.operation = operation;
     this.startedMs = startedMs;

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { describeJsonError } from '../domain/routing/json-error.ts';
+import { boundaryOf, formModel } from '../domain/routing/multipart-model.ts';
 import { hasByteOrderMark } from '../domain/routing/splice-model.ts';
 import type { Refusal } from './errors.ts';
 import { single } from './front/headers.ts';
@@ -17,7 +18,7 @@ export type ParsedBody =
 /** Where an error lies is looked for in bodies up to this size; the look is slow. */
 const locateBytesMax = 1024 * 1024;
 
-export function parseBody(exchange: Exchange): ParsedBody {
+export function parseBody(exchange: Exchange, parse: (text: string) => unknown = JSON.parse): ParsedBody {
   const { body } = exchange;
   const encoding = single(exchange.headers['content-encoding']);
   if (encoding !== null && encoding !== 'identity') {
@@ -32,7 +33,7 @@ export function parseBody(exchange: Exchange): ParsedBody {
   const text = body.toString('utf8', hasByteOrderMark(body) ? 3 : 0);
   let fields: unknown;
   try {
-    fields = JSON.parse(text);
+    fields = parse(text);
   } catch {
     return refused('invalid_json', `The body is not valid JSON${locate(text)}.`);
   }
@@ -40,6 +41,21 @@ export function parseBody(exchange: Exchange): ParsedBody {
     return refused('invalid_request', 'The body must be a JSON object.');
   }
   return { kind: 'parsed', fields: fields as Record<string, unknown> };
+}
+
+export type FormModel =
+  | { readonly kind: 'read'; readonly model: string | null }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** The `model` field of a multipart form, without touching the files beside it. */
+export function readFormModel(exchange: Exchange): FormModel {
+  const type = single(exchange.headers['content-type']) ?? '';
+  if (exchange.body === null || boundaryOf(type) === null) {
+    const message =
+      'Send the request as multipart/form-data with a boundary, and the model in its field "model".';
+    return { kind: 'refused', refusal: { code: 'invalid_request', message } };
+  }
+  return { kind: 'read', model: formModel(exchange.body, type) };
 }
 
 function refused(code: Refusal['code'], message: string): ParsedBody {

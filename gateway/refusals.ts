@@ -47,6 +47,16 @@ export function isForeign(headers: Readonly<Record<string, string | string[] | u
   return origin !== undefined && origin !== `http://${String(host)}` && origin !== `https://${String(host)}`;
 }
 
+export const noTable: Refusal = {
+  code: 'gateway_not_ready',
+  message: 'The gateway has no route table yet, or is shutting down.',
+  kserve: 'Server is not ready.',
+};
+
+export function noExplainer(model: string): Refusal {
+  return { code: 'not_implemented', message: `Model with name ${model} has no explainer.` };
+}
+
 export const foreignOrigin: Refusal = {
   code: 'forbidden_origin',
   message: 'Web pages of another origin may not load or unload models.',

@@ -17,13 +17,13 @@ export interface FanOutAnswer {
   readonly type: string;
 }
 
-export interface FanOutDeps {
+export interface RepositoryDeps {
   readonly endpoints: Endpoints;
   readonly limits: GatewayLimits;
 }
 
 export async function askAll(
-  deps: FanOutDeps,
+  deps: RepositoryDeps,
   exchange: Exchange,
   service: RoutedService<Endpoint>,
   request: { readonly path: string; readonly requestId: string },
@@ -57,7 +57,7 @@ interface Answer {
 
 /** One endpoint's answer, kept whole; failures to get one become statuses. */
 function ask(
-  deps: FanOutDeps,
+  deps: RepositoryDeps,
   exchange: Exchange,
   candidate: Candidate<Endpoint>,
   request: { readonly path: string; readonly headers: readonly string[] },

@@ -1,3 +1,4 @@
+import type { ApiProtocol } from '../domain/routing/operation.ts';
 import type { Refusal } from './errors.ts';
 import type { Passage } from './passage.ts';
 
@@ -25,8 +26,8 @@ export interface Step {
 export interface Flow {
   /** The steps after this one, then the server. Does nothing for a request whose client has left. */
   proceed(passage: Passage): void;
-  /** Answers with an error body in the request's protocol. */
-  refuse(passage: Passage, refusal: Refusal): void;
+  /** Answers with an error body in the request's protocol, or in another that shares its path. */
+  refuse(passage: Passage, refusal: Refusal, protocol?: ApiProtocol): void;
   /** An error of ours: logged, and 500 or a cut. */
   failed(passage: Passage, error: unknown): void;
 }

@@ -4,7 +4,10 @@
  * (`namespace/name`, `org/model`) or be percent-encoded, which a router with `:name` segments would not allow.
  */
 export type OperationKind =
-  | 'openai-call' // body names the model; goes to the server
+  | 'openai-call' // a JSON body names the model; goes to the server
+  | 'openai-form' // so does a field of a multipart form: audio and pictures
+  | 'openai-stored' // a stored response by its id: the server that made it knows it
+  | 'anthropic-call' // messages, served by translation to chat completions
   | 'v1-call' // predict
   | 'v1-explain'
   | 'v2-call' // infer, generate
@@ -26,7 +29,35 @@ export type OperationKind =
   | 'bad-path'; // percent-encoding that decodes to nothing
 
 /** Whose error body, and which protocol the service must speak. */
-export type ApiProtocol = 'openai' | 'v1' | 'v2';
+export type ApiProtocol = 'openai' | 'v1' | 'v2' | 'anthropic';
+
+/** OpenAI's own paths, and those that vLLM, Cohere and Jina made usual; the server gets the path as it came. */
+const jsonPaths: readonly string[] = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/embeddings',
+  '/v1/responses',
+  '/v1/rerank',
+  '/v2/rerank',
+  '/rerank',
+  '/v1/score',
+  '/score',
+  '/v1/classify',
+  '/classify',
+  '/v1/pooling',
+  '/pooling',
+  '/v1/moderations',
+  '/v1/audio/speech',
+  '/v1/images/generations',
+  '/tokenize',
+  '/detokenize',
+];
+const formPaths: readonly string[] = [
+  '/v1/audio/transcriptions',
+  '/v1/audio/translations',
+  '/v1/images/edits',
+  '/v1/images/variations',
+];
 
 export interface ServiceName {
   readonly namespace: string;
@@ -62,13 +93,21 @@ function operation(kind: OperationKind, protocol: ApiProtocol, more: Partial<Ope
 type Methods = Readonly<Record<string, Operation>>;
 
 const reading = (found: Operation): Methods => ({ GET: found, HEAD: found });
-const openaiCall = (path: string): Methods => ({ POST: operation('openai-call', 'openai', { head: path }) });
+const posting = (kind: OperationKind, protocol: ApiProtocol, head: string): Methods => ({
+  POST: operation(kind, protocol, { head }),
+});
 
 const exact: ReadonlyMap<string, Methods> = new Map<string, Methods>([
-  ...['/v1/chat/completions', '/v1/completions', '/v1/embeddings'].flatMap((path): [string, Methods][] => [
-    [path, openaiCall(path)],
-    [`/openai${path}`, openaiCall(path)],
-  ]),
+  ...jsonPaths.map((path): [string, Methods] => [path, posting('openai-call', 'openai', path)]),
+  ...formPaths.map((path): [string, Methods] => [path, posting('openai-form', 'openai', path)]),
+  ...[...jsonPaths, ...formPaths]
+    .filter((path) => path.startsWith('/v1/'))
+    .map((path): [string, Methods] => [
+      `/openai${path}`,
+      posting(formPaths.includes(path) ? 'openai-form' : 'openai-call', 'openai', path),
+    ]),
+  ['/v1/messages', posting('anthropic-call', 'anthropic', '/v1/chat/completions')],
+  ['/v1/messages/count_tokens', posting('openai-call', 'anthropic', '/v1/messages/count_tokens')],
   ['/v1/models', reading(operation('model-list', 'openai'))],
   ['/openai/v1/models', reading(operation('model-list', 'openai'))],
   ['/v2', reading(operation('v2-server', 'v2'))],
@@ -105,9 +144,20 @@ function parseBare(method: string, path: string): Operation {
   if (path.startsWith('/v2/models/')) return parseV2Model(method, path);
   if (path.startsWith('/v1/models/')) return parseV1Model(method, path.slice('/v1/models/'.length));
   if (path.startsWith('/openai/v1/models/')) return parseOpenAiModel(method, path);
+  if (path.startsWith('/v1/responses/')) return parseStored(method, path);
+  if (path.startsWith('/openai/v1/responses/')) return parseStored(method, path.slice('/openai'.length));
   if (path.startsWith('/v2/') || path === '/v2/') return operation('unknown-route', 'v2');
   const isOpenAi = path.startsWith('/v1/') || path.startsWith('/openai');
   return operation('unknown-route', isOpenAi ? 'openai' : 'v1');
+}
+
+/** Reading, deleting or cancelling a stored response; its id is the last thing that a server knows it by. */
+function parseStored(method: string, path: string): Operation {
+  const parts = /^\/v1\/responses\/([\w-]{1,256})(\/(?:cancel|input_items))?$/.exec(path);
+  if (parts === null) return operation('unknown-route', 'openai');
+  const found = operation('openai-stored', 'openai', { model: parts[1] ?? '', head: path });
+  if (parts[2] === '/cancel') return byMethod({ POST: found }, method);
+  return byMethod(parts[2] === undefined ? { GET: found, DELETE: found } : { GET: found }, method);
 }
 
 function parseOpenAiModel(method: string, path: string): Operation {

@@ -83,6 +83,8 @@ function compileService<E extends Load>(route: ServiceRoute, bind: (address: str
       openai: route.protocols.length === 0 || route.protocols.includes('openai'),
       v1: route.protocols.length === 0 || route.protocols.includes('v1'),
       v2: route.protocols.length === 0 || route.protocols.includes('v2'),
+      // By translation: see domain/anthropic.
+      anthropic: route.protocols.length === 0 || route.protocols.includes('openai'),
     },
   };
 }

@@ -1,0 +1,212 @@
+/**
+ * Anthropic's Messages request as an OpenAI chat completion (field by field, from both API references). What has no
+ * counterpart is refused by name, never dropped in silence, but for hints that change no answer (`cache_control`,
+ * `metadata` beyond the user's id) and earlier `thinking` blocks, which are the server's own affair.
+ */
+export type Translated =
+  | { readonly kind: 'translated'; readonly fields: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'refused'; readonly path: string; readonly message: string };
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export function toChatRequest(request: Fields): Translated {
+  try {
+    return { kind: 'translated', fields: translate(request) };
+  } catch (error) {
+    if (error instanceof Refused) return { kind: 'refused', path: error.path, message: error.message };
+    throw error;
+  }
+}
+
+class Refused extends Error {
+  readonly path: string;
+
+  constructor(path: string, message: string) {
+    super(`${path}: ${message}`);
+    this.path = path;
+  }
+}
+
+function translate(request: Fields): Fields {
+  const { model, max_tokens: maxTokens, messages, stream } = request;
+  if (typeof model !== 'string') throw new Refused('model', 'say which model, as a string.');
+  if (!Number.isInteger(maxTokens) || Number(maxTokens) < 1)
+    throw new Refused('max_tokens', 'must be a whole number of at least 1.');
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw new Refused('messages', 'must be a list of at least one message.');
+  const out: Record<string, unknown> = {
+    model,
+    messages: [
+      ...systemMessages(request['system']),
+      ...messages.flatMap((message, at) => messagesOf(message, `messages.${at}`)),
+    ],
+    max_tokens: maxTokens,
+  };
+  for (const name of ['temperature', 'top_p', 'top_k'])
+    if (request[name] !== undefined) out[name] = request[name];
+  if (request['stop_sequences'] !== undefined) out['stop'] = request['stop_sequences'];
+  const { user_id: user } = record(request['metadata'] ?? {}, 'metadata');
+  if (typeof user === 'string') out['user'] = user;
+  if (stream === true) Object.assign(out, { stream: true, stream_options: { include_usage: true } });
+  Object.assign(out, toolFields(request));
+  return out;
+}
+
+function toolFields(request: Fields): Fields {
+  const { tools, tool_choice: choice } = request;
+  const out: Record<string, unknown> = {};
+  if (tools !== undefined) {
+    if (!Array.isArray(tools)) throw new Refused('tools', 'must be a list.');
+    if (tools.length > 0) out['tools'] = tools.map((tool, at) => toolOf(tool, `tools.${at}`));
+  }
+  if (choice === undefined) return out;
+  const { type, name, disable_parallel_tool_use: isSerial } = record(choice, 'tool_choice');
+  if (isSerial === true) out['parallel_tool_calls'] = false;
+  if (type === 'tool') {
+    if (typeof name !== 'string') throw new Refused('tool_choice.name', 'must name a tool.');
+    out['tool_choice'] = { type: 'function', function: { name } };
+    return out;
+  }
+  const words: Fields = { auto: 'auto', any: 'required', none: 'none' };
+  if (typeof type !== 'string' || !Object.hasOwn(words, type))
+    throw new Refused('tool_choice.type', 'must be auto, any, tool or none.');
+  out['tool_choice'] = words[type];
+  return out;
+}
+
+function toolOf(value: unknown, path: string): Fields {
+  const { type, name, description, input_schema: parameters } = record(value, path);
+  if (type !== undefined && type !== null && type !== 'custom')
+    throw new Refused(
+      `${path}.type`,
+      `tools that Anthropic itself runs (${String(type)}) are not served here.`,
+    );
+  if (typeof name !== 'string') throw new Refused(`${path}.name`, 'must be a string.');
+  return {
+    type: 'function',
+    function: { name, ...(description === undefined ? {} : { description }), parameters },
+  };
+}
+
+function systemMessages(system: unknown): Fields[] {
+  if (system === undefined || system === '') return [];
+  if (typeof system === 'string') return [{ role: 'system', content: system }];
+  const blocks = list(system, 'system').map((block, at) => {
+    const { type, text } = record(block, `system.${at}`);
+    if (type !== 'text' || typeof text !== 'string')
+      throw new Refused(`system.${at}`, 'must be a text block.');
+    return text;
+  });
+  return blocks.length === 0 ? [] : [{ role: 'system', content: blocks.join('\n') }];
+}
+
+/** One message may become several: each tool result is a message of its own for OpenAI, before the text beside it. */
+function messagesOf(value: unknown, path: string): Fields[] {
+  const { role, content } = record(value, path);
+  if (role !== 'user' && role !== 'assistant' && role !== 'system')
+    throw new Refused(`${path}.role`, 'must be user or assistant.');
+  if (typeof content === 'string') return [{ role, content }];
+  const blocks = list(content, `${path}.content`).map((block, at) => record(block, `${path}.content.${at}`));
+  return role === 'assistant'
+    ? [assistant(blocks, `${path}.content`)]
+    : user(blocks, `${path}.content`, role);
+}
+
+function assistant(blocks: Fields[], path: string): Fields {
+  const texts: string[] = [];
+  const calls: Fields[] = [];
+  blocks.forEach((block, at) => {
+    switch (block['type']) {
+      case 'text':
+        texts.push(String(block['text']));
+        return;
+      case 'tool_use':
+        calls.push({
+          id: block['id'],
+          type: 'function',
+          function: { name: block['name'], arguments: JSON.stringify(block['input'] ?? {}) },
+        });
+        return;
+      case 'thinking':
+      case 'redacted_thinking':
+        return;
+      default:
+        throw new Refused(`${path}.${at}.type`, `'${String(block['type'])}' is not served here.`);
+    }
+  });
+  const content = texts.join('');
+  return {
+    role: 'assistant',
+    content: content === '' && calls.length > 0 ? null : content,
+    ...(calls.length === 0 ? {} : { tool_calls: calls }),
+  };
+}
+
+function user(blocks: Fields[], path: string, role: string): Fields[] {
+  const results: Fields[] = [];
+  const parts: Fields[] = [];
+  blocks.forEach((block, at) => {
+    if (block['type'] !== 'tool_result') {
+      parts.push(userPart(block, `${path}.${at}`));
+      return;
+    }
+    const { text, pictures } = resultContent(block, `${path}.${at}`);
+    results.push({ role: 'tool', tool_call_id: block['tool_use_id'], content: text });
+    parts.push(...pictures); // a tool message holds text alone
+  });
+  if (parts.length === 0) return results;
+  const isText = parts.every((part) => part['type'] === 'text');
+  const content = isText && parts.length === 1 ? parts[0]?.['text'] : parts;
+  return [...results, { role, content }];
+}
+
+function userPart(block: Fields, path: string): Fields {
+  switch (block['type']) {
+    case 'text':
+      return { type: 'text', text: block['text'] };
+    case 'image':
+      return { type: 'image_url', image_url: { url: imageUrl(block, path) } };
+    case 'document': {
+      const source = record(block['source'], `${path}.source`);
+      if (source['type'] === 'text') return { type: 'text', text: source['data'] };
+      throw new Refused(`${path}.source`, 'only documents of plain text are served here.');
+    }
+    default:
+      throw new Refused(`${path}.type`, `'${String(block['type'])}' is not served here.`);
+  }
+}
+
+function imageUrl(block: Fields, path: string): string {
+  const { type, url, media_type: media, data } = record(block['source'], `${path}.source`);
+  if (type === 'url' && typeof url === 'string') return url;
+  if (type === 'base64' && typeof media === 'string' && typeof data === 'string')
+    return `data:${media};base64,${data}`;
+  throw new Refused(`${path}.source`, 'must be of type base64 (media_type, data) or url.');
+}
+
+function resultContent(block: Fields, path: string): { text: string; pictures: Fields[] } {
+  const { content, is_error: isError } = block;
+  const pictures: Fields[] = [];
+  const texts: string[] = [];
+  if (typeof content === 'string') texts.push(content);
+  else if (content !== undefined) {
+    list(content, `${path}.content`).forEach((part, at) => {
+      const read = record(part, `${path}.content.${at}`);
+      if (read['type'] === 'text') texts.push(String(read['text']));
+      else pictures.push(userPart(read, `${path}.content.${at}`));
+    });
+  }
+  const text = texts.join('\n');
+  return { text: isError === true ? `Error: ${text}` : text, pictures };
+}
+
+function record(value: unknown, path: string): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Refused(path, 'must be an object.');
+  return value as Fields;
+}
+
+function list(value: unknown, path: string): readonly unknown[] {
+  if (!Array.isArray(value)) throw new Refused(path, 'must be a list or a string.');
+  return value as readonly unknown[];
+}

@@ -1,0 +1,105 @@
+/**
+ * The field `model` of a multipart/form-data body (RFC 7578), found and replaced byte for byte: the audio or picture
+ * beside it is not copied through a parser. A delimiter counts only at the begin of a line, as RFC 2046 section 5.1.1
+ * has it, so bytes of a file that look like a field's head do not.
+ */
+export function boundaryOf(contentType: string): string | null {
+  if (!/^multipart\/form-data\s*;/i.test(contentType)) return null;
+  const found = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))/i.exec(contentType);
+  return found?.[1] ?? found?.[2] ?? null;
+}
+
+/** @returns the last field's value, as servers' parsers keep it; null when there is none */
+export function formModel(body: Uint8Array, contentType: string): string | null {
+  const range = modelFields(body, contentType).at(-1);
+  return range === undefined ? null : new TextDecoder().decode(body.subarray(range[0], range[1]));
+}
+
+/** Every `model` field gets the new value, so that all readers see one. */
+export function spliceFormModel(body: Uint8Array, contentType: string, model: string): Uint8Array {
+  const value = new TextEncoder().encode(model);
+  const parts: Uint8Array[] = [];
+  let at = 0;
+  for (const [from, to] of modelFields(body, contentType)) {
+    parts.push(body.subarray(at, from), value);
+    at = to;
+  }
+  parts.push(body.subarray(at));
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let write = 0;
+  for (const part of parts) {
+    out.set(part, write);
+    write += part.length;
+  }
+  return out;
+}
+
+/** Parts of a form beyond this many are not looked at: a form of a million empty fields is an attack. */
+const partsMax = 1000;
+const headBytesMax = 4096;
+
+/** Byte ranges [from, to) of the values of fields named `model` that are not files. */
+function modelFields(body: Uint8Array, contentType: string): [number, number][] {
+  const boundary = boundaryOf(contentType);
+  const found: [number, number][] = [];
+  if (boundary === null) return found;
+  const delimiter = new TextEncoder().encode(`\r\n--${boundary}`);
+  let at = startsWith(body, 0, delimiter.subarray(2)) ? delimiter.length - 2 : next(body, 0, delimiter);
+  for (let count = 0; at >= 0 && count < partsMax; count += 1) {
+    const headStart = indexOf(body, crlf, at);
+    const headEnd = indexOf(body, blankLine, headStart < 0 ? at : headStart);
+    if (isClosing(body, at) || headStart < 0 || headEnd < 0 || headEnd - headStart > headBytesMax)
+      return found;
+    const valueStart = headEnd + 4;
+    // An empty value's own line break is the one before the delimiter, which the blank line already holds half of.
+    const end = delimiterAt(body, delimiter, valueStart - 2);
+    if (end < 0) return found;
+    const head = new TextDecoder().decode(body.subarray(headStart + 2, headEnd));
+    if (isModelField(head)) found.push([valueStart, Math.max(valueStart, end)]);
+    at = end + delimiter.length;
+  }
+  return found;
+}
+
+const crlf = new Uint8Array([13, 10]);
+const blankLine = new Uint8Array([13, 10, 13, 10]);
+
+function isModelField(head: string): boolean {
+  const disposition = /^content-disposition:\s*form-data\s*;(.*)$/im.exec(head)?.[1];
+  return (
+    disposition !== undefined &&
+    /(?:^|;)\s*name="?model"?\s*(?:;|$)/i.test(disposition) &&
+    !/filename\*?=/i.test(disposition)
+  );
+}
+
+function isClosing(body: Uint8Array, at: number): boolean {
+  return body[at] === 0x2d && body[at + 1] === 0x2d;
+}
+
+/** A boundary that goes on with other characters is another boundary, or a file's own bytes. */
+function delimiterAt(body: Uint8Array, delimiter: Uint8Array, from: number): number {
+  for (let at = indexOf(body, delimiter, from); at >= 0; at = indexOf(body, delimiter, at + 1)) {
+    const after = at + delimiter.length;
+    const byte = body[after];
+    if (isClosing(body, after) || byte === 13 || byte === 0x20 || byte === 0x09) return at;
+  }
+  return -1;
+}
+
+function next(body: Uint8Array, from: number, delimiter: Uint8Array): number {
+  const at = delimiterAt(body, delimiter, from);
+  return at < 0 ? -1 : at + delimiter.length;
+}
+
+function startsWith(body: Uint8Array, at: number, what: Uint8Array): boolean {
+  return what.every((byte, offset) => body[at + offset] === byte);
+}
+
+function indexOf(body: Uint8Array, what: Uint8Array, from: number): number {
+  const first = what[0] ?? 0;
+  for (let at = body.indexOf(first, from); at >= 0; at = body.indexOf(first, at + 1)) {
+    if (startsWith(body, at, what)) return at;
+  }
+  return -1;
+}

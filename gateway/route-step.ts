@@ -1,0 +1,165 @@
+import { resolve } from '../domain/routing/resolve.ts';
+import type { RoutedService } from '../domain/routing/routes.ts';
+import { openAnthropic } from './anthropic/anthropic.ts';
+import type { Refusal } from './errors.ts';
+import { notReady } from './forward/forward.ts';
+import { answer } from './front/exchange.ts';
+import type { GatewayMetrics } from './observe/metrics.ts';
+import type { Passage } from './passage.ts';
+import { planFor, upstreamPath } from './plan.ts';
+import { parseBody, readFormModel } from './read-body.ts';
+import {
+  foreignOrigin,
+  isForeign,
+  noExplainer,
+  noTable,
+  unresolved,
+  unrouted,
+  wrongProtocol,
+} from './refusals.ts';
+import { askAll } from './repository.ts';
+import type { RepositoryDeps } from './repository.ts';
+import { TableAnswers, scopeOf } from './table-answers.ts';
+import type { TableAnswersDeps } from './table-answers.ts';
+import type { Flow, Step } from './step.ts';
+import type { Endpoint } from './upstream/endpoints.ts';
+
+/** From an operation to the service that serves it and the plan of what it is sent; or an answer at once. */
+export type RouteStepDeps = TableAnswersDeps & RepositoryDeps & { readonly metrics: GatewayMetrics };
+
+type Service = RoutedService<Endpoint>;
+
+export class RouteStep implements Step {
+  readonly name = 'route';
+  private readonly deps: RouteStepDeps;
+  private readonly table: TableAnswers;
+
+  constructor(deps: RouteStepDeps) {
+    this.deps = deps;
+    this.table = new TableAnswers(deps);
+  }
+
+  /** @returns true when the request goes to a server; false when it was answered here */
+  enter(passage: Passage, flow: Flow): boolean {
+    const { operation } = passage;
+    switch (operation.kind) {
+      case 'openai-call':
+        return this.routeParsed(passage, flow);
+      case 'openai-form':
+        return this.routeForm(passage, flow);
+      case 'anthropic-call':
+        return this.routeAnthropic(passage, flow);
+      case 'v1-call':
+      case 'v2-call':
+      case 'v2-read':
+      case 'v2-ready':
+      case 'v1-explain':
+      case 'v2-load':
+      case 'v2-unload':
+      case 'model-get':
+        return this.routeNamed(passage, flow, operation.model);
+      case 'openai-stored':
+        return this.routeNamed(passage, flow, null);
+      case 'metrics':
+        this.answerMetrics(passage, flow);
+        return false;
+      case 'unknown-route':
+      case 'wrong-method':
+      case 'bad-path':
+        return refused(passage, flow, unrouted(operation, passage.exchange.method, passage.exchange.path));
+      default:
+        this.table.answer(passage, flow);
+        return false;
+    }
+  }
+
+  private routeParsed(passage: Passage, flow: Flow): boolean {
+    const parsed = parseBody(passage.exchange);
+    if (parsed.kind === 'refused') return refused(passage, flow, parsed.refusal);
+    passage.fields = parsed.fields;
+    const { model } = parsed.fields;
+    if (model !== undefined && typeof model !== 'string')
+      return refused(passage, flow, unresolved({ kind: 'no-model' }));
+    return this.routeNamed(passage, flow, model ?? null);
+  }
+
+  private routeForm(passage: Passage, flow: Flow): boolean {
+    const read = readFormModel(passage.exchange);
+    if (read.kind === 'refused') return refused(passage, flow, read.refusal);
+    return this.routeNamed(passage, flow, read.model);
+  }
+
+  /** From here on the request is a chat completion; only its answer is turned back. */
+  private routeAnthropic(passage: Passage, flow: Flow): boolean {
+    const refusal = openAnthropic(passage, this.deps.limits);
+    if (refusal !== null) return refused(passage, flow, refusal);
+    return this.routeNamed(passage, flow, passage.fields?.['model'] as string);
+  }
+
+  private routeNamed(passage: Passage, flow: Flow, model: string | null): boolean {
+    const routes = this.deps.store.current();
+    if (routes === null) return refused(passage, flow, noTable);
+    passage.model = model ?? '';
+    passage.namedModel = model;
+    const resolution = resolve(routes, scopeOf(passage, routes), model);
+    if (resolution.kind !== 'found') return refused(passage, flow, unresolved(resolution));
+    passage.service = resolution.service;
+    if (passage.model === '') passage.model = resolution.service.route.name;
+    return this.plan(passage, flow, resolution.service);
+  }
+
+  private plan(passage: Passage, flow: Flow, service: Service): boolean {
+    const { operation, exchange } = passage;
+    if (operation.kind === 'model-get') {
+      this.table.answerModel(passage, flow, service);
+      return false;
+    }
+    if (operation.kind === 'v2-ready' && !service.speaks.v2) {
+      this.table.answerReady(passage, flow, service);
+      return false;
+    }
+    if (!service.speaks[operation.protocol])
+      return refused(passage, flow, wrongProtocol(service, operation.protocol, passage.model));
+    if (operation.kind === 'v1-explain') return refused(passage, flow, noExplainer(passage.model));
+    if (operation.kind === 'v2-load' || operation.kind === 'v2-unload') {
+      // A page in a browser can send these without asking; it must not take a model away.
+      if (isForeign(exchange.headers)) return refused(passage, flow, foreignOrigin);
+      this.fanOut(passage, flow, service);
+      return false;
+    }
+    passage.plan = planFor(passage, service);
+    return true;
+  }
+
+  private fanOut(passage: Passage, flow: Flow, service: Service): void {
+    if (service.endpoints.length === 0) {
+      flow.refuse(passage, notReady(service, passage.model));
+      return;
+    }
+    const { exchange, requestId, operation } = passage;
+    askAll(this.deps, exchange, service, { path: upstreamPath(operation, service), requestId })
+      .then(({ status, body, type }) => {
+        answer(exchange, status, body, ['x-request-id', requestId], type);
+      })
+      .catch((error: unknown) => {
+        flow.failed(passage, error);
+      });
+  }
+
+  private answerMetrics(passage: Passage, flow: Flow): void {
+    const { metrics } = this.deps;
+    metrics
+      .text()
+      .then((text) => {
+        answer(passage.exchange, 200, text, [], metrics.registry.contentType);
+      })
+      .catch((error: unknown) => {
+        flow.failed(passage, error);
+      });
+  }
+}
+
+function refused(passage: Passage, flow: Flow, refusal: Refusal): false {
+  flow.refuse(passage, refusal);
+  return false;
+}

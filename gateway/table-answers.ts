@@ -1,0 +1,115 @@
+import { indexEntry, listModels, modelObject } from '../domain/routing/listing.ts';
+import { findScope } from '../domain/routing/resolve.ts';
+import type { Scope } from '../domain/routing/resolve.ts';
+import type { RoutedService, Routes } from '../domain/routing/routes.ts';
+import { notReady } from './forward/forward.ts';
+import { answer } from './front/exchange.ts';
+import { single } from './front/headers.ts';
+import type { Passage } from './passage.ts';
+import { parseBody } from './read-body.ts';
+import { noTable, unresolved } from './refusals.ts';
+import type { TableStore } from './route-table/table-store.ts';
+import type { Flow } from './step.ts';
+import type { Endpoint } from './upstream/endpoints.ts';
+
+/** What the route table alone can say: the server's own state, lists of models, and whether one is there. */
+export interface TableAnswersDeps {
+  readonly store: TableStore;
+  readonly version: string;
+  readonly isDraining: () => boolean;
+}
+
+export class TableAnswers {
+  private readonly deps: TableAnswersDeps;
+
+  constructor(deps: TableAnswersDeps) {
+    this.deps = deps;
+  }
+
+  answer(passage: Passage, flow: Flow): void {
+    const { kind } = passage.operation;
+    if (kind === 'alive') return json(passage, { status: 'alive' });
+    if (kind === 'v2-live') return json(passage, { live: true });
+    if (kind === 'v2-server') return json(passage, { ...serverMetadata, version: this.deps.version });
+    const routes = this.deps.store.current();
+    if (routes === null || (kind === 'v2-server-ready' && this.deps.isDraining())) {
+      flow.refuse(passage, noTable);
+      return;
+    }
+    const scope = scopeOf(passage, routes);
+    if (scope.kind === 'unknown') {
+      flow.refuse(passage, unresolved({ kind: 'unknown', model: scope.name, candidates: [] }));
+      return;
+    }
+    if (scope.kind === 'service') passage.service = scope.service;
+    answerFromScope(passage, flow, routes, scope);
+  }
+
+  /** V1 calls a model that is not ready 503; OpenAI's question is only whether it exists. */
+  answerModel(passage: Passage, flow: Flow, service: RoutedService<Endpoint>): void {
+    const isV1 = service.speaks.v1 && !passage.exchange.path.includes('/openai/');
+    if (isV1 && !service.isReady) flow.refuse(passage, notReady(service, passage.model), 'v1');
+    else json(passage, modelObject(passage.model, service));
+  }
+
+  answerReady(passage: Passage, flow: Flow, service: RoutedService<Endpoint>): void {
+    if (!service.isReady) flow.refuse(passage, notReady(service, passage.model));
+    else json(passage, { name: passage.model, ready: true });
+  }
+}
+
+const serverMetadata = { name: 'muster', extensions: ['model_repository', 'binary_tensor_data'] };
+
+/** Where host, path, header and the caller's own namespace say to look for names. */
+export function scopeOf(passage: Passage, routes: Routes<Endpoint>): Scope<Endpoint> {
+  const { headers } = passage.exchange;
+  return findScope(routes, {
+    host: single(headers['host']),
+    prefix: passage.operation.prefix,
+    namespace: single(headers['x-muster-namespace']) ?? passage.caller?.namespace ?? null,
+  });
+}
+
+function answerFromScope(
+  passage: Passage,
+  flow: Flow,
+  routes: Routes<Endpoint>,
+  scope: Scope<Endpoint>,
+): void {
+  switch (passage.operation.kind) {
+    case 'v2-server-ready':
+      if (scope.kind === 'service' && !scope.service.isReady)
+        flow.refuse(passage, notReady(scope.service, ''));
+      else json(passage, { ready: true });
+      return;
+    case 'v2-list':
+      json(passage, { models: listModels(routes, scope, 'v2').map(({ id }) => id) });
+      return;
+    case 'v2-index':
+      answerIndex(passage, flow, listModels(routes, scope, 'v2').map(indexEntry));
+      return;
+    default: {
+      const models = listModels(routes, scope);
+      const data = models.map(({ id, service }) => modelObject(id, service));
+      json(passage, { object: 'list', data, models: models.map(({ id }) => id) });
+    }
+  }
+}
+
+function answerIndex(passage: Passage, flow: Flow, entries: ReturnType<typeof indexEntry>[]): void {
+  const { body } = passage.exchange;
+  let isReadyOnly = false;
+  if (body !== null && body.length > 0) {
+    const parsed = parseBody(passage.exchange);
+    if (parsed.kind === 'refused') {
+      flow.refuse(passage, parsed.refusal);
+      return;
+    }
+    isReadyOnly = parsed.fields['ready'] === true;
+  }
+  json(passage, isReadyOnly ? entries.filter(({ state }) => state === 'READY') : entries);
+}
+
+function json(passage: Passage, body: unknown): void {
+  answer(passage.exchange, 200, JSON.stringify(body), ['x-request-id', passage.requestId]);
+}
