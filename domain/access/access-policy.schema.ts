@@ -37,11 +37,8 @@ const rights = {
   tier: z.enum(tiers).default('standard'),
   /** Where names are looked for; null: the namespace that is called like the tenant, if there is one, else `default`. */
   namespace: Namespace.nullable().default(null),
-  scopes: z
-    .array(Scope)
-    .max(scopes.length)
-    .default(() => ['infer']),
-  models: Models.default(() => ['*']),
+  scopes: z.array(Scope).max(scopes.length).default(['infer']),
+  models: Models.default(['*']),
 };
 export const Rights = z.strictObject(rights);
 export type Rights = z.infer<typeof Rights>;
@@ -92,11 +89,7 @@ const Issuer = z.strictObject({
   jwksUri: IssuerUrl.optional(),
   /** One of them must be among the token's `aud`. */
   audiences: z.array(z.string().min(1).max(512)).min(1).max(listMax),
-  algorithms: z
-    .array(z.enum(algorithms))
-    .min(1)
-    .max(algorithms.length)
-    .default(() => ['RS256', 'ES256']),
+  algorithms: z.array(z.enum(algorithms)).min(1).max(algorithms.length).default(['RS256', 'ES256']),
   clockSkewSeconds: z.int().min(0).max(300).default(30),
   /**
    * Claims that say what the caller is: by their name, or by a path with dots. A token that lacks one is refused, since
@@ -113,7 +106,7 @@ const Issuer = z.strictObject({
     })
     .prefault({}),
   /** Words of the tier's claim (groups, plans) that mean a tier; tiers' own names mean themselves. The best one counts. */
-  tiers: z.record(z.string().min(1).max(256), z.enum(tiers)).default(() => ({})),
+  tiers: z.record(z.string().min(1).max(256), z.enum(tiers)).default({}),
   /** Where no claim says it. */
   ...rights,
 });
@@ -148,18 +141,9 @@ export const AccessPolicy = z
   .strictObject({
     /** `open`: who brings no key, or one that is not known, is nobody and may use every model. `required`: 401. */
     mode: z.enum(['open', 'required']).default('open'),
-    keys: z
-      .array(AccessKey)
-      .max(keysMax)
-      .default(() => []),
-    issuers: z
-      .array(Issuer)
-      .max(16)
-      .default(() => []),
-    certificates: z
-      .array(Certificate)
-      .max(1_000)
-      .default(() => []),
+    keys: z.array(AccessKey).max(keysMax).default([]),
+    issuers: z.array(Issuer).max(16).default([]),
+    certificates: z.array(Certificate).max(1_000).default([]),
   })
   .check(({ value, issues }) => {
     const twice = [
