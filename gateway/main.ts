@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
@@ -6,46 +7,110 @@ import { ZodError } from 'zod';
 import { dataFolder } from '../domain/process/data-folder.ts';
 import { parseSettings } from '../domain/process/settings.schema.ts';
 import type { Settings } from '../domain/process/settings.schema.ts';
+import { Primary, StartFailed, defaultPrimaryOptions } from './cluster/primary.ts';
+import { PrimaryLink } from './cluster/worker.ts';
 import { defaultLimits } from './limits.ts';
-import { startGateway } from './start.ts';
+import { RoutesFileError, RoutesFileSource } from './route-table/routes-file.ts';
+import { serve, startGateway, startStandalone } from './start.ts';
+import type { ServeOptions } from './start.ts';
 
 /**
- * One gateway process. Exit codes: 0 after a signal, 3 when its port is in use, 1 for anything else, each with one
- * plain line on standard error.
+ * A gateway: one process, or a first one and those that it starts. Exit codes: 0 after a signal, 3 when its port is
+ * in use, 1 for anything else, each with one plain line on standard error.
  */
 const settings = readSettings();
 const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 250 });
-const logger = pino({ level: settings.logLevel, base: { process: 'gateway' } }, destination);
+const { worker } = cluster;
+const base = worker === undefined ? { process: 'gateway' } : { process: 'gateway', worker: worker.id };
+const logger = pino({ level: settings.logLevel, base }, destination);
 const packageJson = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
+const options: ServeOptions = {
+  host: settings.host,
+  port: settings.gatewayPort,
+  folder: dataFolder(settings.dataDir),
+  limits: defaultLimits,
+  logger,
+  version: packageJson.version,
+  redisUrl: settings.redisUrl,
+};
 
-try {
-  const running = await startGateway({
-    host: settings.host,
-    port: settings.gatewayPort,
-    apiUrl: settings.apiUrl,
-    folder: dataFolder(settings.dataDir),
-    gatewayId: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
-    limits: defaultLimits,
-    logger,
-    version: packageJson.version,
-  });
-  const stop = (why: string) => {
+let stopping: Promise<void> | null = null;
+const stopWith = (stop: () => Promise<void>) => {
+  const act = (why: string) => {
     logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
-    void running.stop().then(() => {
+    stopping ??= stop().then(() => {
       destination.flushSync();
       process.exit(0);
     });
   };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  process.on('SIGTERM', act);
+  process.on('SIGINT', act);
   // The parent that started this process is gone: nothing is left to serve for.
   process.once('disconnect', () => {
-    stop('disconnect');
+    act('disconnect');
   });
+};
+
+try {
+  if (worker !== undefined) await runWorker();
+  else if (settings.gatewayProcesses > 1) await runPrimary(settings.gatewayProcesses);
+  else await runAlone();
 } catch (error) {
+  if (stopping === null) fail(error);
+}
+
+async function runAlone(): Promise<void> {
+  const { gatewayRoutes: routesFile } = settings;
+  const running =
+    routesFile === undefined
+      ? await startGateway({ ...options, apiUrl: settings.apiUrl, gatewayId: makeId() })
+      : await startStandalone({ ...options, routesFile });
+  stopWith(() => running.stop());
+}
+
+async function runPrimary(processes: number): Promise<void> {
+  const stopMs = defaultLimits.drainMs + 5_000;
+  const primary = new Primary({ ...defaultPrimaryOptions, processes, logger, stopMs });
+  const { gatewayRoutes: path } = settings;
+  const onRefused = (why: string) => {
+    logger.error({ why }, 'a route table was refused; the last good one stays in use');
+  };
+  const onTable = primary.setTable.bind(primary);
+  const source = path === undefined ? null : new RoutesFileSource({ path, logger, onTable, onRefused });
+  stopWith(async () => {
+    await source?.stop();
+    await primary.stop();
+  });
+  await primary.start(source);
+  logger.info({ processes }, 'all processes listen');
+}
+
+async function runWorker(): Promise<void> {
+  const link = new PrimaryLink();
+  const workerOptions: ServeOptions = {
+    ...options,
+    onBuilt: ({ metrics }) => {
+      link.tellNumbersOf(metrics.registry);
+      metrics.ofAllProcesses = () => link.scrape(metrics.registry);
+    },
+  };
+  const running =
+    settings.gatewayRoutes === undefined
+      ? await startGateway({ ...workerOptions, apiUrl: settings.apiUrl, gatewayId: makeId() })
+      : await serve(workerOptions, ({ store }) => link.tables((table) => store.apply(table, -1)));
+  stopWith(() => running.stop());
+}
+
+function makeId(): string {
+  return `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+}
+
+function fail(error: unknown): never {
   destination.flushSync();
+  if (error instanceof StartFailed) process.exit(error.exitCode); // it has said why
+  const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     process.stderr.write(
       `Port ${settings.gatewayPort} is in use: stop what uses it, or set MUSTER_GATEWAY_PORT to another port.\n`,
@@ -53,7 +118,7 @@ try {
     process.exit(3);
   }
   process.stderr.write(
-    `The gateway did not start: ${error instanceof Error ? error.message : String(error)}\n`,
+    error instanceof RoutesFileError ? `${message}\n` : `The gateway did not start: ${message}\n`,
   );
   process.exit(1);
 }

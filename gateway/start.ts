@@ -3,26 +3,31 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { DataFolder } from '../domain/process/data-folder.ts';
 import { buildGateway } from './app.ts';
+import type { Gateway } from './app.ts';
 import type { GatewayLimits } from './limits.ts';
-import { ControlClient } from './route-table/control-client.ts';
-import { Reporter, defaultReporterOptions } from './route-table/reporter.ts';
-import { SnapshotFile } from './route-table/snapshot-file.ts';
-import { TableStream, defaultStreamOptions } from './route-table/table-stream.ts';
+import { SharedRedis } from './redis/shared-redis.ts';
+import { controlSource } from './route-table/control-source.ts';
+import type { ControlSourceOptions } from './route-table/control-source.ts';
+import { RoutesFileError, RoutesFileSource } from './route-table/routes-file.ts';
+import type { TableSource } from './route-table/table-source.ts';
 
-/** A whole gateway: last good table, port, route stream, reports; and the way back out of all of it. */
-export interface GatewayOptions {
+/** A whole gateway: first table, port, what follows changes of the table; and the way back out of all of it. */
+export interface ServeOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  readonly apiUrl: string;
-  readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable'>;
-  readonly gatewayId: string;
   readonly limits: GatewayLimits;
   readonly logger: Logger;
   readonly version: string;
-  readonly stream?: Partial<typeof defaultStreamOptions>;
-  readonly reports?: Partial<typeof defaultReporterOptions>;
+  readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable'>;
+  /** Shared with other gateways; undefined: this one stands alone. */
+  readonly redisUrl?: string | undefined;
+  /** Before the first table: for what belongs to the process and not to a gateway. */
+  readonly onBuilt?: (gateway: Gateway) => void;
 }
+
+/** A gateway of the control API's. */
+export type GatewayOptions = ServeOptions & Omit<ControlSourceOptions, 'folder' | 'logger'>;
 
 export interface RunningGateway {
   readonly url: string;
@@ -31,32 +36,54 @@ export interface RunningGateway {
 }
 
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { limits, logger, folder, gatewayId } = options;
-  const gateway = buildGateway({ limits, logger, version: options.version });
-  const { app, store, endpoints } = gateway;
-  const snapshot = new SnapshotFile(folder.routeTable, logger);
-  const saved = await snapshot.load();
-  if (saved !== null && store.apply(saved, -1) !== null) logger.info('serving from the saved route table');
-  store.onApplied((table) => {
-    snapshot.save(table);
+  return serve(options, ({ store, endpoints }) => controlSource(options, store, endpoints));
+}
+
+/**
+ * A gateway that stands alone, with its routes in a file.
+ * @throws RoutesFileError when the file cannot be used
+ */
+export async function startStandalone(
+  options: ServeOptions & { readonly routesFile: string },
+): Promise<RunningGateway> {
+  const { logger } = options;
+  return serve(options, ({ store }) => {
+    let isFirst = true;
+    return new RoutesFileSource({
+      path: options.routesFile,
+      logger,
+      onTable: (table) => {
+        if (store.apply(table, -1) === null && isFirst)
+          throw new RoutesFileError(`The routes file ${options.routesFile} was refused; the log says why.`);
+        isFirst = false;
+      },
+      onRefused: (why) => store.refuse(why),
+    });
   });
+}
+
+export async function serve(
+  options: ServeOptions,
+  makeSource: (gateway: Gateway) => TableSource,
+): Promise<RunningGateway> {
+  const { limits, logger } = options;
+  const redis = options.redisUrl === undefined ? null : new SharedRedis({ url: options.redisUrl, logger });
+  const gateway = buildGateway({ limits, logger, version: options.version, redis });
+  const { app, endpoints } = gateway;
+  options.onBuilt?.(gateway);
+  const source = makeSource(gateway);
+  await source.first();
+  redis?.start();
   const url = await app.listen({ host: options.host, port: options.port });
-  const client = new ControlClient(options.apiUrl, folder.internalToken);
-  const streamOptions = { ...defaultStreamOptions, ...options.stream, gateway: gatewayId };
-  const stream = new TableStream(client, store, streamOptions, logger);
-  const reportOptions = { ...defaultReporterOptions, ...options.reports, gateway: gatewayId };
-  const reporter = new Reporter(client, store, endpoints, reportOptions, logger);
-  stream.start();
-  reporter.start();
-  logger.info({ url, gateway: gatewayId }, 'listening');
+  source.follow();
+  logger.info({ url }, 'listening');
   let stopping: Promise<void> | null = null;
   const stop = async () => {
     gateway.drain();
     await drain(app.server, () => app.close(), limits.drainMs, logger);
-    await Promise.all([stream.stop(), reporter.stop()]);
-    await client.close();
+    await source.stop();
     endpoints.close();
-    await snapshot.flush();
+    redis?.close();
   };
   return { url, stop: () => (stopping ??= stop()) };
 }

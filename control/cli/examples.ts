@@ -49,7 +49,10 @@ const lines = {
     'muster chat smollm2                        a conversation',
     'cat question.txt | muster chat smollm2 --max-tokens 200',
   ],
-  gateway: ['MUSTER_GATEWAY_PORT=9081 muster gateway      a second gateway beside the first'],
+  gateway: [
+    'muster gateway --port 9081                 a second gateway beside the first',
+    'muster gateway --routes routes.yaml --port 9000 --processes 4',
+  ],
   worker: ['TEMPORAL_ADDRESS=temporal:7233 muster worker'],
   observer: ['TEMPORAL_ADDRESS=temporal:7233 muster observer'],
   agent: ['MUSTER_NODE=gpu-1 muster agent'],

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { createContext, type Context, type GlobalOptions, type Io } from './context.ts';
-import type { ProcessName } from './commands/run-process.ts';
+import type { GatewayFlags, ProcessName } from './commands/run-process.ts';
 import { examples } from './examples.ts';
 
 /**
@@ -192,12 +192,11 @@ function addProcesses(program: Command, context: Contextual): void {
     api: 'the control API',
   };
   for (const [name, description] of Object.entries(processes)) {
-    program
-      .command(name)
-      .description(description)
-      .action(async () =>
-        (await import('./commands/run-process.ts')).runProcess(context(), name as ProcessName),
-      );
+    const command = program.command(name).description(description);
+    if (name === 'gateway') addGatewayOptions(command);
+    command.action(async (options: GatewayFlags) =>
+      (await import('./commands/run-process.ts')).runProcess(context(), name as ProcessName, options),
+    );
   }
   program.commandsGroup('More:');
   program
@@ -213,6 +212,14 @@ function addProcesses(program: Command, context: Contextual): void {
     .action(async () => {
       (await import('./commands/version.ts')).version(context());
     });
+}
+
+function addGatewayOptions(command: Command): void {
+  command
+    .option('--routes <file>', 'serve from this routes file alone (JSON or YAML), without a control API')
+    .option('--port <port>', 'HTTP port (MUSTER_GATEWAY_PORT, default: 8080)')
+    .option('--host <address>', 'address to bind (MUSTER_HOST, default: 127.0.0.1)')
+    .option('--processes <n>', 'processes that share the port (MUSTER_GATEWAY_PROCESSES, default: 1)');
 }
 
 function files(description: string): Option {

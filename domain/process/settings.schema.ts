@@ -12,6 +12,10 @@ const shape = z.object({
   /** Address that every server of Muster binds. */
   MUSTER_HOST: z.string().default('127.0.0.1'),
   MUSTER_GATEWAY_PORT: port(8080),
+  /** Processes of one gateway that share its port. */
+  MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
+  /** A routes file: the gateway serves from it alone, without a control API. */
+  MUSTER_GATEWAY_ROUTES: z.string().optional(),
   MUSTER_API_PORT: port(8090),
   MUSTER_TEMPORAL_PORT: port(7233),
   MUSTER_TEMPORAL_UI_PORT: port(8233),
@@ -24,6 +28,8 @@ const shape = z.object({
   MUSTER_GATEWAY_URL: z.url().optional(),
   /** Postgres in place of the embedded store. */
   MUSTER_DATABASE_URL: z.string().optional(),
+  /** Redis that gateways share: budgets, rate limits, cache. Without it each gateway stands alone. */
+  MUSTER_REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
   /** Name of this node; its agent serves the task queue `muster-agent-<node>`. */
   MUSTER_NODE: z
     .string()
@@ -40,6 +46,8 @@ export interface Settings {
   readonly dataDir: string;
   readonly host: string;
   readonly gatewayPort: number;
+  readonly gatewayProcesses: number;
+  readonly gatewayRoutes: string | undefined;
   readonly apiPort: number;
   readonly temporalPort: number;
   readonly temporalUiPort: number;
@@ -51,6 +59,7 @@ export interface Settings {
   readonly apiUrl: string;
   readonly gatewayUrl: string;
   readonly databaseUrl: string | undefined;
+  readonly redisUrl: string | undefined;
   readonly node: string;
   readonly agentOnExit: 'stop' | 'leave';
   readonly domain: string;
@@ -69,6 +78,8 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     dataDir: s.MUSTER_DATA_DIR ?? `${home}/.muster`,
     host: s.MUSTER_HOST,
     gatewayPort: s.MUSTER_GATEWAY_PORT,
+    gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
+    gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,
     apiPort: s.MUSTER_API_PORT,
     temporalPort: s.MUSTER_TEMPORAL_PORT,
     temporalUiPort: s.MUSTER_TEMPORAL_UI_PORT,
@@ -78,6 +89,7 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     apiUrl: s.MUSTER_API_URL ?? `http://${s.MUSTER_HOST}:${s.MUSTER_API_PORT}`,
     gatewayUrl: s.MUSTER_GATEWAY_URL ?? `http://${s.MUSTER_HOST}:${s.MUSTER_GATEWAY_PORT}`,
     databaseUrl: s.MUSTER_DATABASE_URL,
+    redisUrl: s.MUSTER_REDIS_URL,
     node: s.MUSTER_NODE,
     agentOnExit: s.MUSTER_AGENT_ON_EXIT,
     domain: s.MUSTER_DOMAIN,

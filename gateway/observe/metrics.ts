@@ -1,5 +1,5 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
-import type { Metric } from 'prom-client';
+import type { Aggregator, Metric } from 'prom-client';
 import type { ApiProtocol } from '../../domain/routing/operation.ts';
 import type { FailureKind } from '../../domain/routing/retry.ts';
 
@@ -40,6 +40,8 @@ export class GatewayMetrics {
   /** Date.now() of the last table that was accepted; 0: none yet. */
   tableAtMs = 0;
   tablesRefused = 0;
+  /** Where several processes share one port: the metrics of all of them, whichever is asked. */
+  ofAllProcesses: (() => Promise<string>) | null = null;
   private readonly byService = new Map<string, ServiceNumbers>();
   private readonly isAlive: (key: string) => boolean;
 
@@ -73,18 +75,19 @@ export class GatewayMetrics {
   }
 
   async text(): Promise<string> {
-    const text = await this.registry.metrics();
+    const text = await (this.ofAllProcesses?.() ?? this.registry.metrics());
     for (const key of this.byService.keys()) if (key !== '' && !this.isAlive(key)) this.byService.delete(key);
     return text;
   }
 
   private register(now: () => number): void {
     const registers = [this.registry];
-    const gauge = (name: string, help: string, read: () => number): void => {
+    const gauge = (name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void => {
       new Gauge({
         name,
         help,
         registers,
+        aggregator, // of the processes of one gateway
         collect() {
           this.set(read());
         },
@@ -95,9 +98,13 @@ export class GatewayMetrics {
       'muster_gateway_route_table_version',
       'Version of the route table in use; -1: none',
       () => this.tableVersion,
+      'min',
     );
-    gauge('muster_gateway_route_table_age_seconds', 'Time since a table was last accepted; -1: never', () =>
-      this.tableAtMs === 0 ? -1 : (now() - this.tableAtMs) / 1000,
+    gauge(
+      'muster_gateway_route_table_age_seconds',
+      'Time since a table was last accepted; -1: never',
+      () => (this.tableAtMs === 0 ? -1 : (now() - this.tableAtMs) / 1000),
+      'max',
     );
     this.registerCounters(registers);
     const all = () => [...this.byService.values()].flatMap((numbers) => [...numbers.byProtocol.values()]);

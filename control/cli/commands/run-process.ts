@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { musterRoot } from '../../up/process-list.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../exit-codes.ts';
@@ -13,8 +13,20 @@ export const processFiles = {
 } as const;
 export type ProcessName = keyof typeof processFiles;
 
+/** What `muster gateway` takes; the other processes take nothing. */
+export interface GatewayFlags {
+  readonly routes?: string;
+  readonly port?: string;
+  readonly host?: string;
+  readonly processes?: string;
+}
+
 /** `muster gateway` and the like: one process of Muster in the foreground; its exit code becomes ours. */
-export async function runProcess(context: Context, name: ProcessName): Promise<void> {
+export async function runProcess(
+  context: Context,
+  name: ProcessName,
+  flags: GatewayFlags = {},
+): Promise<void> {
   const leash = new URL('../../up/leash.ts', import.meta.url).href;
   const args = [
     '--disable-warning=ExperimentalWarning',
@@ -24,7 +36,7 @@ export async function runProcess(context: Context, name: ProcessName): Promise<v
   ];
   const child = spawn(process.execPath, args, {
     cwd: musterRoot,
-    env: { ...context.env, MUSTER_LEASH: String(process.pid) },
+    env: { ...context.env, ...variables(context, flags), MUSTER_LEASH: String(process.pid) },
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
     detached: true,
   });
@@ -32,11 +44,24 @@ export async function runProcess(context: Context, name: ProcessName): Promise<v
     child.kill(signal);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, forward);
-  const code = await new Promise<number>((resolve, reject) => {
+  const code = await new Promise<number>((settle, reject) => {
     child.once('exit', (exitCode) => {
-      resolve(exitCode ?? 1);
+      settle(exitCode ?? 1);
     });
     child.once('error', reject);
   });
   if (code !== 0) throw new CliError(`The ${name} ended with exit code ${code}.`, code);
+}
+
+/** Options are the environment's variables by other names; an option that is given wins. */
+function variables(
+  context: Context,
+  { routes, port, host, processes }: GatewayFlags,
+): Record<string, string> {
+  return {
+    ...(routes === undefined ? {} : { MUSTER_GATEWAY_ROUTES: resolve(context.io.cwd, routes) }),
+    ...(port === undefined ? {} : { MUSTER_GATEWAY_PORT: port }),
+    ...(host === undefined ? {} : { MUSTER_HOST: host }),
+    ...(processes === undefined ? {} : { MUSTER_GATEWAY_PROCESSES: processes }),
+  };
 }

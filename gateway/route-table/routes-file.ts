@@ -1,0 +1,133 @@
+import { readFile, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { parse as parseYaml } from 'yaml';
+import { RoutesFile } from '../../domain/route-table/routes-file.schema.ts';
+import { tableFromFile } from '../../domain/route-table/routes-file.ts';
+import type { RouteTable } from '../../domain/route-table/route-table.schema.ts';
+import { compileRoutes } from '../../domain/routing/routes.ts';
+import type { TableSource } from './table-source.ts';
+
+/**
+ * A route table in a file, JSON or YAML, for a gateway without a control API. A changed file is in effect within a
+ * second; one that is wrong in any place is refused whole and the last good one stays. The file is looked at again
+ * and again and not watched by the kernel's means: those miss files that are mounted, moved into place or linked.
+ */
+export interface RoutesFileOptions {
+  readonly path: string;
+  readonly logger: Logger;
+  /** A table that passed every check. */
+  readonly onTable: (table: RouteTable) => void;
+  /** A changed file that cannot be used; `why` is a sentence for people. */
+  readonly onRefused: (why: string) => void;
+  readonly pollMs?: number;
+}
+
+/** Its message is one sentence that names the file, the field and what is wrong. */
+export class RoutesFileError extends Error {}
+
+const bytesMax = 64 * 1024 * 1024;
+/** A file may change twice within the grain of its time stamp: a young one is read again. */
+const youngMs = 2_000;
+
+export class RoutesFileSource implements TableSource {
+  private readonly options: RoutesFileOptions;
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | null = null;
+  private seen = '';
+  private text = '';
+
+  constructor(options: RoutesFileOptions) {
+    this.options = options;
+  }
+
+  /** @throws RoutesFileError */
+  async first(): Promise<void> {
+    await this.look(true);
+  }
+
+  follow(): void {
+    this.running ??= this.run();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopping;
+    let refused = '';
+    for (;;) {
+      await sleep(this.options.pollMs ?? 250, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await this.look(false);
+        refused = '';
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        // A file that is gone is said once, not four times a second.
+        if (why !== refused) this.options.onRefused(why);
+        refused = why;
+      }
+    }
+  }
+
+  private async look(isFirst: boolean): Promise<void> {
+    const { path } = this.options;
+    const { size, mtimeMs, ctimeMs, ino } = await stat(path).catch((error: unknown) =>
+      unreadable(path, error),
+    );
+    const stamp = `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+    const isYoung = Math.abs(Date.now() - Math.max(mtimeMs, ctimeMs)) < youngMs;
+    if (!isFirst && stamp === this.seen && !isYoung) return;
+    if (size > bytesMax)
+      throw new RoutesFileError(`The routes file ${path} is larger than ${bytesMax} bytes.`);
+    const text = await readFile(path, 'utf8').catch((error: unknown) => unreadable(path, error));
+    this.seen = stamp;
+    if (!isFirst && text === this.text) return;
+    this.text = text;
+    this.options.onTable(readRoutes(path, text, Math.floor(mtimeMs)));
+    if (!isFirst) this.options.logger.info({ path }, 'the routes file changed and is in effect');
+  }
+}
+
+/**
+ * @param path its ending says what it is: .json, else YAML
+ * @param version of the table where the file gives none
+ * @throws RoutesFileError
+ */
+export function readRoutes(path: string, text: string, version: number): RouteTable {
+  let value: unknown;
+  try {
+    value = path.endsWith('.json') ? JSON.parse(text) : parseYaml(text);
+  } catch (error) {
+    const [what = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+    throw new RoutesFileError(
+      `The routes file ${path} is not ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${what.replace(/:$/, '')}.`,
+    );
+  }
+  const parsed = RoutesFile.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const at = issue?.path.join('.') ?? '';
+    throw new RoutesFileError(
+      `The routes file ${path} is wrong at ${at === '' ? 'its top' : at}: ${issue?.message ?? 'wrong shape'}.`,
+    );
+  }
+  const table = tableFromFile(parsed.data, version);
+  try {
+    compileRoutes(table, () => ({ inFlight: 0, skipUntilMs: 0, inFlightMax: Infinity }));
+  } catch (error) {
+    throw new RoutesFileError(
+      `The routes file ${path} is wrong at services: ${error instanceof Error ? error.message : String(error)}.`,
+    );
+  }
+  return table;
+}
+
+function unreadable(path: string, error: unknown): never {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  const what = code === 'ENOENT' ? 'there is no such file' : code;
+  throw new RoutesFileError(`The routes file ${path} cannot be read: ${what}.`);
+}
