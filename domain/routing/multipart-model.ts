@@ -80,9 +80,10 @@ function isClosing(body: Uint8Array, at: number): boolean {
 /** A boundary that goes on with other characters is another boundary, or a file's own bytes. */
 function delimiterAt(body: Uint8Array, delimiter: Uint8Array, from: number): number {
   for (let at = indexOf(body, delimiter, from); at >= 0; at = indexOf(body, delimiter, at + 1)) {
-    const after = at + delimiter.length;
-    const byte = body[after];
-    if (isClosing(body, after) || byte === 13 || byte === 0x20 || byte === 0x09) return at;
+    let after = at + delimiter.length;
+    if (isClosing(body, after)) return at;
+    while (body[after] === 0x20 || body[after] === 0x09) after += 1; // padding that RFC 2046 allows
+    if (body[after] === 13 && body[after + 1] === 10) return at;
   }
   return -1;
 }

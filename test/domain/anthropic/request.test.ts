@@ -1,0 +1,125 @@
+import { describe, expect, test } from '@jest/globals';
+import { toChatRequest } from '../../../domain/anthropic/request.ts';
+
+const base = { model: 'm', max_tokens: 5, messages: [{ role: 'user', content: 'hi' }] };
+const fieldsOf = (more: Record<string, unknown>) => {
+  const translated = toChatRequest({ ...base, ...more });
+  if (translated.kind === 'refused') throw new Error(translated.message);
+  return translated.fields;
+};
+const messagesOf = (...messages: unknown[]) => fieldsOf({ messages })['messages'];
+
+describe('a messages request', () => {
+  test('becomes a chat completion with the same settings', () => {
+    expect(
+      fieldsOf({
+        system: 'be brief',
+        temperature: 0.5,
+        top_p: 0.9,
+        top_k: 3,
+        stop_sequences: ['END'],
+        metadata: { user_id: 'u1' },
+        stream: true,
+      }),
+    ).toEqual({
+      model: 'm',
+      max_tokens: 5,
+      messages: [
+        { role: 'system', content: 'be brief' },
+        { role: 'user', content: 'hi' },
+      ],
+      temperature: 0.5,
+      top_p: 0.9,
+      top_k: 3,
+      stop: ['END'],
+      user: 'u1',
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+  });
+
+  test('with system blocks', () => {
+    const system = [
+      { type: 'text', text: 'a', cache_control: { type: 'ephemeral' } },
+      { type: 'text', text: 'b' },
+    ];
+    expect(fieldsOf({ system })['messages']).toEqual([{ role: 'system', content: 'a\nb' }, base.messages[0]]);
+  });
+
+  test('with tools, and what tool must be used', () => {
+    const tools = [{ name: 'get', description: 'gets', input_schema: { type: 'object' } }];
+    expect(fieldsOf({ tools })['tools']).toEqual([
+      { type: 'function', function: { name: 'get', description: 'gets', parameters: { type: 'object' } } },
+    ]);
+    expect(fieldsOf({ tools, tool_choice: { type: 'any', disable_parallel_tool_use: true } })).toMatchObject({
+      tool_choice: 'required',
+      parallel_tool_calls: false,
+    });
+    expect(fieldsOf({ tools, tool_choice: { type: 'tool', name: 'get' } })['tool_choice']).toEqual({
+      type: 'function',
+      function: { name: 'get' },
+    });
+  });
+
+  test('with a turn of tools: calls, results, errors, pictures of results', () => {
+    const picture = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } };
+    expect(
+      messagesOf(
+        {
+          role: 'assistant',
+          content: [
+            { type: 'thinking', thinking: 'hm', signature: 's' },
+            { type: 'text', text: 'I look' },
+            { type: 'tool_use', id: 't1', name: 'get', input: { a: 1 } },
+          ],
+        },
+        {
+          role: 'user',
+          content: [
+            { type: 'tool_result', tool_use_id: 't1', content: [{ type: 'text', text: 'x' }, picture] },
+            { type: 'tool_result', tool_use_id: 't2', content: 'bad', is_error: true },
+            { type: 'text', text: 'go on' },
+          ],
+        },
+      ),
+    ).toEqual([
+      {
+        role: 'assistant',
+        content: 'I look',
+        tool_calls: [{ id: 't1', type: 'function', function: { name: 'get', arguments: '{"a":1}' } }],
+      },
+      { role: 'tool', tool_call_id: 't1', content: 'x' },
+      { role: 'tool', tool_call_id: 't2', content: 'Error: bad' },
+      {
+        role: 'user',
+        content: [
+          { type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } },
+          { type: 'text', text: 'go on' },
+        ],
+      },
+    ]);
+  });
+
+  test.each([
+    ['no max_tokens', { max_tokens: undefined }, 'max_tokens'],
+    ['a broken max_tokens', { max_tokens: 1.5 }, 'max_tokens'],
+    ['no model', { model: 3 }, 'model'],
+    ['no messages', { messages: [] }, 'messages'],
+    ['a strange role', { messages: [{ role: 'tool', content: 'x' }] }, 'messages.0.role'],
+    [
+      'a strange block',
+      { messages: [{ role: 'user', content: [{ type: 'video' }] }] },
+      'messages.0.content.0.type',
+    ],
+    ['a number for content', { messages: [{ role: 'user', content: 5 }] }, 'messages.0.content'],
+    ['a tool of Anthropic', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools.0.type'],
+    ['a strange choice', { tool_choice: { type: 'maybe' } }, 'tool_choice.type'],
+    [
+      'a document that is no text',
+      { messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'base64' } }] }] },
+      'messages.0.content.0.source',
+    ],
+  ])('%s is refused at its place', (_name, more, path) => {
+    expect(toChatRequest({ ...base, ...more })).toMatchObject({ kind: 'refused', path });
+  });
+});

@@ -1,0 +1,65 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { boundaryOf, formModel, spliceFormModel } from '../../../domain/routing/multipart-model.ts';
+
+const type = 'multipart/form-data; boundary=b0';
+const field = (name: string, value: string) =>
+  `--b0\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+const file = (value: string) =>
+  `--b0\r\nContent-Disposition: form-data; name="file"; filename="model"\r\nContent-Type: audio/wav\r\n\r\n${value}\r\n`;
+const form = (...parts: string[]) => Buffer.from(`${parts.join('')}--b0--\r\n`, 'latin1');
+
+describe('the model of a form', () => {
+  test.each([
+    ['alone', form(field('model', 'whisper')), 'whisper'],
+    ['after the file', form(file('RIFF\0\xff'), field('model', 'whisper')), 'whisper'],
+    ['twice: the last counts', form(field('model', 'a'), field('model', 'b')), 'b'],
+    ['empty', form(field('model', '')), ''],
+    ['none', form(field('prompt', 'model')), null],
+    ['a file called model is none', form(file('x')), null],
+    [
+      'a head inside a file is none',
+      form(file('--b0 no\r\nContent-Disposition: form-data; name="model"\r\n\r\nevil')),
+      null,
+    ],
+    [
+      'another boundary inside a file is none',
+      form(file(`x\r\n--b0x\r\n${field('model', 'evil').slice(6)}`)),
+      null,
+    ],
+    [
+      'with other parameters first',
+      form(field('model', 'w').replace('name="model"', 'x=y; name=model')),
+      'w',
+    ],
+    ['behind a preamble', Buffer.concat([Buffer.from('hello\r\n'), form(field('model', 'w'))]), 'w'],
+    ['in a form that never ends', Buffer.from(field('model', 'w').slice(0, -2)), null],
+  ])('%s', (_name, body, model) => {
+    expect(formModel(body, type)).toBe(model);
+  });
+
+  test('is looked for with the boundary of the content type, quoted or not', () => {
+    expect(boundaryOf('multipart/form-data; charset=x; boundary="a b"')).toBe('a b');
+    expect(boundaryOf('application/json')).toBeNull();
+    expect(boundaryOf('multipart/form-data')).toBeNull();
+  });
+
+  test('is replaced everywhere, and every other byte stays', () => {
+    const names = fc.stringMatching(/^[a-z0-9/.-]{0,20}$/);
+    const other = fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes).toString('latin1'));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(other, names), { maxLength: 4 }), names, (parts, model) => {
+        const build = (name: (given: string) => string) =>
+          form(...parts.map(([bytes, given]) => file(bytes) + field('model', name(given))));
+        const hasBoundary = parts.some(([bytes]) => bytes.includes('--b0'));
+        fc.pre(!hasBoundary);
+        const spliced = spliceFormModel(
+          build((given) => given),
+          type,
+          model,
+        );
+        expect(Buffer.from(spliced).equals(build(() => model))).toBe(true);
+      }),
+    );
+  });
+});
