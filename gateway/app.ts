@@ -11,12 +11,16 @@ import type {
   RawServerDefault,
 } from 'fastify';
 import type { Logger } from 'pino';
+import { Admission } from './admission/admission.ts';
 import { DataPath } from './data-path.ts';
 import type { Refusal, RefusalCode } from './errors.ts';
 import { NodeExchange } from './front/node-exchange.ts';
 import type { GatewayLimits } from './limits.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
+import { StoredResponses, pinnedPicker } from './openai/stored-responses.ts';
 import { leastLoadedPicker } from './pick/picker.ts';
+import { registerRedisMetrics } from './redis/redis-metrics.ts';
+import type { SharedRedis } from './redis/shared-redis.ts';
 import { TableStore } from './route-table/table-store.ts';
 import type { Step } from './step.ts';
 import { Endpoints } from './upstream/endpoints.ts';
@@ -39,6 +43,8 @@ export interface GatewayDeps {
   /** Muster's version, for GET /v2. */
   readonly version: string;
   readonly connect?: Connect;
+  /** Null or absent: this gateway stands alone. */
+  readonly redis?: SharedRedis | null;
   /** A leaner HTTP front in place of node:http. */
   readonly serverFactory?: FastifyServerFactory;
   readonly chance?: () => number;
@@ -50,10 +56,21 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   const endpoints = new Endpoints(deps.connect ?? undiciUpstreams({ connectMs: limits.connectMs }));
   const store: TableStore = new TableStore({ endpoints, logger, metrics: () => metrics, now: Date.now });
   const metrics = new GatewayMetrics((key) => store.current()?.byKey.has(key) === true, Date.now);
+  const redis = deps.redis ?? null;
+  if (redis !== null) registerRedisMetrics(metrics.registry, redis);
   const chance = deps.chance ?? Math.random;
   // The one place that says which steps there are, and their order.
+  const admission = new Admission({
+    registry: metrics.registry,
+    routes: () => store.current(),
+    nowMs: () => performance.now(),
+  });
+  store.onApplied((_table, policy) => {
+    admission.apply(policy.qos);
+  });
   const early: Step[] = []; // who asks
-  const steps: Step[] = []; // may it; payload log; budget; cache; batch; wake; queue
+  const stored = new StoredResponses();
+  const steps: Step[] = [stored, admission]; // may it; payload log; budget; cache; batch; wake; queue
   const dataPath = new DataPath({
     limits,
     store,
@@ -64,7 +81,8 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     isDraining: () => isDraining,
     nowMs: () => performance.now(),
     chance,
-    picker: leastLoadedPicker(chance),
+    picker: pinnedPicker(leastLoadedPicker(chance)),
+    stored,
     early,
     steps,
     makeRequestId: requestIds(),

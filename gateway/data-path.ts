@@ -12,6 +12,7 @@ import { givenRequestId } from './front/headers.ts';
 import type { GatewayLimits } from './limits.ts';
 import { logPassage } from './observe/access-log.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
+import type { StoredResponses } from './openai/stored-responses.ts';
 import { Passage } from './passage.ts';
 import type { Picker } from './pick/picker.ts';
 import { RouteStep } from './route-step.ts';
@@ -37,6 +38,7 @@ export interface DataPathDeps {
   /** Makes the id of a request that brings none. */
   readonly makeRequestId: () => string;
   readonly picker: Picker;
+  readonly stored: StoredResponses;
   /** Before the service is known. */
   readonly early: readonly Step[];
   /** Between a service found and its server asked. */

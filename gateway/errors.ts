@@ -27,6 +27,7 @@ const statuses = {
   unsupported_protocol: 400,
   forbidden_origin: 403,
   model_not_found: 404,
+  response_not_found: 404,
   unknown_url: 404,
   method_not_allowed: 405,
   request_timeout: 408,

@@ -52,6 +52,8 @@ export class Passage {
   responseHeaders: string[] | null = null;
   /** Of the server's answer, once it has said so. */
   usage: Usage | null = null;
+  /** Address of the one server that can answer, where a request goes on from what that server keeps. */
+  pinned: string | null = null;
   /** Of the last try. */
   candidate: Candidate<Endpoint> | null = null;
   tries = 0;

@@ -5,6 +5,7 @@ import type { Refusal } from './errors.ts';
 import { notReady } from './forward/forward.ts';
 import { answer } from './front/exchange.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
+import type { StoredResponses } from './openai/stored-responses.ts';
 import type { Passage } from './passage.ts';
 import { planFor, upstreamPath } from './plan.ts';
 import { parseBody, readFormModel } from './read-body.ts';
@@ -25,7 +26,8 @@ import type { Flow, Step } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
 
 /** From an operation to the service that serves it and the plan of what it is sent; or an answer at once. */
-export type RouteStepDeps = TableAnswersDeps & RepositoryDeps & { readonly metrics: GatewayMetrics };
+export type RouteStepDeps = TableAnswersDeps &
+  RepositoryDeps & { readonly metrics: GatewayMetrics; readonly stored: StoredResponses };
 
 type Service = RoutedService<Endpoint>;
 
@@ -59,7 +61,7 @@ export class RouteStep implements Step {
       case 'model-get':
         return this.routeNamed(passage, flow, operation.model);
       case 'openai-stored':
-        return this.routeNamed(passage, flow, null);
+        return this.routeStored(passage, flow, operation.model ?? '');
       case 'metrics':
         this.answerMetrics(passage, flow);
         return false;
@@ -81,6 +83,18 @@ export class RouteStep implements Step {
     if (model !== undefined && typeof model !== 'string')
       return refused(passage, flow, unresolved({ kind: 'no-model' }));
     return this.routeNamed(passage, flow, model ?? null);
+  }
+
+  private routeStored(passage: Passage, flow: Flow, id: string): boolean {
+    const key = this.deps.stored.find(passage, id);
+    const service = key === null ? undefined : this.deps.store.current()?.byKey.get(key);
+    if (service === undefined) {
+      const message = `Response with id '${id}' not found.`;
+      return refused(passage, flow, { code: 'response_not_found', message });
+    }
+    passage.service = service;
+    passage.model = service.route.name;
+    return this.plan(passage, flow, service);
   }
 
   private routeForm(passage: Passage, flow: Flow): boolean {

@@ -97,7 +97,7 @@ describe('the official Anthropic client', () => {
     });
     await expect(
       client().messages.create({ ...question, tools: [{ type: 'web_search_20250305', name: 'web_search' }] }),
-    ).rejects.toMatchObject({ status: 400, message: expect.stringContaining('tools.0.type') as string });
+    ).rejects.toMatchObject({ status: 400, message: expect.stringContaining('tools.0.type') as unknown });
     respond = (_seen, response) => {
       response.writeHead(422, { 'content-type': 'application/json' });
       response.end(JSON.stringify({ error: { message: 'no such template', type: 'x' } }));

@@ -1,0 +1,107 @@
+import { LRUCache } from 'lru-cache';
+import type { Candidate } from '../../domain/routing/pick.ts';
+import type { RoutedService } from '../../domain/routing/routes.ts';
+import type { Passage } from '../passage.ts';
+import type { Picker } from '../pick/picker.ts';
+import type { Flow, ResponseTap, Step } from '../step.ts';
+import type { Endpoint } from '../upstream/endpoints.ts';
+
+/**
+ * Which server made a stored response (POST /v1/responses): it alone knows it, so reading, cancelling, deleting and
+ * going on from it (`previous_response_id`) go there. Kept in this process, for the last `responsesMax` responses, and
+ * only for the tenant that made them; a response of another gateway process is unknown here and answered 404.
+ */
+interface Home {
+  readonly service: string;
+  readonly address: string;
+  readonly tenant: string;
+}
+
+const responsesMax = 100_000;
+
+export class StoredResponses implements Step {
+  readonly name = 'stored responses';
+  private readonly homes = new LRUCache<string, Home>({ max: responsesMax });
+
+  get size(): number {
+    return this.homes.size;
+  }
+
+  /** @returns the key of the service that has the response, or null; the passage is bound to its server */
+  find(passage: Passage, id: string): string | null {
+    const home = this.homes.get(id);
+    if (home === undefined || home.tenant !== (passage.caller?.tenant ?? '')) return null;
+    passage.pinned = home.address;
+    return home.service;
+  }
+
+  enter(passage: Passage, _flow: Flow): boolean {
+    if (passage.operation.head !== '/v1/responses') return true;
+    const previous = passage.fields?.['previous_response_id'];
+    if (typeof previous === 'string') this.find(passage, previous);
+    passage.tapInto(
+      new IdTap((id) => {
+        const { service, candidate, caller } = passage;
+        if (service === null || candidate === null) return;
+        this.homes.set(id, {
+          service: service.key,
+          address: candidate.address,
+          tenant: caller?.tenant ?? '',
+        });
+      }),
+    );
+    return true;
+  }
+}
+
+/** A request that is bound to a server goes there while that server is ready; any other as `inner` says. */
+export function pinnedPicker(inner: Picker): Picker {
+  return {
+    pick: (passage, service, tried, nowMs) =>
+      (passage.pinned === null ? null : pinned(passage.pinned, service, tried)) ??
+      inner.pick(passage, service, tried, nowMs),
+  };
+}
+
+function pinned(
+  address: string,
+  service: RoutedService<Endpoint>,
+  tried: readonly string[],
+): Candidate<Endpoint> | null {
+  if (tried.includes(address)) return null;
+  for (const { ready } of service.targets) {
+    const found = ready.find((candidate) => candidate.address === address);
+    if (found !== undefined) return found;
+  }
+  return null;
+}
+
+/** The id stands at the begin of the answer, whole or as the first event of a stream. */
+const lookBytesMax = 16 * 1024;
+const idPattern = /"id"\s*:\s*"(resp_[\w-]{1,256})"/;
+
+class IdTap implements ResponseTap {
+  private text = '';
+  private isLooking = false;
+  private readonly onId: (id: string) => void;
+
+  constructor(onId: (id: string) => void) {
+    this.onId = onId;
+  }
+
+  onHead(status: number): void {
+    this.isLooking = status === 200;
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (!this.isLooking) return;
+    this.text += Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1');
+    const id = idPattern.exec(this.text)?.[1];
+    if (id !== undefined) this.onId(id);
+    if (id !== undefined || this.text.length > lookBytesMax) this.isLooking = false;
+  }
+
+  onEnd(): void {
+    this.isLooking = false;
+  }
+}
