@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { anonymous, nobody } from '../../../domain/access/caller.ts';
-import { tierOf } from '../../../domain/access/lower-tier.ts';
+import { tierOf } from '../../../domain/access/tier-of.ts';
 import { hasScope, may, maySee, maySeeAll } from '../../../domain/access/may.ts';
 import { tierRank, tiers } from '../../../domain/qos/tier.ts';
 import type { OperationKind } from '../../../domain/routing/operation.ts';
