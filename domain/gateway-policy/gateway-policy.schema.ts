@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { AccessPolicy } from '../access/access-policy.schema.ts';
+import { QosPolicy } from '../qos/qos-policy.schema.ts';
 
 /**
  * What a gateway is told beside its routes: who may ask, in which order, at what price, what is kept, what is tried
@@ -8,5 +9,6 @@ import { AccessPolicy } from '../access/access-policy.schema.ts';
  */
 export const GatewayPolicy = z.strictObject({
   access: AccessPolicy.prefault({}),
+  qos: QosPolicy.prefault({}),
 });
 export type GatewayPolicy = z.infer<typeof GatewayPolicy>;

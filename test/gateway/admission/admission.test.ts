@@ -1,0 +1,380 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Registry } from 'prom-client';
+import { anonymous } from '../../../domain/access/caller.ts';
+import { QosPolicy } from '../../../domain/qos/qos-policy.schema.ts';
+import { tiers } from '../../../domain/qos/tier.ts';
+import type { Tier } from '../../../domain/qos/tier.ts';
+import { parseOperation } from '../../../domain/routing/operation.ts';
+import { compileRoutes } from '../../../domain/routing/routes.ts';
+import type { Routes } from '../../../domain/routing/routes.ts';
+import { Admission } from '../../../gateway/admission/admission.ts';
+import type { Refusal } from '../../../gateway/errors.ts';
+import type { Exchange } from '../../../gateway/front/exchange.ts';
+import { Passage } from '../../../gateway/passage.ts';
+import type { Flow } from '../../../gateway/step.ts';
+import { Endpoints } from '../../../gateway/upstream/endpoints.ts';
+import type { Endpoint } from '../../../gateway/upstream/endpoints.ts';
+import { service, table } from '../../fixtures/gateway/tables.ts';
+import type { ServiceSketch } from '../../fixtures/gateway/tables.ts';
+
+/** An admission with a clock and servers of the test's own: a request "runs" from `proceed` until it is ended. */
+class Door implements Flow {
+  readonly registry = new Registry();
+  readonly running: Passage[] = [];
+  readonly refused: { passage: Passage; refusal: Refusal }[] = [];
+  nowMs = 1_000;
+  readonly endpoints = new Endpoints(() => ({
+    send: () => {
+      throw new Error('no request is sent here');
+    },
+    close: () => undefined,
+  }));
+  private routes: Routes<Endpoint> | null = null;
+  readonly admission = new Admission({
+    registry: this.registry,
+    routes: () => this.routes,
+    nowMs: () => this.nowMs,
+  });
+
+  use(policy: unknown, services: Record<string, ServiceSketch> = { a: { ready: ['http://a:1'] } }): void {
+    const list = Object.entries(services).map(([name, sketch]) => service(name, sketch));
+    this.routes = compileRoutes(table(list), (address) => this.endpoints.bind(address));
+    this.admission.apply(QosPolicy.parse(policy));
+  }
+
+  ask({
+    tier = 'standard',
+    tenant = 'x',
+    name = 'a',
+    bytes = 10,
+    path = '/v1/completions',
+    headers = {},
+  }: Ask = {}): Passage {
+    const exchange = {
+      headers,
+      body: Buffer.alloc(bytes),
+      query: '',
+      method: 'POST',
+      path,
+    } as unknown as Exchange;
+    const caller = { ...anonymous, tier, tenant };
+    const passage = new Passage(exchange, 'id', parseOperation('POST', path), this.nowMs, caller);
+    passage.service = this.routes?.byKey.get(`default/${name}`) ?? null;
+    if (this.admission.enter(passage, this)) this.proceed(passage);
+    return passage;
+  }
+
+  end(passage: Passage, isWhole = true): void {
+    const at = this.running.indexOf(passage);
+    if (at >= 0) this.running.splice(at, 1);
+    if (isWhole) this.release(passage);
+    passage.isClosed = true;
+    this.admission.settle(passage, isWhole);
+    if (!isWhole) this.release(passage); // as the forwarding does when a client leaves
+  }
+
+  proceed(passage: Passage): void {
+    this.running.push(passage);
+    const { ready = [] } = this.routes?.byKey.get(passage.service?.key ?? '')?.targets[0] ?? {};
+    const [candidate] = [...ready].sort((a, b) => a.load.inFlight - b.load.inFlight);
+    if (candidate === undefined) return;
+    passage.candidate = candidate;
+    this.endpoints.begin(candidate.load);
+  }
+
+  refuse(passage: Passage, refusal: Refusal): void {
+    this.refused.push({ passage, refusal });
+    this.end(passage);
+  }
+
+  failed(_passage: Passage, error: unknown): void {
+    throw error;
+  }
+
+  private release(passage: Passage): void {
+    if (passage.candidate !== null) this.endpoints.end(passage.candidate.load);
+    passage.candidate = null;
+  }
+}
+
+interface Ask {
+  readonly tier?: Tier;
+  readonly tenant?: string;
+  readonly name?: string;
+  readonly bytes?: number;
+  readonly path?: string;
+  readonly headers?: Record<string, string>;
+}
+
+const one = { concurrency: { perEndpoint: 1 } };
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe('admission', () => {
+  const doors: Door[] = [];
+  const open = (policy: unknown, services?: Record<string, ServiceSketch>): Door => {
+    const door = new Door();
+    doors.push(door);
+    door.use(policy, services);
+    return door;
+  };
+  afterEach(() => {
+    for (const door of doors.splice(0)) door.admission.close();
+  });
+
+  test('lets everything pass when nothing is limited', () => {
+    const door = open({});
+    for (let n = 0; n < 100; n += 1) door.ask();
+    expect(door.running).toHaveLength(100);
+    expect(door.running[0]?.gate).toBeNull();
+  });
+
+  test('lets as many pass as there are places, and the next when one is done', () => {
+    const door = open({ concurrency: { perEndpoint: 2 } }, { a: { ready: ['http://a:1', 'http://a:2'] } });
+    const asked = Array.from({ length: 6 }, () => door.ask());
+    expect(door.running).toEqual(asked.slice(0, 4));
+    expect(door.admission.waiting).toBe(2);
+    door.end(asked[1] as Passage);
+    expect(door.running).toContain(asked[4]);
+    expect(door.running).not.toContain(asked[5]);
+  });
+
+  test('tells a request that waited how long, and no other', () => {
+    const door = open(one);
+    const [first, second] = [door.ask(), door.ask()];
+    door.nowMs += 250;
+    door.end(first);
+    expect(second.responseHeaders).toEqual(['x-muster-queue-ms', '250']);
+    expect(first.responseHeaders).toBeNull();
+  });
+
+  test('asks nothing of reads, lists and probes', () => {
+    const door = open(one);
+    for (let n = 0; n < 3; n += 1) door.ask({ path: '/v2/models/a/infer' });
+    expect(door.running).toHaveLength(1);
+    door.ask({ path: '/v2/models/a/ready' });
+    expect(door.running).toHaveLength(2);
+  });
+
+  test('serves the urgent first, and a request that asks for a lower tier as that', () => {
+    const door = open(one);
+    const first = door.ask();
+    const low = door.ask({ tier: 'critical', headers: { 'x-muster-tier': 'best-effort' } });
+    const high = door.ask({ tier: 'high' });
+    const never = door.ask({ tier: 'standard', headers: { 'x-muster-tier': 'critical' } });
+    expect([low, high, never].map(({ queued }) => queued?.tier)).toEqual(['best-effort', 'high', 'standard']);
+    door.end(first);
+    expect(door.running).toEqual([high]);
+  });
+
+  test('a client that leaves frees its place in the queue at once, and its place with a server', async () => {
+    const door = open(one);
+    const [first, second, third] = [door.ask(), door.ask(), door.ask()];
+    door.end(second, false);
+    expect(door.admission.waiting).toBe(1);
+    door.end(first, false);
+    await nextTurn();
+    expect(door.running).toEqual([third]);
+    door.end(third);
+    expect(door.admission.waiting).toBe(0);
+    expect(door.running).toEqual([]);
+  });
+
+  test('more endpoints let more go at once', async () => {
+    const door = open(one);
+    const asked = [door.ask(), door.ask(), door.ask()];
+    door.use(one, { a: { ready: ['http://a:1', 'http://a:2'] } });
+    await nextTurn();
+    expect(door.running).toEqual(asked.slice(0, 2));
+  });
+
+  test('those who wait go on waiting while a serving service has no endpoint, and new ones wait behind them', async () => {
+    const door = open(one);
+    const [first, second] = [door.ask(), door.ask()];
+    door.use(one, { a: { unready: ['http://a:1'] } });
+    door.end(first);
+    const third = door.ask();
+    await nextTurn();
+    expect(door.running).toEqual([]);
+    door.use(one);
+    await nextTurn();
+    expect(door.running).toEqual([second]);
+    door.end(second);
+    expect(door.running).toEqual([third]);
+  });
+
+  test('a service without endpoints makes nobody wait who comes first: the forwarding says why', () => {
+    const door = open(one, { a: { unready: ['http://a:1'] } });
+    door.ask();
+    door.ask();
+    expect(door.running).toHaveLength(2);
+  });
+
+  test.each<[string, unknown, Record<string, ServiceSketch>]>([
+    ['is stopped', one, { a: { state: 'Stopped', ready: ['http://a:1'] } }],
+    ['is gone', one, {}],
+    ['is not limited any more', {}, { a: { ready: ['http://a:1'] } }],
+  ])('all who wait are let go when their service %s', async (_name, policy, services) => {
+    const door = open(one);
+    for (let n = 0; n < 5; n += 1) door.ask();
+    door.use(policy, services);
+    await nextTurn();
+    expect(door.running).toHaveLength(5);
+    expect(door.admission.waiting).toBe(0);
+  });
+
+  test('an endpoint that another service loads is full for both', async () => {
+    const shared = { a: { ready: ['http://s:1'] }, b: { ready: ['http://s:1'] } };
+    const door = open(
+      { concurrency: { perEndpoint: 1, services: { 'default/b': { perEndpoint: 1 } } } },
+      shared,
+    );
+    const other = door.ask({ name: 'b' });
+    const waiting = door.ask();
+    expect(door.running).toEqual([other]);
+    other.service = waiting.service; // as after a failover: the place that comes free is this service's
+    door.end(other);
+    await nextTurn();
+    expect(door.running).toEqual([waiting]);
+  });
+
+  describe('refuses', () => {
+    const codes = (door: Door) => door.refused.map(({ refusal }) => refusal.code);
+
+    test('a tenant that has its share of the queue, with 429, and nobody else', () => {
+      const door = open({ ...one, queue: { tenantRequestsMax: 2 } });
+      for (let n = 0; n < 4; n += 1) door.ask({ tenant: 'greedy', tier: 'critical' });
+      door.ask({ tenant: 'modest', tier: 'best-effort' });
+      expect(codes(door)).toEqual(['tenant_queue_full']);
+      expect(door.admission.waiting).toBe(3);
+    });
+
+    test('what comes when its tier or the whole queue is full of its like', () => {
+      const tierFull = open({ ...one, queue: { tierRequestsMax: { standard: 1 } } });
+      const allFull = open({ ...one, queue: { requestsMax: 2 } });
+      for (let n = 0; n < 3; n += 1) tierFull.ask();
+      for (let n = 0; n < 4; n += 1) allFull.ask();
+      expect([codes(tierFull), codes(allFull)]).toEqual([['queue_full'], ['queue_full']]);
+    });
+
+    test('the youngest of the least urgent when a more urgent one needs the place, also of another service', () => {
+      const door = open(
+        { ...one, queue: { requestsMax: 3 } },
+        { a: { ready: ['http://a:1'] }, b: { ready: ['http://b:1'] } },
+      );
+      door.ask();
+      door.ask({ name: 'b' });
+      const high = door.ask({ tier: 'high' });
+      const old = door.ask({ tier: 'best-effort' });
+      door.nowMs += 1;
+      const young = door.ask({ tier: 'best-effort', name: 'b' });
+      const critical = door.ask({ tier: 'critical' });
+      expect(door.refused.map(({ passage }) => passage)).toEqual([young]);
+      expect(codes(door)).toEqual(['queue_displaced']);
+      expect([high, old, critical].map(({ queued }) => queued?.isWaiting)).toEqual([true, true, true]);
+      expect(young.responseHeaders).toEqual(['x-muster-refused', 'queue_displaced']);
+    });
+
+    test('nobody for a request that would not fit even then', () => {
+      const door = open({ ...one, queue: { bytesMax: 100 } });
+      door.ask();
+      door.ask({ tier: 'high', bytes: 60 });
+      door.ask({ tier: 'best-effort', bytes: 40 });
+      const large = door.ask({ tier: 'critical', bytes: 101 });
+      const medium = door.ask({ tier: 'standard', bytes: 50 });
+      expect(door.refused.map(({ passage }) => passage)).toEqual([large, medium]);
+      expect(door.admission.waiting).toBe(2);
+      door.ask({ tier: 'critical', bytes: 90 });
+      expect(codes(door).slice(2)).toEqual(['queue_displaced', 'queue_displaced']);
+    });
+
+    test('with the time in which those before it will be through', () => {
+      const door = open({ ...one, queue: { requestsMax: 20 } });
+      door.ask();
+      for (let n = 0; n < 40; n += 1) {
+        door.nowMs += 500;
+        door.ask();
+        if (door.running[0] !== undefined && n >= 20) door.end(door.running[0]);
+      }
+      door.ask();
+      // Two a second go, and twenty wait.
+      expect(door.refused.at(-1)?.refusal.retryAfterS).toBe(10);
+    });
+  });
+
+  test('for any history the bounds hold, nothing is lost or answered twice, and no place stays empty beside a queue', async () => {
+    const act = fc.oneof(
+      {
+        weight: 3,
+        arbitrary: fc.record({
+          kind: fc.constant('ask' as const),
+          tier: fc.constantFrom(...tiers),
+          tenant: fc.constantFrom('x', 'y', 'z'),
+          name: fc.constantFrom('a', 'b'),
+          bytes: fc.integer({ min: 0, max: 40 }),
+        }),
+      },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('end' as const), at: fc.nat() }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('leave' as const), at: fc.nat() }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ kind: fc.constant('table' as const), a: fc.integer({ min: 0, max: 3 }) }),
+      },
+    );
+    const bounds = { requestsMax: 6, bytesMax: 120, tenantRequestsMax: 4, tierRequestsMax: { high: 2 } };
+    const policy = {
+      concurrency: { perEndpoint: 2, services: { 'default/b': { perService: 1 } } },
+      queue: bounds,
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { maxLength: 120 }), async (acts) => {
+        const addresses = (n: number) => Array.from({ length: n }, (_, at) => `http://a:${at}`);
+        const services = (n: number) => ({ a: { ready: addresses(n) }, b: { ready: ['http://b:1'] } });
+        const door = open(policy, services(1));
+        const asked: Passage[] = [];
+        let places = 2;
+        for (const one of acts) {
+          door.nowMs += 1;
+          if (one.kind === 'ask') asked.push(door.ask(one));
+          const runs =
+            door.running.length === 0
+              ? undefined
+              : door.running[('at' in one ? one.at : 0) % door.running.length];
+          if (one.kind === 'end' && runs !== undefined) door.end(runs);
+          if (one.kind === 'leave') {
+            const open = asked.filter(({ isClosed }) => !isClosed);
+            const leaver = open[one.at % Math.max(1, open.length)];
+            if (leaver !== undefined) door.end(leaver, false);
+          }
+          if (one.kind === 'table') {
+            door.use(policy, services(one.a));
+            places = one.a * 2;
+          }
+          await nextTurn();
+          const queued = asked.filter((passage) => passage.queued !== null);
+          expect(door.admission.waiting).toBe(queued.length);
+          expect(queued.length).toBeLessThanOrEqual(6);
+          expect(queued.reduce((sum, { queued: entry }) => sum + (entry?.bytes ?? 0), 0)).toBeLessThanOrEqual(
+            120,
+          );
+          for (const tenant of ['x', 'y', 'z'])
+            expect(queued.filter(({ caller }) => caller?.tenant === tenant).length).toBeLessThanOrEqual(4);
+          const of = (list: Passage[], key: string) =>
+            list.filter((p) => p.service?.key === `default/${key}`);
+          if (of(queued, 'a').length > 0) expect(of(door.running, 'a').length).toBeGreaterThanOrEqual(places);
+          if (of(queued, 'b').length > 0) expect(of(door.running, 'b').length).toBe(1);
+          const settled = asked.filter(({ isClosed }) => isClosed).length;
+          expect(settled + queued.length + door.running.length).toBe(asked.length);
+          expect(new Set(door.running).size).toBe(door.running.length);
+        }
+        for (const passage of asked) if (!passage.isClosed) door.end(passage, false);
+        await nextTurn();
+        expect(door.admission.waiting).toBe(0);
+        const text = await door.registry.metrics();
+        expect(text).not.toMatch(/muster_gateway_queue_(depth|bytes|admitted)\{.*\} [1-9]/);
+        door.admission.close();
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
