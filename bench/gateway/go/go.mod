@@ -1,0 +1,3 @@
+module muster/bench/gateway
+
+go 1.21

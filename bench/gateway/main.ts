@@ -1,0 +1,63 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { killAll, stopAll } from './children.ts';
+import { contenders, peerNames } from './contenders.ts';
+import type { Setting } from './contenders.ts';
+import { figures } from './figures.ts';
+import { measureRound, startMock } from './measure.ts';
+import { UsageError, readOptions, usage } from './options.ts';
+import type { Options } from './options.ts';
+import { buildPrograms, checkMachine } from './programs.ts';
+import { report } from './report.ts';
+import { makeRoutes } from './routes.ts';
+import { soak } from './soak.ts';
+import type { Run } from './workloads.ts';
+
+/** `npm run bench:gateway`: the gateway beside nginx, see README.md. Figures are printed and never asserted. */
+const root = new URL('../../', import.meta.url).pathname;
+const scratch = mkdtempSync(join(tmpdir(), 'muster-bench-gateway-'));
+const say = (text: string) => process.stderr.write(`${text}\n`);
+
+process.on('exit', () => {
+  killAll();
+  rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    process.exit(130);
+  });
+}
+
+try {
+  const options = readOptions(process.argv.slice(2), peerNames);
+  await run(options);
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error));
+  if (error instanceof UsageError) say(usage);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+} finally {
+  await stopAll();
+}
+
+async function run(options: Options): Promise<void> {
+  checkMachine();
+  const programs = buildPrograms(root);
+  const chosen = contenders(options.peers);
+  for (const { prepare } of chosen) prepare?.();
+  const mock = await startMock(programs, scratch, options.loadCpus);
+  const servers = mock.ports.map((port) => `http://127.0.0.1:${port}`);
+  const routes = makeRoutes(servers, options.isBare);
+  const setting: Setting = { root, scratch, servers, routesFile: join(scratch, 'routes.json'), options };
+  writeFileSync(setting.routesFile, routes.text, { mode: 0o600 });
+  const bench = { setting, programs, mock, header: routes.header, say };
+  if (options.soakMinutes > 0) {
+    process.stdout.write(await soak(bench, chosen));
+    return;
+  }
+  const runs: Run[] = [];
+  for (let round = 0; round < options.rounds; round += 1) {
+    runs.push(...(await measureRound(bench, round, chosen)));
+  }
+  process.stdout.write(options.json ? `${JSON.stringify(figures(runs))}\n` : `${report(runs)}\n`);
+}

@@ -1,0 +1,113 @@
+import { parseArgs } from 'node:util';
+import { workloadNames } from './workloads.ts';
+import type { WorkloadName } from './workloads.ts';
+
+/** What the bench was asked for; a wrong word is an error that says which words there are. */
+export interface Options {
+  readonly json: boolean;
+  readonly rounds: number;
+  /** Seconds of one measured window. */
+  readonly seconds: number;
+  readonly only: readonly WorkloadName[];
+  /** Contenders beside nginx and the gateway. */
+  readonly peers: readonly string[];
+  readonly processes: number;
+  readonly gatewayCpus: string;
+  readonly loadCpus: string;
+  readonly isQuick: boolean;
+  /** Everything off: the bare data path. */
+  readonly isBare: boolean;
+  readonly accessLog: boolean;
+  /** Minutes of the soak; 0: no soak but the bench. */
+  readonly soakMinutes: number;
+  readonly soakStreams: number;
+  /** Folder for a CPU profile of the gateway; '': none. */
+  readonly profile: string;
+}
+
+export const usage = `npm run bench:gateway -- [options]
+
+  --json               one JSON object on one line in place of the tables
+  --rounds N           interleaved rounds (3)
+  --only W1,W3         of ${workloadNames.join(', ')}
+  --seconds S          length of a measured window (4)
+  --quick              one round of short windows: a look, not a result
+  --with A,B           further contenders: envoy, sglang-router, vllm-router, smg, fastify-undici
+  --processes N        of the gateway (1)
+  --gateway-cpus LIST  for gateways (1)
+  --load-cpus LIST     for mock and load generator (0)
+  --bare               without keys, tiers, budgets: the bare data path
+  --access-log         with one log line a request
+  --profile FOLDER     write a CPU profile of the gateway there
+  --soak MINUTES       many open streams, memory over time, in place of the bench
+  --streams N          of the soak (5000)`;
+
+export class UsageError extends Error {}
+
+export function readOptions(args: readonly string[], known: readonly string[]): Options {
+  const { values } = parse(args);
+  const isQuick = values.quick === true;
+  const list = (text: string | undefined): string[] => (text ?? '').split(',').filter((word) => word !== '');
+  const only = list(values.only);
+  const peers = list(values.with);
+  reject(only, workloadNames, 'workload');
+  reject(peers, known, 'contender');
+  return {
+    json: values.json === true,
+    rounds: count('rounds', values.rounds, isQuick ? 1 : 3),
+    seconds: count('seconds', values.seconds, isQuick ? 1.5 : 4, 0.5),
+    only: only as WorkloadName[],
+    peers,
+    processes: count('processes', values.processes, 1),
+    gatewayCpus: values['gateway-cpus'] ?? '1',
+    loadCpus: values['load-cpus'] ?? '0',
+    isQuick,
+    isBare: values.bare === true,
+    accessLog: values['access-log'] === true,
+    soakMinutes: values.soak === undefined ? 0 : count('soak', values.soak, 10, 0.1),
+    soakStreams: count('streams', values.streams, 5_000),
+    profile: values.profile ?? '',
+  };
+}
+
+function parse(args: readonly string[]) {
+  const text = { type: 'string' } as const;
+  const flag = { type: 'boolean' } as const;
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        json: flag,
+        rounds: text,
+        only: text,
+        seconds: text,
+        quick: flag,
+        with: text,
+        processes: text,
+        'gateway-cpus': text,
+        'load-cpus': text,
+        bare: flag,
+        'access-log': flag,
+        profile: text,
+        soak: text,
+        streams: text,
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function reject(given: readonly string[], known: readonly string[], what: string): void {
+  for (const word of given) {
+    if (!known.includes(word))
+      throw new UsageError(`There is no ${what} '${word}'; known: ${known.join(', ')}.`);
+  }
+}
+
+function count(name: string, text: string | undefined, fallback: number, least = 1): number {
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (!(value >= least)) throw new UsageError(`--${name} must be a number of at least ${least}.`);
+  return value;
+}
