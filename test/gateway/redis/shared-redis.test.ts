@@ -1,0 +1,111 @@
+import { afterEach, beforeEach, describe, expect } from '@jest/globals';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { registerRedisMetrics } from '../../../gateway/redis/redis-metrics.ts';
+import { SharedRedis, redisScript } from '../../../gateway/redis/shared-redis.ts';
+import { startRedis, testWithRedis } from '../../fixtures/redis.ts';
+import type { RedisServer } from '../../fixtures/redis.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
+
+const logger = pino({ level: 'silent' });
+let server: RedisServer;
+let redis: SharedRedis;
+
+beforeEach(async () => {
+  server = await startRedis();
+  redis = new SharedRedis({ url: server.url, logger, commandMs: 100, probeMs: 20, reconnectMsMax: 50 });
+  redis.start();
+  await until(() => redis.isReady);
+});
+
+afterEach(async () => {
+  redis.close();
+  server.resume();
+  await server.stop();
+});
+
+describe('the shared Redis client', () => {
+  testWithRedis('answers commands and scripts, and sends a script again that Redis forgot', async () => {
+    const script = redisScript(`return redis.call('INCRBY', KEYS[1], ARGV[1])`);
+    expect(await redis.run(script, ['n'], [2])).toBe(2);
+    await redis.client.script('FLUSH');
+    expect(await redis.run(script, ['n'], [3])).toBe(5);
+    expect(await redis.ask((client) => client.get('n'))).toBe('5');
+  });
+
+  testWithRedis('gives undefined and counts when Redis answers with an error', async () => {
+    await redis.client.set('text', 'x');
+    expect(await redis.ask((client) => client.incr('text'))).toBeUndefined();
+    expect(redis.failures.reply).toBe(1);
+    expect(redis.isReady).toBe(true);
+  });
+
+  testWithRedis('fails commands at once while Redis is gone, and comes back by itself', async () => {
+    await server.kill();
+    await until(() => !redis.isReady);
+    expect(await redis.ask((client) => client.get('n'))).toBeUndefined();
+    await server.restart();
+    await until(() => redis.isReady);
+    expect(await redis.ask((client) => client.set('n', '1'))).toBe('OK');
+    expect(redis.connects).toBe(2);
+  });
+
+  testWithRedis('counts as away after one command ran out of time, until a probe is answered', async () => {
+    let ready = 0;
+    redis.onReady(() => {
+      ready += 1;
+    });
+    expect(ready).toBe(1);
+    server.pause();
+    const asked = await Promise.all([redis.ask((c) => c.get('n')), redis.ask((c) => c.get('n'))]);
+    expect(asked).toEqual([undefined, undefined]);
+    expect(redis.isReady).toBe(false);
+    const { timeout } = redis.failures;
+    expect(await redis.ask((client) => client.get('n'))).toBeUndefined();
+    expect(redis.failures.timeout).toBe(timeout);
+    server.resume();
+    await until(() => redis.isReady);
+    expect(await redis.ask((client) => client.ping())).toBe('PONG');
+    expect(ready).toBe(2);
+  });
+
+  testWithRedis('does not send a command a second time after the connection broke', async () => {
+    const hung = redis.ask((client) => client.blpop('never', 0));
+    await server.kill();
+    expect(await hung).toBeUndefined();
+    expect(redis.failures.connection + redis.failures.timeout).toBe(1);
+  });
+
+  testWithRedis('starts without Redis, and finds it when it comes', async () => {
+    await server.kill();
+    const late = new SharedRedis({ url: server.url, logger, reconnectMsMax: 50 });
+    late.start();
+    expect(await late.ask((client) => client.ping())).toBeUndefined();
+    await server.restart();
+    await until(() => late.isReady);
+    late.close();
+  });
+
+  testWithRedis('subscribes over a connection of its own, also after Redis was killed', async () => {
+    const heard: string[] = [];
+    const subscriber = redis.subscriber();
+    expect(redis.subscriber()).toBe(subscriber);
+    subscriber.on('message', (_channel: string, text: string) => heard.push(text));
+    await subscriber.subscribe('news');
+    await redis.client.publish('news', 'one');
+    await until(() => heard.length === 1);
+    await server.restart();
+    await until(async () => ((await redis.ask((client) => client.publish('news', 'two'))) ?? 0) > 0);
+    await until(() => heard.includes('two'));
+  });
+
+  testWithRedis('tells its state as metrics', async () => {
+    const registry = new Registry();
+    registerRedisMetrics(registry, redis);
+    expect(await registry.metrics()).toContain('muster_gateway_redis_up 1');
+    await redis.ask((client) => client.eval('return redis.error_reply("no")', 0));
+    const text = await registry.metrics();
+    expect(text).toContain('muster_gateway_redis_errors_total{kind="reply"} 1');
+    expect(text).toContain('muster_gateway_redis_connects_total 1');
+  });
+});
