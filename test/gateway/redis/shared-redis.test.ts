@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { registerRedisMetrics } from '../../../gateway/redis/redis-metrics.ts';
 import { SharedRedis, redisScript } from '../../../gateway/redis/shared-redis.ts';
-import { startRedis, testWithRedis } from '../../fixtures/redis.ts';
+import { startRedis, withRedis } from '../../fixtures/redis.ts';
 import type { RedisServer } from '../../fixtures/redis.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
 
@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 describe('the shared Redis client', () => {
-  testWithRedis('answers commands and scripts, and sends a script again that Redis forgot', async () => {
+  withRedis('answers commands and scripts, and sends a script again that Redis forgot', async () => {
     const script = redisScript(`return redis.call('INCRBY', KEYS[1], ARGV[1])`);
     expect(await redis.run(script, ['n'], [2])).toBe(2);
     await redis.client.script('FLUSH');
@@ -33,14 +33,14 @@ describe('the shared Redis client', () => {
     expect(await redis.ask((client) => client.get('n'))).toBe('5');
   });
 
-  testWithRedis('gives undefined and counts when Redis answers with an error', async () => {
+  withRedis('gives undefined and counts when Redis answers with an error', async () => {
     await redis.client.set('text', 'x');
     expect(await redis.ask((client) => client.incr('text'))).toBeUndefined();
     expect(redis.failures.reply).toBe(1);
     expect(redis.isReady).toBe(true);
   });
 
-  testWithRedis('fails commands at once while Redis is gone, and comes back by itself', async () => {
+  withRedis('fails commands at once while Redis is gone, and comes back by itself', async () => {
     await server.kill();
     await until(() => !redis.isReady);
     expect(await redis.ask((client) => client.get('n'))).toBeUndefined();
@@ -50,7 +50,7 @@ describe('the shared Redis client', () => {
     expect(redis.connects).toBe(2);
   });
 
-  testWithRedis('counts as away after one command ran out of time, until a probe is answered', async () => {
+  withRedis('counts as away after one command ran out of time, until a probe is answered', async () => {
     let ready = 0;
     redis.onReady(() => {
       ready += 1;
@@ -69,14 +69,14 @@ describe('the shared Redis client', () => {
     expect(ready).toBe(2);
   });
 
-  testWithRedis('does not send a command a second time after the connection broke', async () => {
+  withRedis('does not send a command a second time after the connection broke', async () => {
     const hung = redis.ask((client) => client.blpop('never', 0));
     await server.kill();
     expect(await hung).toBeUndefined();
     expect(redis.failures.connection + redis.failures.timeout).toBe(1);
   });
 
-  testWithRedis('starts without Redis, and finds it when it comes', async () => {
+  withRedis('starts without Redis, and finds it when it comes', async () => {
     await server.kill();
     const late = new SharedRedis({ url: server.url, logger, reconnectMsMax: 50 });
     late.start();
@@ -86,7 +86,7 @@ describe('the shared Redis client', () => {
     late.close();
   });
 
-  testWithRedis('subscribes over a connection of its own, also after Redis was killed', async () => {
+  withRedis('subscribes over a connection of its own, also after Redis was killed', async () => {
     const heard: string[] = [];
     const subscriber = redis.subscriber();
     expect(redis.subscriber()).toBe(subscriber);
@@ -99,7 +99,7 @@ describe('the shared Redis client', () => {
     await until(() => heard.includes('two'));
   });
 
-  testWithRedis('tells its state as metrics', async () => {
+  withRedis('tells its state as metrics', async () => {
     const registry = new Registry();
     registerRedisMetrics(registry, redis);
     expect(await registry.metrics()).toContain('muster_gateway_redis_up 1');
