@@ -127,7 +127,7 @@ export function readRoutes(path: string, text: string, version: number): RouteTa
 }
 
 function unreadable(path: string, error: unknown): never {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  const { code = String(error) } = error as { code?: string };
   const what = code === 'ENOENT' ? 'there is no such file' : code;
   throw new RoutesFileError(`The routes file ${path} cannot be read: ${what}.`);
 }
