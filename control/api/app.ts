@@ -4,16 +4,22 @@ import Fastify, { LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
+import { AccessState } from './access-state.ts';
+import { BatchDesk } from './batches/batch-desk.ts';
+import { fileBytes } from './batches/file-store.ts';
 import type { ApiContext, ApiDeps } from './deps.ts';
 import { Gateways } from './gateways.ts';
 import { NodeReports } from './node-reports.ts';
 import { Observations } from './observations.ts';
 import { FieldsError, problemOf, problemType } from './problem.ts';
 import { RoutePublisher } from './route-publisher.ts';
+import { gatewayPolicyRoutes } from './routes/gateway-policies.ts';
 import { inferenceServiceRoutes } from './routes/inference-services.ts';
 import { internalRoutes } from './routes/internal.ts';
+import { keyRoutes } from './routes/keys.ts';
 import { logRoutes } from './routes/logs.ts';
 import { musterRoutes } from './routes/muster.ts';
+import { openaiRoutes } from './routes/openai.ts';
 import { servingRuntimeRoutes } from './routes/serving-runtimes.ts';
 import { streamRoutes } from './routes/streams.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -82,7 +88,10 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     servingRuntimeRoutes,
     logRoutes,
     musterRoutes,
+    keyRoutes,
+    gatewayPolicyRoutes,
     internalRoutes,
+    openaiRoutes,
     streamRoutes,
   ]) {
     routes(typed, context);
@@ -94,11 +103,14 @@ async function loadContext(deps: ApiDeps): Promise<ApiContext> {
   const { store, log, now } = deps;
   await store.records.sweep();
   const reports = await NodeReports.load(store.routing, log, now);
-  const routes = await RoutePublisher.load({ routing: store.routing, reports, log, now });
+  const access = await AccessState.load(store.access, log, now);
+  const routes = await RoutePublisher.load({ routing: store.routing, reports, access, log, now });
   const [services, runtimesVersion] = await Promise.all([store.services.list(), store.runtimes.version()]);
   const gateways = new Gateways(now, (await store.routing.assignments()).length > 0);
   const observations = new Observations(reports, routes, services, runtimesVersion);
-  return { ...deps, reports, routes, observations, gateways };
+  const bytes = fileBytes(deps.filesFolder);
+  const desk = new BatchDesk({ store: store.batches, bytes, lifecycle: deps.lifecycle, now });
+  return { ...deps, desk, fileBytes: bytes, reports, routes, observations, gateways, access };
 }
 
 function addHooks(app: FastifyInstance, context: ApiContext): void {
@@ -122,6 +134,7 @@ function addHooks(app: FastifyInstance, context: ApiContext): void {
   });
   app.addHook('onClose', async () => {
     context.observations.close();
+    context.access.close();
     await context.routes.close();
     await context.reports.close();
   });

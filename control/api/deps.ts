@@ -1,5 +1,8 @@
 import type { Logger } from 'pino';
 import type { Store } from '../store/store.ts';
+import type { AccessState } from './access-state.ts';
+import type { BatchDesk } from './batches/batch-desk.ts';
+import type { FileBytes } from './batches/file-store.ts';
 import type { Gateways } from './gateways.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { ApiMetrics } from './metrics.ts';
@@ -28,6 +31,8 @@ export interface ApiDeps {
   readonly site: Site;
   readonly metrics: ApiMetrics;
   readonly log: Logger;
+  /** Folder of uploaded files. */
+  readonly filesFolder: string;
   /** Milliseconds; the clock of liveness and of timestamps. */
   readonly now: () => number;
   readonly streams?: { readonly heartbeatMs?: number; readonly stuckMs?: number };
@@ -35,10 +40,13 @@ export interface ApiDeps {
 
 /** The deps and the state in memory that is made of them, as routes see both. */
 export interface ApiContext extends ApiDeps {
+  readonly desk: BatchDesk;
+  readonly fileBytes: FileBytes;
   readonly reports: NodeReports;
   readonly routes: RoutePublisher;
   readonly observations: Observations;
   readonly gateways: Gateways;
+  readonly access: AccessState;
 }
 
 /** Now, RFC 3339. */

@@ -16,6 +16,10 @@ export interface Lifecycle {
   setStopped(namespace: string, name: string, stopped: boolean): Promise<ApplyOutcome>;
   /** Begins the service's deletion. @throws MusterError not_found when it has no workflow */
   remove(namespace: string, name: string): Promise<void>;
+  /** Starts the workflow of a batch; one that was started already goes on. @throws as `apply` does */
+  startBatch(id: string): Promise<void>;
+  /** Asks a batch to end early. @throws MusterError not_found when it has no workflow */
+  cancelBatch(id: string): Promise<void>;
   /** True when Temporal answers. */
   isReachable(): Promise<boolean>;
   close(): Promise<void>;

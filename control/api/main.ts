@@ -55,6 +55,7 @@ async function run(settings: Settings, log: Logger): Promise<void> {
     },
     metrics,
     log,
+    filesFolder: folder.files,
     now: () => Date.now(),
   });
   const stop = async (signal: string): Promise<void> => {

@@ -5,6 +5,7 @@ import { assignmentFault, revisionsWithoutReadyReplica } from '../../domain/rout
 import { buildRouteTable } from '../../domain/route-table/build.ts';
 import type { RouteAssignment, RouteTable } from '../../domain/route-table/route-table.schema.ts';
 import type { Routing } from '../store/routing.ts';
+import type { AccessState } from './access-state.ts';
 import type { NodeReports } from './node-reports.ts';
 
 const coalesceMs = 10;
@@ -14,12 +15,13 @@ const persistWaitMs = 40;
 export interface RoutePublisherDeps {
   readonly routing: Routing;
   readonly reports: NodeReports;
+  readonly access: AccessState;
   readonly log: Logger;
   readonly now: () => number;
 }
 
 /**
- * Keeps the route table: rebuilds it when an assignment or a report changes, gives it a new version only when its
+ * Keeps the route table: rebuilds it when an assignment, a report, a key or the policy changes, gives it a new version only when its
  * content is new, and tells its listeners. Versions are stored before they are sent, so that a restarted API does not
  * give one version to two tables; where the store is too slow or fails, the table goes out all the same, and
  * `atLeast` mends the version when a gateway reports a newer one.
@@ -37,9 +39,11 @@ export class RoutePublisher {
 
   private constructor(deps: RoutePublisherDeps) {
     this.#deps = deps;
-    deps.reports.onChange(() => {
-      this.touch();
-    });
+    for (const source of [deps.reports, deps.access]) {
+      source.onChange(() => {
+        this.touch();
+      });
+    }
   }
 
   static async load(deps: RoutePublisherDeps): Promise<RoutePublisher> {
@@ -133,13 +137,19 @@ export class RoutePublisher {
   }
 
   #build(version: number): RouteTable {
-    return buildRouteTable(version, this.assignments(), this.#deps.reports.all(), this.#deps.now());
+    const { reports, access, now } = this.#deps;
+    const table = buildRouteTable(version, this.assignments(), reports.all(), now());
+    const policy = access.published();
+    // As it was written: gateways fill in the defaults, and check it as a part of the table.
+    return policy === undefined ? table : { ...table, policy: policy as RouteTable['policy'] };
   }
 
   async #rebuild(): Promise<void> {
     const version = Math.max(this.#table.version + 1, this.#floor);
     const next = this.#build(version);
-    const contentHash = createHash('sha256').update(JSON.stringify(next.services)).digest('hex');
+    const content =
+      JSON.stringify(next.services) + (next.policy === undefined ? '' : JSON.stringify(next.policy));
+    const contentHash = createHash('sha256').update(content).digest('hex');
     if (contentHash === this.#contentHash && this.#floor <= this.#table.version) return;
     await this.#persist(version, contentHash);
     this.#contentHash = contentHash;

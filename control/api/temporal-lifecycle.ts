@@ -3,12 +3,15 @@ import {
   Client,
   Connection,
   WithStartWorkflowOperation,
+  WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
   isGrpcServiceError,
 } from '@temporalio/client';
 import { ApplicationFailure, NamespaceNotFoundError } from '@temporalio/common';
+import { batchJob } from '../../domain/batch/messages.ts';
+import type { BatchJobInput } from '../../domain/batch/messages.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { MusterError, errorCodes } from '../../domain/errors.ts';
 import type {
@@ -97,6 +100,23 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
       ask(async () => {
         await client.workflow.getHandle(names.workflowId(ns, name)).executeUpdate(names.remove);
       }),
+    startBatch: (id) =>
+      ask(async () => {
+        const input: BatchJobInput = { batchId: id };
+        await client.workflow.start(batchJob.workflowType, {
+          workflowId: batchJob.workflowId(id),
+          taskQueue,
+          args: [input],
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          // A batch has one life: its workflow does not begin again once it has ended.
+          workflowIdReusePolicy: 'REJECT_DUPLICATE',
+          staticSummary: `Batch ${id}`,
+        });
+      }).catch((error: unknown) => {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      }),
+    cancelBatch: (id) =>
+      ask(() => client.workflow.getHandle(batchJob.workflowId(id)).signal(batchJob.cancel)),
     async isReachable() {
       try {
         await ping(Date.now() + Math.min(pingTimeoutMs, glanceTimeoutMs));

@@ -82,4 +82,55 @@ export const migrations: readonly Migration[] = [
       'INSERT INTO runtimes_version (version) SELECT count(*)::integer FROM serving_runtimes',
     ],
   },
+  {
+    version: 3,
+    title: 'who may ask: API keys by their hash, and the policy of the gateways',
+    statements: [
+      // The key itself is nowhere: its holder alone has it.
+      `CREATE TABLE api_keys (
+        id text PRIMARY KEY,
+        sha256 text NOT NULL UNIQUE,
+        record json NOT NULL,
+        created_at text NOT NULL,
+        expires_at text,
+        revoked_at text
+      )`,
+      `CREATE TABLE gateway_policies (
+        name text PRIMARY KEY,
+        object json NOT NULL
+      )`,
+    ],
+  },
+  {
+    version: 4,
+    title: 'files and batches',
+    statements: [
+      `CREATE TABLE files (
+        id text PRIMARY KEY,
+        tenant text NOT NULL,
+        object json NOT NULL,
+        purpose text NOT NULL,
+        bytes bigint NOT NULL,
+        expires_at bigint
+      )`,
+      'CREATE INDEX files_by_tenant ON files (tenant, id)',
+      `CREATE TABLE batches (
+        id text PRIMARY KEY,
+        tenant text NOT NULL,
+        caller json NOT NULL,
+        object json NOT NULL,
+        status text NOT NULL,
+        created_at bigint NOT NULL
+      )`,
+      'CREATE INDEX batches_by_tenant ON batches (tenant, id)',
+      // One result a line: the first one that came.
+      `CREATE TABLE batch_results (
+        batch_id text NOT NULL,
+        line integer NOT NULL,
+        ok boolean NOT NULL,
+        text text NOT NULL,
+        PRIMARY KEY (batch_id, line)
+      )`,
+    ],
+  },
 ];

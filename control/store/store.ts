@@ -1,4 +1,8 @@
 import { MusterError } from '../../domain/errors.ts';
+import type { Access } from './access.ts';
+import { accessIn } from './access.ts';
+import type { Batches } from './batches.ts';
+import { batchesIn } from './batches.ts';
 import type { Database, ObserveLatency } from './database.ts';
 import { observed } from './database.ts';
 import { storeFailure } from './failure.ts';
@@ -24,6 +28,8 @@ export interface Store {
   readonly runtimes: Runtimes;
   readonly records: Records;
   readonly routing: Routing;
+  readonly access: Access;
+  readonly batches: Batches;
   /** The versions before and after this start. */
   readonly migrated: { readonly from: number; readonly to: number };
   close(): Promise<void>;
@@ -104,6 +110,8 @@ async function assemble(
     runtimes: runtimesIn(database),
     records: recordsIn(database),
     routing: routingIn(database),
+    access: accessIn(database),
+    batches: batchesIn(database),
     migrated,
     async close() {
       await database.close();

@@ -73,33 +73,41 @@ describe('migrate', () => {
   });
 });
 
-test('each released version but the last, with data in it, is brought to the newest', async () => {
-  const place = join(folder, 'released');
-  const database = await openPglite(place);
-  await migrate(database, migrations.slice(0, -1));
-  await database.query(
-    `INSERT INTO inference_services (namespace, name, generation, phase, object, status)
+test.each(migrations.slice(0, -1).map(({ version }) => version))(
+  'released version %i, with data in it, is brought to the newest',
+  async (version) => {
+    const place = join(folder, `released-${version}`);
+    const database = await openPglite(place);
+    await migrate(database, migrations.slice(0, version));
+    await database.query(
+      `INSERT INTO inference_services (namespace, name, generation, phase, object, status)
      VALUES ('default', 'iris', 4, 'Ready', $1, $2)`,
-    [JSON.stringify(service('iris')), JSON.stringify({ observedGeneration: 4 })],
-  );
-  await database.query(`INSERT INTO serving_runtimes VALUES ('', 'old', '{"kind":"ClusterServingRuntime"}')`);
-  await database.query(
-    `INSERT INTO revisions VALUES ('default', 'iris', 'iris-predictor-00004', 4, '{"generation":4}')`,
-  );
-  await database.close();
+      [JSON.stringify(service('iris')), JSON.stringify({ observedGeneration: 4 })],
+    );
+    await database.query(
+      `INSERT INTO serving_runtimes VALUES ('', 'old', '{"kind":"ClusterServingRuntime"}')`,
+    );
+    await database.query(
+      `INSERT INTO revisions VALUES ('default', 'iris', 'iris-predictor-00004', 4, '{"generation":4}')`,
+    );
+    await database.close();
 
-  const store = await openStore({ folder: place });
-  try {
-    expect(store.migrated).toEqual({ from: migrations.length - 1, to: migrations.length });
-    expect(await store.services.get('default', 'iris')).toMatchObject({
-      generation: 4,
-      phase: 'Ready',
-      object: { metadata: { name: 'iris' }, status: { observedGeneration: 4 } },
-    });
-    expect(await store.records.revisions('default', 'iris')).toEqual([{ generation: 4 }]);
-    expect(await store.runtimes.version()).toBe(1);
-    expect(await store.routing.version()).toEqual({ version: 0, contentHash: '' });
-  } finally {
-    await store.close();
-  }
-});
+    const store = await openStore({ folder: place });
+    try {
+      expect(store.migrated).toEqual({ from: version, to: migrations.length });
+      expect(await store.services.get('default', 'iris')).toMatchObject({
+        generation: 4,
+        phase: 'Ready',
+        object: { metadata: { name: 'iris' }, status: { observedGeneration: 4 } },
+      });
+      expect(await store.records.revisions('default', 'iris')).toEqual([{ generation: 4 }]);
+      // Runtimes of version 1 count as the first change; later ones were counted as they came.
+      expect(await store.runtimes.version()).toBe(version === 1 ? 1 : 0);
+      expect(await store.access.keys()).toEqual([]);
+      expect(await store.access.policy()).toBeNull();
+      expect(await store.routing.version()).toEqual({ version: 0, contentHash: '' });
+    } finally {
+      await store.close();
+    }
+  },
+);

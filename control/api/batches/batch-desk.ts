@@ -1,0 +1,294 @@
+import { randomBytes } from 'node:crypto';
+import type {
+  Batch,
+  BatchError,
+  BatchLines,
+  BatchPlan,
+  BatchRequest,
+  BatchResult,
+} from '../../../domain/batch/batch.schema.ts';
+import { batchLinesMax, checkLine, errorsMax, lineBytesMax, windowMs } from '../../../domain/batch/lines.ts';
+import type { BatchOutcome } from '../../../domain/batch/messages.ts';
+import { lineId, unansweredLine } from '../../../domain/batch/output.ts';
+import { MusterError } from '../../../domain/errors.ts';
+import type { BatchRecord, Batches, FileRecord } from '../../store/batches.ts';
+import type { Lifecycle } from '../lifecycle.ts';
+import { indexEvery } from './file-store.ts';
+import type { FileBytes } from './file-store.ts';
+
+/**
+ * What a batch is, from its creation to its files. The workflow `batch/<id>` drives it and survives every process; all
+ * that it drives is here, idempotent, over the store and the folder of files.
+ */
+export interface BatchDeskDeps {
+  readonly store: Batches;
+  readonly bytes: FileBytes;
+  readonly lifecycle: Pick<Lifecycle, 'startBatch' | 'cancelBatch'>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+type Caller = BatchLines['caller'];
+const ended = new Set<Batch['status']>(['completed', 'failed', 'expired', 'cancelled']);
+
+export class BatchDesk {
+  private readonly deps: BatchDeskDeps;
+
+  constructor(deps: BatchDeskDeps) {
+    this.deps = deps;
+  }
+
+  /** @throws MusterError not_found (no such input), invalid_input, temporal_unavailable: then there is no batch */
+  async create(caller: Caller, request: BatchRequest): Promise<Batch> {
+    const { store, lifecycle } = this.deps;
+    const input = await store.file(request.input_file_id);
+    if (input === null || input.tenant !== caller.tenant)
+      throw new MusterError('not_found', `No such File object: ${request.input_file_id}`);
+    if (input.file.purpose !== 'batch')
+      throw new MusterError(
+        'invalid_input',
+        `The file's purpose is '${input.file.purpose}'; a batch needs one of purpose 'batch'.`,
+      );
+    const lifeMs = windowMs(request.completion_window);
+    if (lifeMs === null)
+      throw new MusterError(
+        'invalid_input',
+        'completion_window must be minutes, hours or days, up to 7d: 24h, for example.',
+      );
+    const batch = newBatch(request, this.seconds(), Math.ceil(lifeMs / 1000));
+    await store.addBatch({ tenant: caller.tenant, caller, batch });
+    try {
+      await lifecycle.startBatch(batch.id);
+    } catch (error) {
+      await store.removeBatch(batch.id);
+      throw error;
+    }
+    return batch;
+  }
+
+  /** With counts of this moment. */
+  async describe({ batch }: BatchRecord): Promise<Batch> {
+    if (ended.has(batch.status)) return batch;
+    const counts = await this.deps.store.counts(batch.id);
+    return { ...batch, request_counts: { ...batch.request_counts, ...counts } };
+  }
+
+  async cancel(record: BatchRecord): Promise<Batch> {
+    const { store, lifecycle } = this.deps;
+    const { id, status } = record.batch;
+    if (ended.has(status))
+      throw new MusterError('conflict', `Cannot cancel a batch with status '${status}'.`);
+    await lifecycle.cancelBatch(id);
+    const changed = await store.changeBatch(id, (batch) =>
+      ended.has(batch.status) || batch.status === 'cancelling'
+        ? batch
+        : { ...batch, status: 'cancelling', cancelling_at: this.seconds() },
+    );
+    return this.describe(changed ?? record);
+  }
+
+  /** Batches whose workflow may never have been started, because this process was killed in between. */
+  async resume(): Promise<void> {
+    for (const { batch } of await this.deps.store.openBatches())
+      await this.deps.lifecycle.startBatch(batch.id);
+  }
+
+  /** Looks through the input, once: a batch that was looked through already keeps its plan. */
+  async open(id: string): Promise<BatchPlan> {
+    const { batch } = await this.record(id);
+    const plan = (total: number, isValid: boolean): BatchPlan => ({
+      isValid,
+      total,
+      expiresAt: batch.expires_at * 1000,
+    });
+    if (batch.status === 'failed') return plan(0, false);
+    if (batch.in_progress_at !== null) return plan(batch.request_counts.total, true);
+    const { total, errors } = await this.check(batch);
+    const now = this.seconds();
+    await this.deps.store.changeBatch(id, (known) =>
+      errors.length > 0
+        ? { ...known, status: 'failed', failed_at: now, errors: { object: 'list', data: errors } }
+        : {
+            ...known,
+            status: known.status === 'cancelling' ? 'cancelling' : 'in_progress',
+            in_progress_at: now,
+            request_counts: { total, completed: 0, failed: 0 },
+          },
+    );
+    return plan(total, errors.length === 0);
+  }
+
+  /** Lines [from, to) that have no result yet. */
+  async lines(id: string, from: number, to: number): Promise<BatchLines> {
+    const { batch, caller } = await this.record(id);
+    const answered = await this.deps.store.answeredLines(id, from, to);
+    const lines: BatchLines['lines'] = [];
+    (await this.deps.bytes.someLines(batch.input_file_id, from, to)).forEach((text, at) => {
+      if (answered.has(from + at)) return;
+      const checked = checkLine(text, batch.endpoint, new Set());
+      if (checked.ok) lines.push({ line: from + at, customId: checked.customId, body: checked.body });
+    });
+    return { endpoint: batch.endpoint, caller, lines };
+  }
+
+  async addResults(id: string, results: readonly BatchResult[]): Promise<void> {
+    const { batch } = await this.record(id);
+    if (!ended.has(batch.status)) await this.deps.store.addResults(id, results);
+  }
+
+  async close(id: string, outcome: BatchOutcome): Promise<void> {
+    const { store } = this.deps;
+    const record = await this.record(id);
+    if (ended.has(record.batch.status)) return;
+    const total = record.batch.request_counts.total;
+    const counts = await store.counts(id);
+    const output = await this.writeFile(record, 'output', this.answered(id, total, true), counts.completed);
+    const missing = total - counts.completed - counts.failed;
+    const failed = await this.writeFile(
+      record,
+      'error',
+      this.unanswered(record.batch, outcome),
+      counts.failed + missing,
+    );
+    const now = this.seconds();
+    const batch: Batch = {
+      ...record.batch,
+      status: outcome,
+      output_file_id: output?.file.id ?? null,
+      error_file_id: failed?.file.id ?? null,
+      finalizing_at: now,
+      ...(outcome === 'completed' ? { completed_at: now } : {}),
+      ...(outcome === 'expired' ? { expired_at: now } : {}),
+      ...(outcome === 'cancelled' ? { cancelled_at: now } : {}),
+      request_counts: { total, completed: counts.completed, failed: counts.failed },
+    };
+    await store.closeBatch(
+      id,
+      batch,
+      [output, failed].filter((file) => file !== null),
+    );
+  }
+
+  private async check(batch: Batch): Promise<{ total: number; errors: BatchError[] }> {
+    const { bytes } = this.deps;
+    const errors: BatchError[] = [];
+    const offsets: number[] = [];
+    const seen = new Set<string>();
+    let total = 0;
+    let offset = 0;
+    for await (const { text, bytes: size } of bytes.lines(batch.input_file_id)) {
+      if (total % indexEvery === 0) offsets.push(offset);
+      offset += size;
+      total += 1;
+      const fault = lineFault(text, total, batch.endpoint, seen);
+      if (fault !== null && errors.length < errorsMax) errors.push(fault);
+      if (total > batchLinesMax) break;
+    }
+    if (total === 0)
+      errors.push({ code: 'empty_file', message: 'The input file has no lines.', param: null, line: null });
+    await bytes.putIndex(batch.input_file_id, offsets);
+    return { total, errors };
+  }
+
+  private async *answered(id: string, total: number, ok: boolean): AsyncGenerator<string> {
+    for (let from = 0; from < total; from += indexEvery) {
+      for (const result of await this.deps.store.results(id, from, from + indexEvery))
+        if (result.ok === ok) yield `${result.text}\n`;
+    }
+  }
+
+  /** Lines that failed, and those that nobody answered, in the input's order. */
+  private async *unanswered(batch: Batch, outcome: BatchOutcome): AsyncGenerator<string> {
+    const { id, endpoint, input_file_id: input } = batch;
+    const total = batch.request_counts.total;
+    const code = outcome === 'expired' ? ('batch_expired' as const) : ('batch_cancelled' as const);
+    const message = `This request could not be executed before the batch ${outcome === 'expired' ? 'expired' : 'was cancelled'}.`;
+    for (let from = 0; from < total; from += indexEvery) {
+      const to = Math.min(from + indexEvery, total);
+      const results = new Map((await this.deps.store.results(id, from, to)).map((each) => [each.line, each]));
+      const texts = results.size === to - from ? [] : await this.deps.bytes.someLines(input, from, to);
+      for (let line = from; line < to; line += 1) {
+        const result = results.get(line);
+        if (result?.ok === false) yield `${result.text}\n`;
+        if (result !== undefined) continue;
+        const checked = checkLine(texts[line - from] ?? '', endpoint, new Set());
+        const customId = checked.ok ? checked.customId : '';
+        yield `${unansweredLine({ id: lineId(id, line), customId, code, message })}\n`;
+      }
+    }
+  }
+
+  private async writeFile(
+    { batch, tenant }: BatchRecord,
+    kind: 'output' | 'error',
+    lines: AsyncIterable<string>,
+    count: number,
+  ): Promise<FileRecord | null> {
+    if (count === 0) return null;
+    const id = `file-${batch.id.replace(/^batch_/, '')}-${kind}`;
+    const size = await this.deps.bytes.put(id, lines, Infinity);
+    const file = {
+      id,
+      object: 'file' as const,
+      bytes: size,
+      created_at: this.seconds(),
+      filename: `${batch.id}_${kind}.jsonl`,
+      purpose: 'batch_output' as const,
+      status: 'processed' as const,
+    };
+    return { tenant, file };
+  }
+
+  private async record(id: string): Promise<BatchRecord> {
+    const record = await this.deps.store.batch(id);
+    if (record === null) throw new MusterError('not_found', `No such Batch object: ${id.slice(0, 200)}`);
+    return record;
+  }
+
+  private seconds(): number {
+    return Math.floor(this.deps.now() / 1000);
+  }
+}
+
+function lineFault(text: string, line: number, endpoint: string, seen: Set<string>): BatchError | null {
+  if (line > batchLinesMax) {
+    const message = `A batch has at most ${batchLinesMax} lines; split the file.`;
+    return { code: 'too_many_lines', message, param: null, line };
+  }
+  if (Buffer.byteLength(text) > lineBytesMax) {
+    const message = `This line is longer than ${lineBytesMax} bytes.`;
+    return { code: 'line_too_long', message, param: null, line };
+  }
+  const checked = checkLine(text, endpoint, seen);
+  return checked.ok ? null : { ...checked.error, line };
+}
+
+/** Ids grow with time, so that lists are in order. */
+export function newId(prefix: 'batch_' | 'file-', nowMs: number): string {
+  return `${prefix}${nowMs.toString(16).padStart(12, '0')}${randomBytes(10).toString('hex')}`;
+}
+
+function newBatch(request: BatchRequest, now: number, lifeSeconds: number): Batch {
+  return {
+    id: newId('batch_', now * 1000),
+    object: 'batch',
+    endpoint: request.endpoint,
+    errors: null,
+    input_file_id: request.input_file_id,
+    completion_window: request.completion_window,
+    status: 'validating',
+    output_file_id: null,
+    error_file_id: null,
+    created_at: now,
+    in_progress_at: null,
+    expires_at: now + lifeSeconds,
+    finalizing_at: null,
+    completed_at: null,
+    failed_at: null,
+    expired_at: null,
+    cancelling_at: null,
+    cancelled_at: null,
+    request_counts: { total: 0, completed: 0, failed: 0 },
+    metadata: request.metadata ?? null,
+  };
+}

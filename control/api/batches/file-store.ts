@@ -1,0 +1,113 @@
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { lineBytesMax } from '../../../domain/batch/lines.ts';
+import { MusterError, codeOf } from '../../../domain/errors.ts';
+import { splitLines } from './lines.ts';
+import type { FileLine } from './lines.ts';
+
+/**
+ * Bytes of files in one folder, by id. A file appears whole or not at all: it is written beside, forced to the disk
+ * and moved into place. An index of where each hundredth line begins makes a step of a batch read its lines alone.
+ */
+export interface FileBytes {
+  /** @throws MusterError invalid_input when there are more than `bytesMax`, disk_full */
+  put(id: string, bytes: AsyncIterable<Uint8Array | string>, bytesMax: number): Promise<number>;
+  read(id: string): Promise<{ readonly stream: Readable; readonly bytes: number }>;
+  /** All lines in order; empty lines count. */
+  lines(id: string): AsyncIterable<FileLine>;
+  /** Lines [from, to), `from` a multiple of a hundred. */
+  someLines(id: string, from: number, to: number): Promise<string[]>;
+  /** @param offsets of lines 0, 100, 200, … */
+  putIndex(id: string, offsets: readonly number[]): Promise<void>;
+  remove(id: string): Promise<void>;
+}
+
+export const indexEvery = 100;
+const idPattern = /^[a-z]+[_-][\w-]{1,120}$/;
+
+export function fileBytes(folder: string): FileBytes {
+  const path = (id: string, ending = ''): string => {
+    if (!idPattern.test(id)) throw new MusterError('not_found', `No such File object: ${id.slice(0, 200)}`);
+    return `${folder}/${id}${ending}`;
+  };
+  return {
+    put: (id, bytes, bytesMax) => put(folder, path(id), bytes, bytesMax),
+    async read(id) {
+      const { size } = await present(id, () => stat(path(id)));
+      return { stream: createReadStream(path(id)), bytes: size };
+    },
+    lines: (id) => splitLines(createReadStream(path(id)), lineBytesMax),
+    async someLines(id, from, to) {
+      const offsets = JSON.parse(await readFile(path(id, '.index'), 'utf8')) as number[];
+      const lines: string[] = [];
+      if (to <= from) return lines;
+      const input = createReadStream(path(id), { start: offsets[from / indexEvery] ?? 0 });
+      for await (const { text } of splitLines(input, lineBytesMax)) {
+        lines.push(text);
+        if (lines.length >= to - from) break; // ends the stream, too
+      }
+      return lines;
+    },
+    async putIndex(id, offsets) {
+      await put(folder, path(id, '.index'), one(JSON.stringify(offsets)), Infinity);
+    },
+    async remove(id) {
+      await rm(path(id), { force: true });
+      await rm(path(id, '.index'), { force: true });
+    },
+  };
+}
+
+async function put(
+  folder: string,
+  path: string,
+  bytes: AsyncIterable<Uint8Array | string>,
+  bytesMax: number,
+): Promise<number> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const draft = `${path}.${process.pid}.part`;
+  const file = await open(draft, 'w', 0o600);
+  let total = 0;
+  try {
+    for await (const part of bytes) {
+      total += Buffer.byteLength(part);
+      if (total > bytesMax) throw tooLarge(bytesMax);
+      await file.write(typeof part === 'string' ? Buffer.from(part) : part);
+    }
+    await file.sync();
+    await file.close();
+    await rename(draft, path);
+    return total;
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await rm(draft, { force: true }).catch(() => undefined);
+    if (codeOf(error) === 'ENOSPC')
+      throw new MusterError(
+        'disk_full',
+        'The disk of the control API is full: delete files, then send it again.',
+        {
+          cause: error,
+        },
+      );
+    throw error;
+  }
+}
+
+function tooLarge(bytesMax: number): MusterError {
+  return new MusterError('invalid_input', `The file is larger than ${bytesMax} bytes.`);
+}
+
+async function present<T>(id: string, look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') throw new MusterError('not_found', `No such File object: ${id}`);
+    throw error;
+  }
+}
+
+async function* one(text: string): AsyncGenerator<string> {
+  yield text;
+  await Promise.resolve();
+}
