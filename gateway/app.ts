@@ -1,22 +1,20 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import Fastify from 'fastify';
-import type {
-  FastifyError,
-  FastifyHttpOptions,
-  FastifyInstance,
-  FastifyReply,
-  FastifyRequest,
-  FastifyServerFactory,
-  RawServerDefault,
-} from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Admission } from './admission/admission.ts';
+import { CacheStep } from './cache/cache-step.ts';
+import { embeddingCaller } from './cache/embedding-caller.ts';
+import { ControlLink } from './control-proxy/control-link.ts';
+import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
-import type { Refusal, RefusalCode } from './errors.ts';
-import { NodeExchange } from './front/node-exchange.ts';
+import { Guards } from './forward/guards.ts';
+import { buildFront } from './front/front.ts';
+import { askInternally } from './front/internal-exchange.ts';
+import type { TlsOptions } from './front/tls-files.ts';
 import type { GatewayLimits } from './limits.ts';
+import { ModelRouting } from './model-route/model-routes.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
+import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
 import { StoredResponses, pinnedPicker } from './openai/stored-responses.ts';
 import { leastLoadedPicker } from './pick/picker.ts';
 import { registerRedisMetrics } from './redis/redis-metrics.ts';
@@ -24,7 +22,9 @@ import type { SharedRedis } from './redis/shared-redis.ts';
 import { TableStore } from './route-table/table-store.ts';
 import type { Step } from './step.ts';
 import { Endpoints } from './upstream/endpoints.ts';
-import { undiciUpstreams } from './upstream/undici-upstream.ts';
+import { socketUpstreams } from './upstream/socket/socket-upstream.ts';
+import type { UpstreamTls } from './upstream/socket/socket-upstream.ts';
+import { SocketStats } from './upstream/socket/stats.ts';
 import type { Connect } from './upstream/upstream.ts';
 
 /** Everything that a gateway is, without a port and without a control API: tests build it and feed it a table. */
@@ -33,6 +33,7 @@ export interface Gateway {
   readonly store: TableStore;
   readonly endpoints: Endpoints;
   readonly metrics: GatewayMetrics;
+  readonly control: ControlLink;
   /** From now on each response ends its connection, and readiness says no. */
   drain(): void;
 }
@@ -42,20 +43,29 @@ export interface GatewayDeps {
   readonly logger: Logger;
   /** Muster's version, for GET /v2. */
   readonly version: string;
+  /** In place of our own client: undici, or a test's. */
   readonly connect?: Connect;
+  /** For servers with https addresses. */
+  readonly upstreamTls?: () => UpstreamTls;
   /** Null or absent: this gateway stands alone. */
   readonly redis?: SharedRedis | null;
-  /** A leaner HTTP front in place of node:http. */
-  readonly serverFactory?: FastifyServerFactory;
+  readonly tls?: TlsOptions;
+  /** False: node's parser reads every request (front/front.ts). */
+  readonly isLean?: boolean;
   readonly chance?: () => number;
+  /** Built to be thrown away (warm-up.ts): it leaves nothing behind in the process. */
+  readonly isRehearsal?: boolean;
 }
 
 export function buildGateway(deps: GatewayDeps): Gateway {
   const { limits, logger } = deps;
   let isDraining = false;
-  const endpoints = new Endpoints(deps.connect ?? undiciUpstreams({ connectMs: limits.connectMs }));
+  const sockets = new SocketStats();
+  const endpoints = new Endpoints(deps.connect ?? connectWith(deps, sockets));
   const store: TableStore = new TableStore({ endpoints, logger, metrics: () => metrics, now: Date.now });
-  const metrics = new GatewayMetrics((key) => store.current()?.byKey.has(key) === true, Date.now);
+  const isAlive = (key: string): boolean => store.current()?.byKey.has(key) === true;
+  const metrics = new GatewayMetrics(isAlive, Date.now, deps.isRehearsal === true);
+  registerUpstreamMetrics(metrics.registry, sockets);
   const redis = deps.redis ?? null;
   if (redis !== null) registerRedisMetrics(metrics.registry, redis);
   const chance = deps.chance ?? Math.random;
@@ -65,13 +75,40 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     routes: () => store.current(),
     nowMs: () => performance.now(),
   });
-  store.onApplied((_table, policy) => {
-    admission.apply(policy.qos);
+  const modelRoutes = new ModelRouting({
+    registry: metrics.registry,
+    routes: () => store.current(),
+    loadOf: (key) => admission.loadOf(key),
   });
-  const early: Step[] = []; // who asks
+  const guards = new Guards(() => performance.now());
+  store.onApplied((table, policy) => {
+    guards.use(policy.resilience, table);
+    cache.use(table, policy);
+    admission.apply(policy.qos);
+    modelRoutes.apply(policy.models);
+  });
+  const control = new ControlLink();
+  const early: Step[] = [new InternalCaller(control)]; // who asks
   const stored = new StoredResponses();
-  const steps: Step[] = [stored, admission]; // may it; payload log; budget; cache; batch; wake; queue
-  const dataPath = new DataPath({
+  const cache: CacheStep = new CacheStep({
+    redis,
+    ask: (request, bytesMax, signal) =>
+      askInternally(
+        (exchange) => {
+          dataPath.handle(exchange, embeddingCaller);
+        },
+        request,
+        bytesMax,
+        signal,
+      ),
+    logger,
+    nowMs: Date.now,
+    monotonicMs: () => performance.now(),
+    chance,
+  });
+  cache.register(metrics.registry);
+  const steps: Step[] = [stored, cache, admission]; // may it; payload log; budget; cache; batch; wake; queue
+  const dataPath: DataPath = new DataPath({
     limits,
     store,
     endpoints,
@@ -82,81 +119,35 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
     chance,
     picker: pinnedPicker(leastLoadedPicker(chance)),
+    guards,
     stored,
+    control,
+    modelRoutes,
     early,
     steps,
     makeRequestId: requestIds(),
   });
-  const exchange = (request: IncomingMessage, response: ServerResponse, body: unknown) =>
-    new NodeExchange(request, response, Buffer.isBuffer(body) ? body : null, () => isDraining);
-
-  const app = buildFront(deps, (error, request, reply) => {
-    reply.hijack();
-    dataPath.refuseEarly(exchange(request.raw, reply.raw, null), frontRefusal(error, limits));
+  const app = buildFront({
+    ...deps,
+    registry: metrics.registry,
+    isDraining: () => isDraining,
+    handle: (exchange) => {
+      dataPath.handle(exchange);
+    },
+    refuse: (exchange, refusal) => {
+      dataPath.refuseEarly(exchange, refusal);
+    },
   });
-  const handle = (request: FastifyRequest, reply: FastifyReply): void => {
-    reply.hijack();
-    dataPath.handle(exchange(request.raw, reply.raw, request.body));
-  };
-  app.all('/*', handle);
-  app.setNotFoundHandler(handle); // methods that Fastify does not route
   return {
     app,
     store,
     endpoints,
     metrics,
+    control,
     drain: () => {
       isDraining = true;
     },
   };
-}
-
-/** Fastify reads the request and nothing more: routes are the data path's own table, bodies stay bytes. */
-function buildFront(
-  { limits, serverFactory }: GatewayDeps,
-  refuse: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void,
-): FastifyInstance {
-  const options: FastifyHttpOptions<RawServerDefault> = {
-    logger: false,
-    bodyLimit: limits.bodyBytesMax,
-    requestTimeout: limits.requestReadMs,
-    keepAliveTimeout: 75_000,
-    forceCloseConnections: 'idle',
-    return503OnClosing: false,
-    http: { maxHeaderSize: limits.headerBytesMax, noDelay: true },
-    // A path that does not decode is the data path's to refuse, in the protocol's own body.
-    frameworkErrors: (error, request: FastifyRequest, reply: FastifyReply) => {
-      refuse(error, request, reply);
-    },
-    ...(serverFactory === undefined ? {} : { serverFactory }),
-  };
-  const app = Fastify(options);
-  app.setErrorHandler(refuse);
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
-    done(null, body);
-  });
-  return app;
-}
-
-function frontRefusal(error: FastifyError, limits: GatewayLimits): Refusal {
-  const known: Record<string, [RefusalCode, string]> = {
-    FST_ERR_CTP_BODY_TOO_LARGE: [
-      'request_too_large',
-      `The body is larger than ${limits.bodyBytesMax} bytes.`,
-    ],
-    FST_ERR_CTP_INVALID_MEDIA_TYPE: ['invalid_request', 'The content-type is malformed.'],
-    FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
-      'invalid_request',
-      'The body is not as long as content-length says.',
-    ],
-    FST_ERR_BAD_URL: ['invalid_request', 'The path is malformed.'],
-  };
-  const [code, message] = known[error.code] ?? [
-    error.statusCode === 500 ? 'internal_error' : 'invalid_request',
-    '',
-  ];
-  return { code, message: message === '' ? error.message : message };
 }
 
 /** Unlike in all processes, in order within one, and cheap: a random prefix and a counter. */
@@ -164,4 +155,16 @@ function requestIds(): () => string {
   const prefix = randomBytes(6).toString('hex');
   let count = 0;
   return () => `${prefix}-${(count += 1).toString(36)}`;
+}
+
+function connectWith({ limits, logger, upstreamTls }: GatewayDeps, stats: SocketStats): Connect {
+  return socketUpstreams({
+    limits: { connectMs: limits.connectMs },
+    stats,
+    nowMs: () => performance.now(),
+    onFault: (err) => {
+      logger.error({ err }, 'a request failed inside the gateway after its answer had begun');
+    },
+    ...(upstreamTls === undefined ? {} : { tls: upstreamTls }),
+  });
 }

@@ -1,17 +1,21 @@
 import type { Logger } from 'pino';
 import type { Caller } from '../domain/access/caller.ts';
+import type { ControlLink } from './control-proxy/control-link.ts';
 import { parseOperation } from '../domain/routing/operation.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { refusalBody, refusalHeaders, refusalStatus } from './errors.ts';
 import type { Refusal } from './errors.ts';
 import { forward } from './forward/forward.ts';
+import { CoarseTimer } from './forward/coarse-timer.ts';
 import type { ForwardDeps } from './forward/forward.ts';
+import type { Guards } from './forward/guards.ts';
 import { answer } from './front/exchange.ts';
 import type { Exchange } from './front/exchange.ts';
 import { givenRequestId } from './front/headers.ts';
 import type { GatewayLimits } from './limits.ts';
 import { logPassage } from './observe/access-log.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
+import type { ModelRouting } from './model-route/model-routes.ts';
 import type { StoredResponses } from './openai/stored-responses.ts';
 import { Passage } from './passage.ts';
 import type { Picker } from './pick/picker.ts';
@@ -38,7 +42,10 @@ export interface DataPathDeps {
   /** Makes the id of a request that brings none. */
   readonly makeRequestId: () => string;
   readonly picker: Picker;
+  readonly guards: Guards;
   readonly stored: StoredResponses;
+  readonly control: ControlLink;
+  readonly modelRoutes: ModelRouting;
   /** Before the service is known. */
   readonly early: readonly Step[];
   /** Between a service found and its server asked. */
@@ -59,6 +66,8 @@ export class DataPath implements Flow {
       limits: deps.limits,
       endpoints: deps.endpoints,
       picker: deps.picker,
+      guards: deps.guards,
+      timer: new CoarseTimer(deps.nowMs),
       routes: () => deps.store.current(),
       nowMs: deps.nowMs,
       chance: deps.chance,
@@ -128,7 +137,10 @@ export class DataPath implements Flow {
     );
     deps.metrics.inFlight += 1;
     exchange.onClose((isWhole) => {
-      this.settle(passage, isWhole);
+      const goesOn = passage.cache?.outlivesClient(() => {
+        this.settle(passage, isWhole);
+      });
+      if (goesOn !== true) this.settle(passage, isWhole);
     });
     return passage;
   }

@@ -25,6 +25,7 @@ const statuses = {
   invalid_request: 400,
   model_ambiguous: 400,
   unsupported_protocol: 400,
+  invalid_internal_token: 401,
   forbidden_origin: 403,
   model_not_found: 404,
   response_not_found: 404,
@@ -41,11 +42,13 @@ const statuses = {
   upstream_garbage: 502,
   model_not_ready: 503,
   upstream_unreachable: 503,
+  control_unavailable: 503,
   gateway_busy: 503,
   gateway_not_ready: 503,
   queue_full: 503,
   queue_displaced: 503,
   queue_timeout: 503,
+  not_cached: 504,
   upstream_timeout: 504,
 } as const;
 
@@ -53,6 +56,7 @@ const statuses = {
 const retryAfter: Partial<Record<RefusalCode, string>> = {
   model_not_ready: '2',
   upstream_unreachable: '1',
+  control_unavailable: '2',
   gateway_busy: '1',
   gateway_not_ready: '1',
 };

@@ -5,9 +5,11 @@ import type { Operation } from '../domain/routing/operation.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Usage } from '../domain/usage/usage.ts';
 import type { Gate } from './admission/gate.ts';
+import type { Lookup } from './cache/lookup.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward.ts';
 import type { Exchange } from './front/exchange.ts';
+import type { RoutedModel } from './model-route/model-routes.ts';
 import type { ResponseTap } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
 
@@ -33,6 +35,8 @@ export class Passage {
   service: RoutedService<Endpoint> | null = null;
   /** Services that may answer in its place, best first. */
   alternatives: readonly RoutedService<Endpoint>[] = none;
+  /** The model that several services serve, when it names one: access to it is access to each of them. */
+  modelRoute: RoutedModel | null = null;
   /** As the request named it, else the service's name; for people. */
   model = '';
   /** As the request named it; null when it did not. */
@@ -46,6 +50,8 @@ export class Passage {
   /** Admission's own: where it was admitted or waits, and its place in the queue while it waits. */
   gate: Gate | null = null;
   queued: QueueEntry<Passage> | null = null;
+  /** Its way through the cache; null while it has none. */
+  cache: Lookup | null = null;
   /** Sees the server's answer; add one with `tapInto`. */
   tap: ResponseTap | null = null;
   /** Flat; sent with the answer's own headers. Later ones only where the head was held back. */

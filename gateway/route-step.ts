@@ -1,6 +1,8 @@
 import { resolve } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { openAnthropic } from './anthropic/anthropic.ts';
+import type { ControlLink } from './control-proxy/control-link.ts';
+import { ControlProxy } from './control-proxy/control-proxy.ts';
 import type { Refusal } from './errors.ts';
 import { notReady } from './forward/forward.ts';
 import { answer } from './front/exchange.ts';
@@ -27,7 +29,11 @@ import type { Endpoint } from './upstream/endpoints.ts';
 
 /** From an operation to the service that serves it and the plan of what it is sent; or an answer at once. */
 export type RouteStepDeps = TableAnswersDeps &
-  RepositoryDeps & { readonly metrics: GatewayMetrics; readonly stored: StoredResponses };
+  RepositoryDeps & {
+    readonly metrics: GatewayMetrics;
+    readonly stored: StoredResponses;
+    readonly control: ControlLink;
+  };
 
 type Service = RoutedService<Endpoint>;
 
@@ -35,10 +41,12 @@ export class RouteStep implements Step {
   readonly name = 'route';
   private readonly deps: RouteStepDeps;
   private readonly table: TableAnswers;
+  private readonly control: ControlProxy;
 
   constructor(deps: RouteStepDeps) {
     this.deps = deps;
     this.table = new TableAnswers(deps);
+    this.control = new ControlProxy({ link: deps.control, limits: deps.limits });
   }
 
   /** @returns true when the request goes to a server; false when it was answered here */
@@ -46,6 +54,9 @@ export class RouteStep implements Step {
     const { operation } = passage;
     switch (operation.kind) {
       case 'openai-call':
+        return this.routeParsed(passage, flow);
+      case 'cache-purge':
+        if (isForeign(passage.exchange.headers)) return refused(passage, flow, foreignOrigin);
         return this.routeParsed(passage, flow);
       case 'openai-form':
         return this.routeForm(passage, flow);
@@ -60,6 +71,9 @@ export class RouteStep implements Step {
       case 'v2-unload':
       case 'model-get':
         return this.routeNamed(passage, flow, operation.model);
+      case 'openai-control':
+        this.control.handle(passage, flow);
+        return false;
       case 'openai-stored':
         return this.routeStored(passage, flow, operation.model ?? '');
       case 'metrics':
@@ -115,7 +129,10 @@ export class RouteStep implements Step {
     if (routes === null) return refused(passage, flow, noTable);
     passage.model = model ?? '';
     passage.namedModel = model;
-    const resolution = resolve(routes, scopeOf(passage, routes), model);
+    const scope = scopeOf(passage, routes);
+    const shared = this.deps.modelRoutes.find(scope, model, passage.operation.kind);
+    const resolution =
+      shared === null ? resolve(routes, scope, model) : this.deps.modelRoutes.resolve(passage, shared);
     if (resolution.kind !== 'found') return refused(passage, flow, unresolved(resolution));
     passage.service = resolution.service;
     if (passage.model === '') passage.model = resolution.service.route.name;

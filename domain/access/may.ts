@@ -21,6 +21,7 @@ export function scopeFor(kind: OperationKind): Scope | null {
       return null;
     case 'v2-load':
     case 'v2-unload':
+    case 'cache-purge':
       return 'admin';
     case 'metrics':
       return 'metrics';

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { AccessPolicy } from '../access/access-policy.schema.ts';
+import { CachePolicy } from '../cache/cache-policy.schema.ts';
+import { ModelRoutes } from '../model-route/model-route-policy.schema.ts';
 import { QosPolicy } from '../qos/qos-policy.schema.ts';
+import { ResiliencePolicy } from '../resilience/resilience-policy.schema.ts';
 
 /**
  * What a gateway is told beside its routes: who may ask, in which order, at what price, what is kept, what is tried
@@ -9,6 +12,9 @@ import { QosPolicy } from '../qos/qos-policy.schema.ts';
  */
 export const GatewayPolicy = z.strictObject({
   access: AccessPolicy.prefault({}),
+  cache: CachePolicy.prefault({}),
+  models: ModelRoutes,
   qos: QosPolicy.prefault({}),
+  resilience: ResiliencePolicy.prefault({}),
 });
 export type GatewayPolicy = z.infer<typeof GatewayPolicy>;

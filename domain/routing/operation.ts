@@ -6,6 +6,8 @@
 export type OperationKind =
   | 'openai-call' // a JSON body names the model; goes to the server
   | 'openai-form' // so does a field of a multipart form: audio and pictures
+  | 'openai-control' // files and batches: the control API's
+  | 'cache-purge' // a JSON body names the model whose cached answers are forgotten
   | 'openai-stored' // a stored response by its id: the server that made it knows it
   | 'anthropic-call' // messages, served by translation to chat completions
   | 'v1-call' // predict
@@ -108,6 +110,7 @@ const exact: ReadonlyMap<string, Methods> = new Map<string, Methods>([
     ]),
   ['/v1/messages', posting('anthropic-call', 'anthropic', '/v1/chat/completions')],
   ['/v1/messages/count_tokens', posting('openai-call', 'anthropic', '/v1/messages/count_tokens')],
+  ['/v1/cache/purge', posting('cache-purge', 'openai', '/v1/cache/purge')],
   ['/v1/models', reading(operation('model-list', 'openai'))],
   ['/openai/v1/models', reading(operation('model-list', 'openai'))],
   ['/v2', reading(operation('v2-server', 'v2'))],
@@ -144,11 +147,24 @@ function parseBare(method: string, path: string): Operation {
   if (path.startsWith('/v2/models/')) return parseV2Model(method, path);
   if (path.startsWith('/v1/models/')) return parseV1Model(method, path.slice('/v1/models/'.length));
   if (path.startsWith('/openai/v1/models/')) return parseOpenAiModel(method, path);
+  if (isControlPath(path)) return parseControl(method, path);
   if (path.startsWith('/v1/responses/')) return parseStored(method, path);
   if (path.startsWith('/openai/v1/responses/')) return parseStored(method, path.slice('/openai'.length));
   if (path.startsWith('/v2/') || path === '/v2/') return operation('unknown-route', 'v2');
   const isOpenAi = path.startsWith('/v1/') || path.startsWith('/openai');
   return operation('unknown-route', isOpenAi ? 'openai' : 'v1');
+}
+
+const controlPath = /^(?:\/openai)?(\/v1\/(?:files|batches)(?:\/[\w-]{1,200}(?:\/(?:content|cancel))?)?)$/;
+
+function isControlPath(path: string): boolean {
+  return controlPath.test(path);
+}
+
+/** Which of these paths and methods there are is the control API's to say. */
+function parseControl(method: string, path: string): Operation {
+  const found = operation('openai-control', 'openai', { head: controlPath.exec(path)?.[1] ?? path });
+  return byMethod({ GET: found, POST: found, DELETE: found }, method);
 }
 
 /** Reading, deleting or cancelling a stored response; its id is the last thing that a server knows it by. */

@@ -1,0 +1,51 @@
+import { canonicalJson } from './canonical.ts';
+import { isObject, objectIn } from './exact-values.ts';
+import { ignoredMembers } from './request.ts';
+import type { Delivery } from './request.ts';
+
+/**
+ * A request split in two for the semantic cache: the prompt, which may be similar, and all the rest, which must be
+ * equal: the system's words, earlier turns, tools, temperature, each parameter. Only the text of the last message
+ * counts as the prompt, and only when a user wrote it.
+ */
+export interface SplitRequest {
+  readonly prompt: string;
+  /** Canonical text of the request without its prompt. */
+  readonly frame: string;
+  /** The numbers in the prompt, in order: embeddings hardly see them, and answers hang on them. */
+  readonly numbers: string;
+}
+
+/** Takes the prompt's place; the frame of a request that says so itself would only be shared with its like. */
+const placeholder = null;
+
+/** @returns null for requests without one plain text to compare */
+export function splitRequest(text: string, delivery: Delivery): SplitRequest | null {
+  const fields = objectIn(text);
+  if (fields === null) return null;
+  const prompt = delivery === 'chat' ? takeLastMessage(fields) : takePrompt(fields, delivery);
+  if (prompt === null || prompt.trim() === '') return null;
+  const frame = canonicalJson(JSON.stringify(fields), ignoredMembers(delivery));
+  if (frame.kind === 'refused') return null;
+  return { prompt, frame: frame.text, numbers: (prompt.match(number) ?? []).join(' ') };
+}
+
+const number = /\p{Nd}+(?:[.,:/]\p{Nd}+)*/gu;
+
+function takeLastMessage(fields: Record<string, unknown>): string | null {
+  const { messages } = fields;
+  if (!Array.isArray(messages)) return null;
+  const last: unknown = messages.at(-1);
+  if (!isObject(last) || last['role'] !== 'user') return null;
+  const { content } = last;
+  if (typeof content !== 'string') return null;
+  last['content'] = placeholder;
+  return content;
+}
+
+function takePrompt(fields: Record<string, unknown>, delivery: Delivery): string | null {
+  const { prompt } = fields;
+  if (delivery !== 'completion' || typeof prompt !== 'string') return null;
+  fields['prompt'] = placeholder;
+  return prompt;
+}

@@ -1,0 +1,200 @@
+import type { Logger } from 'pino';
+import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
+import type { SharedRedis } from '../redis/shared-redis.ts';
+import type { CacheGauges, CacheMetrics, UnkeptReason } from './cache-metrics.ts';
+import { entryKey } from './entry.ts';
+import type { Entry } from './entry.ts';
+import { LocalStore, versionIdLength } from './local-store.ts';
+import type { Lookup } from './lookup.ts';
+import { Purges } from './purges.ts';
+import type { Recorded } from './recorder.ts';
+import type { Level } from './replay.ts';
+import { SemanticIndex } from './semantic.ts';
+import type { AskInternally } from './semantic.ts';
+import { SharedStore } from './shared-store.ts';
+import { serviceIdOf } from './versions.ts';
+import type { Versions } from './versions.ts';
+
+export interface Found {
+  readonly entry: Entry;
+  readonly level: Level;
+}
+
+/** All places where answers are kept, behind one look and one keep: memory, Redis, the index of prompts. */
+export class Keeper {
+  private readonly store = new LocalStore();
+  private readonly shared: SharedStore | null;
+  private readonly semantic: SemanticIndex;
+  private readonly purges = new Purges();
+  private readonly metrics: CacheMetrics;
+  private readonly versions: Versions;
+  private readonly nowMs: () => number;
+  /** Of the versions that the table has: answers of others are forgotten. */
+  private alive: ReadonlySet<string> = new Set();
+
+  constructor(
+    deps: {
+      readonly redis: SharedRedis | null;
+      readonly ask: AskInternally;
+      readonly logger: Logger;
+      readonly nowMs: () => number;
+    },
+    metrics: CacheMetrics,
+    versions: Versions,
+  ) {
+    const { redis, logger, nowMs } = deps;
+    this.metrics = metrics;
+    this.versions = versions;
+    this.nowMs = nowMs;
+    this.shared = redis === null ? null : new SharedStore(redis, metrics, logger, nowMs);
+    this.semantic = new SemanticIndex(deps.ask, metrics, nowMs);
+  }
+
+  /** Called once the versions are those of the new table. */
+  use(policy: CachePolicy, isOn: boolean): void {
+    this.store.resize(isOn ? policy.local.bytesMax : 0);
+    this.semantic.use(isOn ? policy.local.vectorBytesMax : 0);
+    this.shared?.use(isOn ? policy.shared : null);
+    if (isOn && policy.shared.enabled) {
+      this.shared?.listen((serviceId) => {
+        this.forget(serviceId);
+      });
+    }
+    const before = this.alive;
+    this.alive = this.versions.allIds();
+    for (const id of before) {
+      if (this.alive.has(id)) continue;
+      this.store.sweep((versionId) => !this.alive.has(versionId));
+      return;
+    }
+  }
+
+  gauges(): Omit<CacheGauges, 'flights' | 'waiting'> {
+    const { store, semantic, shared } = this;
+    return {
+      entries: () => store.size,
+      bytes: () => store.bytes,
+      evictions: () => store.evictions,
+      vectors: () => semantic.size,
+      vectorBytes: () => semantic.bytes,
+      isSharedUsable: () => shared?.isUsable === true,
+    };
+  }
+
+  /** From memory, at once. */
+  local(lookup: Lookup): Entry | null {
+    return this.fresh(lookup, this.store.get(lookup.key.local, this.nowMs()));
+  }
+
+  /** True when a further look, which takes time, may find something. */
+  canFindMore(lookup: Lookup): boolean {
+    return this.shared?.isUsable === true || this.semantic.isFor(lookup);
+  }
+
+  /** In Redis, then by what the prompt means. What Redis has is kept in memory too. */
+  async find(lookup: Lookup): Promise<Found | null> {
+    const shared = await this.findShared(lookup);
+    if (shared !== null) return { entry: shared, level: 'shared' };
+    if (!this.semantic.isFor(lookup)) return null;
+    const neighbour = await this.semantic.find(lookup);
+    if (neighbour === null) return null;
+    const key = entryKey(lookup.key.version, neighbour.key.slice(versionIdLength));
+    const kept = this.store.get(key.local, this.nowMs()) ?? (await this.getShared(lookup, key));
+    if (kept === null) this.semantic.forget(lookup, neighbour.key);
+    const entry = this.fresh(lookup, kept);
+    if (entry === null || entry.status !== 200) return null;
+    lookup.passage.addHeader('x-muster-cache-similarity', neighbour.similarity.toFixed(4));
+    return { entry, level: 'semantic' };
+  }
+
+  async findShared(lookup: Lookup): Promise<Entry | null> {
+    const entry = this.fresh(lookup, await this.getShared(lookup, lookup.key));
+    if (entry !== null && !this.isPurged(lookup)) this.store.set(lookup.key.local, entry);
+    return entry;
+  }
+
+  private async getShared(lookup: Lookup, key: Lookup['key']): Promise<Entry | null> {
+    const { rules } = lookup.service;
+    const entry = (await this.shared?.get(key, rules.entryBytesMax)) ?? null;
+    if (entry === null) return null;
+    // The writer's clock may be ahead: an answer does not live longer than it would had we kept it now.
+    const expiresAtMs = Math.min(entry.expiresAtMs, this.nowMs() + rules.ttlSeconds * 1000);
+    return expiresAtMs > this.nowMs() ? { ...entry, expiresAtMs } : null;
+  }
+
+  /** One of the gateways asks a server, the others wait for what it keeps. @returns null: ask */
+  async awaitOthers(lookup: Lookup, sleep: (ms: number) => Promise<void>): Promise<Entry | null> {
+    const { shared } = this;
+    const lockMs = shared?.lockMs ?? 0;
+    if (shared === null || lockMs === 0 || !shared.isUsable) return null;
+    if (await shared.lock(lookup.key, lockMs)) {
+      lookup.holdsLock = true;
+      return null;
+    }
+    const untilMs = this.nowMs() + lockMs;
+    while (this.nowMs() < untilMs && !lookup.passage.isClosed && shared.isUsable) {
+      await sleep(lockPollMs);
+      const entry = await this.findShared(lookup);
+      if (entry !== null) return entry;
+    }
+    return null;
+  }
+
+  unlock(lookup: Lookup): void {
+    if (!lookup.holdsLock) return;
+    lookup.holdsLock = false;
+    this.shared?.unlock(lookup.key);
+  }
+
+  /** Keeps what a server said, under the version that said it. @returns why not, or null */
+  keep(lookup: Lookup, recorded: Recorded): UnkeptReason | null {
+    const why = recorded.kind === 'unfit' ? recorded.reason : this.put(lookup, recorded.entry);
+    if (why !== null) this.metrics.count(this.metrics.unkept, why);
+    return why;
+  }
+
+  private put(lookup: Lookup, entry: Entry): UnkeptReason | null {
+    const { service, candidate } = lookup.passage;
+    const by = service === null ? null : this.versions.of(service);
+    if (by?.key !== lookup.service.key) return 'other_service';
+    const version = by.versions.find(({ revision }) => revision === candidate?.revision);
+    if (version === undefined) return 'other_service';
+    if (this.isPurged(lookup)) return 'purged';
+    const key = entryKey(version, lookup.key.hash);
+    this.store.set(key.local, entry);
+    this.metrics.kept += 1;
+    if (entry.status === 200) {
+      this.shared?.set(key, entry, entry.expiresAtMs - this.nowMs());
+      this.semantic.learn(lookup, key.local);
+    } else this.metrics.keptRefusals += 1;
+    return null;
+  }
+
+  /** Forgets a service's answers here and in Redis, and tells the other gateways. @returns how many there were */
+  async purge(serviceKey: string): Promise<{ local: number; shared: number }> {
+    const serviceId = serviceIdOf(serviceKey);
+    const local = this.forget(serviceId);
+    const shared = (await this.shared?.purge(serviceId)) ?? 0;
+    this.metrics.purges.shared += shared;
+    return { local, shared };
+  }
+
+  private forget(serviceId: string): number {
+    this.purges.note(serviceId, this.nowMs());
+    const ids = this.versions.idsOf(serviceId);
+    const count = this.store.sweep((versionId) => ids.has(versionId));
+    this.metrics.purges.local += count;
+    return count;
+  }
+
+  private isPurged({ key, startedAtMs }: Lookup): boolean {
+    return this.purges.isBefore(key.version.serviceId, startedAtMs);
+  }
+
+  private fresh({ directives }: Lookup, entry: Entry | null): Entry | null {
+    if (entry === null) return null;
+    return this.nowMs() - entry.storedAtMs <= directives.maxAgeS * 1000 ? entry : null;
+  }
+}
+
+const lockPollMs = 25;

@@ -1,0 +1,200 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
+import type { CacheGauges, CacheMetrics } from './cache-metrics.ts';
+import type { Entry } from './entry.ts';
+import { FlightExchange } from './flight-exchange.ts';
+import { Flights } from './flights.ts';
+import type { Flight } from './flights.ts';
+import type { Keeper } from './keeper.ts';
+import type { Lookup } from './lookup.ts';
+import { Recorder } from './recorder.ts';
+import type { Recorded } from './recorder.ts';
+import type { Level } from './replay.ts';
+
+/**
+ * What becomes of a request that memory cannot answer. It waits for another that asks for the same, or leads: looks
+ * further, asks a server, keeps the answer and gives it to those that wait. A leader that brings nothing is followed
+ * by the next one; one whose client leaves goes on while others wait.
+ */
+export class Leading {
+  private readonly metrics: CacheMetrics;
+  private readonly keeper: Keeper;
+  private readonly nowMs: () => number;
+  private readonly serve: (lookup: Lookup, entry: Entry, level: Level) => boolean;
+  private readonly flights = new Flights();
+  /** Requests whose answer could not be shared lately: nobody waits for the next one. */
+  private readonly unshareable = new LRUCache<string, true>({ max: 10_000, ttl: 30_000 });
+  private settings: CachePolicy['singleFlight'] | null = null;
+
+  constructor(
+    deps: { readonly nowMs: () => number },
+    metrics: CacheMetrics,
+    keeper: Keeper,
+    serve: (lookup: Lookup, entry: Entry, level: Level) => boolean,
+  ) {
+    this.nowMs = deps.nowMs;
+    this.metrics = metrics;
+    this.keeper = keeper;
+    this.serve = serve;
+  }
+
+  use(settings: CachePolicy['singleFlight']): void {
+    this.settings = settings;
+  }
+
+  gauges(): Pick<CacheGauges, 'flights' | 'waiting'> {
+    return { flights: () => this.flights.size, waiting: () => this.flights.waiting };
+  }
+
+  /** @returns as `Step.enter` */
+  begin(lookup: Lookup): boolean {
+    const { settings } = this;
+    const { isRefresh, isOnlyIfCached } = lookup.directives;
+    const mayShare = settings?.enabled === true && !isOnlyIfCached && !this.unshareable.has(lookup.key.local);
+    if (mayShare) {
+      const flight = isRefresh ? null : this.flights.find(lookup, settings.waitersMax);
+      if (flight !== null) {
+        this.flights.join(flight, lookup, settings.waitMs, this.waitedTooLong);
+        return false;
+      }
+      this.flights.open(lookup);
+    }
+    if (!isRefresh && this.keeper.canFindMore(lookup)) {
+      this.lookFurther(lookup).catch((error: unknown) => {
+        this.conclude(lookup, null);
+        lookup.flow.failed(lookup.passage, error);
+      });
+      return false;
+    }
+    if (isOnlyIfCached) {
+      this.refuse(lookup);
+      return false;
+    }
+    this.ask(lookup);
+    return true;
+  }
+
+  /** Its response has ended or its client is gone. */
+  left(lookup: Lookup): void {
+    const flight = this.flights.leave(lookup);
+    if (flight === null) {
+      if (!lookup.isServed) this.conclude(lookup, null);
+    } else if (flight.waiters.size === 0) flight.leader.exchange?.abandon();
+  }
+
+  private async lookFurther(lookup: Lookup): Promise<void> {
+    const { directives, passage } = lookup;
+    let found = await this.keeper.find(lookup);
+    if (found === null && !directives.isOnlyIfCached && !passage.isClosed) {
+      const entry = await this.keeper.awaitOthers(lookup, sleep);
+      if (entry !== null) found = { entry, level: 'shared' };
+    }
+    if (passage.isClosed) {
+      this.keeper.unlock(lookup);
+      return; // its flight went to the next when its client left
+    }
+    if (found !== null && this.serve(lookup, found.entry, found.level)) {
+      this.conclude(lookup, { kind: 'answer', entry: found.entry });
+      return;
+    }
+    if (directives.isOnlyIfCached) this.refuse(lookup);
+    else {
+      this.ask(lookup);
+      lookup.flow.proceed(passage);
+    }
+  }
+
+  private refuse(lookup: Lookup): void {
+    lookup.service.numbers.results.miss += 1;
+    lookup.passage.addHeader('x-muster-cache', 'miss');
+    const message = 'There is no cached answer to this request, and it asks for no other (only-if-cached).';
+    lookup.flow.refuse(lookup.passage, { code: 'not_cached', message });
+  }
+
+  /** The request goes on to a server: its answer is recorded on the way. */
+  private ask(lookup: Lookup): void {
+    const { passage, service, request, directives } = lookup;
+    lookup.result = directives.isRefresh ? 'refresh' : 'miss';
+    service.numbers.results[lookup.result] += 1;
+    passage.addHeader('x-muster-cache', lookup.result);
+    const { delivery, choices, isKserve } = request;
+    lookup.recorder = new Recorder(
+      {
+        rules: service.rules,
+        delivery,
+        choices,
+        isKserve,
+        revision: () => passage.candidate?.revision ?? '',
+      },
+      this.nowMs,
+      (recorded) => {
+        this.keeper.keep(lookup, recorded);
+        this.conclude(lookup, recorded);
+      },
+    );
+    passage.tapInto(lookup.recorder);
+    if (lookup.isLeader) {
+      lookup.exchange = new FlightExchange(passage.exchange, {
+        isWanted: () => isWanted(lookup),
+        ended: () => {
+          lookup.settle?.();
+        },
+      });
+      passage.exchange = lookup.exchange;
+    }
+  }
+
+  /** @param recorded null: there is no answer and there will be none */
+  private conclude(lookup: Lookup, recorded: Recorded | null): void {
+    if (lookup.isConcluded) return;
+    lookup.isConcluded = true;
+    this.keeper.unlock(lookup);
+    const { flight } = lookup;
+    if (flight?.leader !== lookup) return;
+    if (lookup.exchange?.isOrphan === true) this.metrics.outlived += 1;
+    if (recorded?.kind === 'answer') {
+      for (const waiter of this.flights.close(flight)) this.giveOrAsk(waiter, recorded.entry);
+      return;
+    }
+    if (recorded?.isLasting === true) this.unshareable.set(flight.key, true);
+    this.next(flight, recorded?.isLasting === true);
+  }
+
+  private giveOrAsk(waiter: Lookup, entry: Entry): void {
+    if (waiter.passage.isClosed) return;
+    if (this.serve(waiter, entry, 'flight')) waiter.isConcluded = true;
+    else this.askAlone(waiter, 'other_form');
+  }
+
+  /** The leader brought nothing: the first of the waiters leads, or all go on by themselves. */
+  private next(flight: Flight, isLasting: boolean): void {
+    flight.fruitless += 1;
+    const leadersMax = this.settings?.leadersMax ?? 1;
+    const leader = isLasting || flight.fruitless >= leadersMax ? null : this.flights.promote(flight);
+    if (leader === null) {
+      for (const waiter of this.flights.close(flight)) this.askAlone(waiter, 'no_answer');
+      return;
+    }
+    this.metrics.count(this.metrics.unservedWaits, 'promoted');
+    this.ask(leader);
+    leader.flow.proceed(leader.passage);
+  }
+
+  private readonly waitedTooLong = (lookup: Lookup): void => {
+    const flight = this.flights.leave(lookup);
+    if (flight === null) return;
+    this.askAlone(lookup, 'too_long');
+    if (flight.waiters.size === 0) flight.leader.exchange?.abandon();
+  };
+
+  private askAlone(lookup: Lookup, why: string): void {
+    this.metrics.count(this.metrics.unservedWaits, why);
+    this.ask(lookup);
+    lookup.flow.proceed(lookup.passage);
+  }
+}
+
+function isWanted({ flight, recorder, isConcluded }: Lookup): boolean {
+  return flight !== null && flight.waiters.size > 0 && recorder?.isHopeful === true && !isConcluded;
+}

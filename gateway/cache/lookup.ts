@@ -1,0 +1,78 @@
+import type { Wanted } from '../../domain/cache/deliver.ts';
+import type { Directives } from '../../domain/cache/directives.ts';
+import type { Tier } from '../../domain/qos/tier.ts';
+import type { Passage } from '../passage.ts';
+import type { Flow } from '../step.ts';
+import type { CacheResult } from './cache-metrics.ts';
+import type { EntryKey } from './entry.ts';
+import type { FlightExchange } from './flight-exchange.ts';
+import type { Flight } from './flights.ts';
+import type { CacheableRequest } from './read-request.ts';
+import type { Recorder } from './recorder.ts';
+import type { Meaning } from './semantic.ts';
+import type { CachedService } from './versions.ts';
+
+/** One request's way through the cache: what it asks for, and whether it leads, waits or goes by itself. */
+export class Lookup {
+  readonly passage: Passage;
+  readonly flow: Flow;
+  readonly service: CachedService;
+  readonly request: CacheableRequest;
+  readonly directives: Directives;
+  readonly wanted: Wanted;
+  readonly key: EntryKey;
+  /** Date.now(). */
+  readonly startedAtMs: number;
+  /** How it met the cache; null before that is known. */
+  result: CacheResult | null = null;
+  /** Led or waited for. */
+  flight: Flight | null = null;
+  /** While it waits. */
+  timer: NodeJS.Timeout | undefined;
+  /** While a server answers. */
+  recorder: Recorder | null = null;
+  exchange: FlightExchange | null = null;
+  /** The prompt's vector, once it is known. */
+  meaning: Meaning | null = null;
+  holdsLock = false;
+  /** Once its client is gone and its answer goes on: to be called at the end. */
+  settle: (() => void) | null = null;
+  /** A kept answer was given to it. */
+  isServed = false;
+  /** Its answer came, or will not come. */
+  isConcluded = false;
+
+  constructor(
+    of: Pick<Lookup, 'passage' | 'flow' | 'service' | 'request' | 'directives' | 'wanted' | 'key'>,
+    startedAtMs: number,
+  ) {
+    this.passage = of.passage;
+    this.flow = of.flow;
+    this.service = of.service;
+    this.request = of.request;
+    this.directives = of.directives;
+    this.wanted = of.wanted;
+    this.key = of.key;
+    this.startedAtMs = startedAtMs;
+  }
+
+  get tier(): Tier {
+    return this.passage.caller?.tier ?? 'standard';
+  }
+
+  get isLeader(): boolean {
+    return this.flight?.leader === this;
+  }
+
+  /**
+   * Called when the response has ended or its client is gone.
+   *
+   * @param settle called later, once, when the answer goes on for those that wait for it
+   * @returns true when it does
+   */
+  outlivesClient(settle: () => void): boolean {
+    if (this.exchange?.outlives() !== true) return false;
+    this.settle = settle;
+    return true;
+  }
+}

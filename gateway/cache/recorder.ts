@@ -1,0 +1,139 @@
+import type { CacheRules } from '../../domain/cache/cache-policy.schema.ts';
+import { judge } from '../../domain/cache/judge.ts';
+import type { Form } from '../../domain/cache/judge.ts';
+import type { Delivery } from '../../domain/cache/request.ts';
+import type { ResponseTap } from '../step.ts';
+import type { UnkeptReason } from './cache-metrics.ts';
+import type { Entry } from './entry.ts';
+
+/** What is known of the request whose answer is recorded. */
+export interface Recording {
+  readonly rules: CacheRules;
+  readonly delivery: Delivery;
+  /** Answers asked for at once. */
+  readonly choices: number;
+  /** V1 or V2: bodies may be binary. */
+  readonly isKserve: boolean;
+  /** Of the server that answers now: another may go on where it was cut. */
+  readonly revision: () => string;
+}
+
+export type Recorded =
+  | { readonly kind: 'answer'; readonly entry: Entry }
+  | {
+      readonly kind: 'unfit';
+      readonly reason: UnkeptReason;
+      /** The next answer will be no better: nobody needs to wait for it. */
+      readonly isLasting: boolean;
+    };
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/** Copies a server's answer as it passes, and says at its end whether it may be given again. */
+export class Recorder implements ResponseTap {
+  private readonly recording: Recording;
+  private readonly nowMs: () => number;
+  private readonly done: (recorded: Recorded) => void;
+  private status = 0;
+  private contentType = '';
+  private jsonLength: string | null = null;
+  private readonly parts: Buffer[] = [];
+  private bytes = 0;
+  private fault: UnkeptReason | null = null;
+  private revision = '';
+
+  /** @param nowMs Date.now */
+  constructor(recording: Recording, nowMs: () => number, done: (recorded: Recorded) => void) {
+    this.recording = recording;
+    this.nowMs = nowMs;
+    this.done = done;
+  }
+
+  /** The answer may still be kept. */
+  get isHopeful(): boolean {
+    return this.fault === null;
+  }
+
+  onHead(status: number, headers: Headers): void {
+    this.status = status;
+    this.contentType = text(headers['content-type']);
+    this.jsonLength = text(headers['inference-header-content-length']) || null;
+    this.revision = this.recording.revision();
+    this.fault = this.headFault(headers);
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (this.fault !== null) return;
+    this.bytes += chunk.length;
+    if (this.bytes > this.recording.rules.entryBytesMax) {
+      this.fault = 'too_large';
+      this.parts.length = 0;
+    } else this.parts.push(Buffer.from(chunk));
+  }
+
+  onEnd(isWhole: boolean): void {
+    if (this.revision !== this.recording.revision()) this.fault ??= 'mixed';
+    const fault = isWhole ? this.fault : 'cut';
+    this.done(fault === null ? this.conclude() : unfit(fault));
+  }
+
+  private headFault(headers: Headers): UnkeptReason | null {
+    const { rules, delivery, isKserve } = this.recording;
+    const isRefusal = rules.negativeTtlSeconds > 0 && rules.negativeStatuses.includes(this.status);
+    if (this.status !== 200 && !isRefusal) return 'status';
+    const control = text(headers['cache-control']).toLowerCase();
+    if (/\bno-store\b/.test(control) || (rules.scope === 'shared' && /\bprivate\b/.test(control)))
+      return 'no_store';
+    if (text(headers['vary']).includes('*')) return 'no_store';
+    const encoding = text(headers['content-encoding']).toLowerCase();
+    if (encoding !== '' && encoding !== 'identity') return 'encoded';
+    if (isRefusal || isKserve || this.isJson) return null;
+    return delivery !== 'plain' && this.isEvents ? null : 'encoded';
+  }
+
+  private get isJson(): boolean {
+    return this.contentType.startsWith('application/json');
+  }
+
+  private get isEvents(): boolean {
+    return this.contentType.startsWith('text/event-stream');
+  }
+
+  private conclude(): Recorded {
+    const { delivery, choices, isKserve, rules } = this.recording;
+    // Of its own, not of a pool: a small slice would hold its whole pool in memory.
+    const body = Buffer.allocUnsafeSlow(this.bytes);
+    let at = 0;
+    for (const part of this.parts) at += part.copy(body, at);
+    const form: Form = this.isEvents ? 'events' : 'json';
+    const now = this.nowMs();
+    const { status, contentType, jsonLength } = this;
+    const ttlMs = 1000 * (status === 200 ? rules.ttlSeconds : rules.negativeTtlSeconds);
+    const made = {
+      status,
+      form,
+      delivery,
+      contentType,
+      jsonLength,
+      body,
+      storedAtMs: now,
+      expiresAtMs: now + ttlMs,
+    };
+    if (status !== 200 || (isKserve && (jsonLength !== null || !this.isJson)))
+      return { kind: 'answer', entry: { ...made, hasUsage: false, inputTokens: 0, outputTokens: 0 } };
+    const judged = judge(body.toString('utf8'), form, delivery, choices);
+    if (judged.kind === 'unfit') return unfit(judged.reason);
+    const { hasUsage, inputTokens, outputTokens } = judged;
+    return { kind: 'answer', entry: { ...made, hasUsage, inputTokens, outputTokens } };
+  }
+}
+
+const lasting: ReadonlySet<UnkeptReason> = new Set(['too_large', 'no_store', 'encoded', 'not_json']);
+
+function unfit(reason: UnkeptReason): Recorded {
+  return { kind: 'unfit', reason, isLasting: lasting.has(reason) };
+}
+
+function text(header: string | string[] | undefined): string {
+  return typeof header === 'string' ? header : (header?.join(',') ?? '');
+}
