@@ -1,13 +1,25 @@
-import type { RetryLimits } from '../domain/routing/retry.ts';
+import type { RetryBounds } from '../domain/routing/retry.ts';
 
 /** Every bound of the gateway, by name; the README has a table of what happens at each. */
-export interface GatewayLimits extends RetryLimits {
+export interface GatewayLimits extends RetryBounds {
   /** Largest request body; larger: 413. */
   readonly bodyBytesMax: number;
+  /** Bytes of request bodies that all connections hold together; more: 503. */
+  readonly bodiesBytesMax: number;
   /** Largest request head; larger: 431. */
   readonly headerBytesMax: number;
+  /** Time a client may take to send its request's head; longer: 408. */
+  readonly headReadMs: number;
   /** Time a client may take to send its whole request; longer: 408. */
   readonly requestReadMs: number;
+  /** Between requests of one connection; longer: it is closed. */
+  readonly keepAliveMs: number;
+  /** How long a client may go on writing after an answer that ends its connection. */
+  readonly lingerMs: number;
+  /** While draining, connections are closed once they were idle for so long: a request may be on its way. */
+  readonly drainGraceMs: number;
+  /** Clients' connections at once; more are closed at once. */
+  readonly connectionsMax: number;
   /** Requests being served at once; more: 503 with Retry-After. */
   readonly inFlightMax: number;
   /** A try's connection; longer: it counts as refused. */
@@ -34,8 +46,14 @@ export interface GatewayLimits extends RetryLimits {
 
 export const defaultLimits: GatewayLimits = {
   bodyBytesMax: 100 * 1024 * 1024,
+  bodiesBytesMax: 1024 ** 3,
   headerBytesMax: 32 * 1024,
+  headReadMs: 60_000,
   requestReadMs: 300_000,
+  keepAliveMs: 75_000,
+  lingerMs: 2_000,
+  drainGraceMs: 500,
+  connectionsMax: 20_000,
   inFlightMax: 10_000,
   connectMs: 1_000,
   headersMs: 300_000,
@@ -47,6 +65,6 @@ export const defaultLimits: GatewayLimits = {
   translatedAnswerBytesMax: 16 * 1024 * 1024,
   fanOutMax: 16,
   drainMs: 30_000,
-  triesMax: 3,
-  retryWindowMs: 2_000,
+  triesMax: 10,
+  retryWindowMs: 60_000,
 };

@@ -1,6 +1,8 @@
+import type { PeerCertificate } from './peer.ts';
+
 /**
- * One request and its response, as the data path sees them. Fastify's node:http pair is behind it today
- * (node-exchange.ts); a leaner HTTP front can take its place without a change in what it serves.
+ * One request and its response, as the data path sees them. Two fronts are behind it: our own reader of plain
+ * requests (lean/) and node:http for all others (node-exchange.ts).
  */
 export interface Exchange {
   readonly method: string;
@@ -8,8 +10,12 @@ export interface Exchange {
   readonly path: string;
   /** With its question mark, or ''. */
   readonly query: string;
-  /** Lower-case names; repeated headers are joined as node does. */
+  /** Lower-case names; repeated headers are joined as node does. May be shared with other requests: never change it. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** A place for what follows from method, path and headers alone: requests with the same head share it. */
+  readonly memo: HeadMemo;
+  /** The client's verified certificate. */
+  readonly peer: PeerCertificate | null;
   /** The body's own bytes; null when there is none. */
   readonly body: Buffer | null;
   /** True once a response head was given. */
@@ -20,7 +26,10 @@ export interface Exchange {
   readonly bytes: number;
   /** @param headers flat: name, value, name, value */
   start(status: number, headers: string[]): void;
-  /** @returns false when the client takes no more for now: wait for `onDrain` */
+  /**
+   * The bytes may be kept until they are sent: nobody may change them after the call.
+   * @returns false when the client takes no more for now: wait for `onDrain`
+   */
   write(chunk: Uint8Array | string): boolean;
   end(): void;
   /** Breaks the connection so that no client can take what it has for the whole. */
@@ -29,6 +38,12 @@ export interface Exchange {
   onDrain(listener: () => void): void;
   /** Once, when the response has ended or its connection is gone; `isWhole` when all of it was handed over. */
   onClose(listener: (isWhole: boolean) => void): void;
+}
+
+/** Filled in by those who make what it holds; null until then. */
+export class HeadMemo {
+  /** Headers for the server, flat, without the request id: front/headers.ts. */
+  forwarded: readonly string[] | null = null;
 }
 
 /** Sends a whole answer at once. */

@@ -22,7 +22,9 @@ const notDownstream = new Set([...hopByHop, 'x-request-id']);
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 export function upstreamHeaders(exchange: Exchange, requestId: string): string[] {
-  const out = copy(exchange.headers, notUpstream, true);
+  const { memo } = exchange;
+  memo.forwarded ??= copy(exchange.headers, notUpstream, true);
+  const out = memo.forwarded.slice();
   out.push('x-request-id', requestId);
   return out;
 }

@@ -1,3 +1,4 @@
+import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 
 /**
@@ -53,6 +54,8 @@ class InternalExchange implements Exchange {
   readonly path: string;
   readonly query = '';
   readonly headers: Readonly<Record<string, string>>;
+  readonly memo = new HeadMemo();
+  readonly peer = null;
   readonly body: Buffer | null;
   status = 0;
   bytes = 0;

@@ -1,5 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
+import { peerOf } from './peer.ts';
+import type { PeerCertificate } from './peer.ts';
 
 /** An Exchange over node:http, written raw: no stream is piped and no promise is made on the hot path. */
 export class NodeExchange implements Exchange {
@@ -7,9 +10,11 @@ export class NodeExchange implements Exchange {
   readonly path: string;
   readonly query: string;
   readonly headers: IncomingMessage['headers'];
+  readonly memo = new HeadMemo();
   readonly body: Buffer | null;
   status = 0;
   bytes = 0;
+  private readonly request: IncomingMessage;
   private readonly response: ServerResponse;
   /** While draining, each response also ends its connection. */
   private readonly isDraining: () => boolean;
@@ -27,8 +32,13 @@ export class NodeExchange implements Exchange {
     this.query = mark < 0 ? '' : url.slice(mark);
     this.headers = request.headers;
     this.body = body;
+    this.request = request;
     this.response = response;
     this.isDraining = isDraining;
+  }
+
+  get peer(): PeerCertificate | null {
+    return peerOf(this.request.socket);
   }
 
   get isStarted(): boolean {
@@ -54,7 +64,8 @@ export class NodeExchange implements Exchange {
   cut(): void {
     const { socket } = this.response;
     // A reset, not an ordinary close: to an HTTP/1.0 client a close would look like the end of the body.
-    if (socket === null) this.response.destroy();
+    // TLS tells a broken connection from an ended one by itself.
+    if (socket === null || 'encrypted' in socket) this.response.destroy();
     else socket.resetAndDestroy();
   }
 

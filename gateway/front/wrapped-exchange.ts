@@ -20,6 +20,12 @@ export class WrappedExchange implements Exchange {
   get headers(): Exchange['headers'] {
     return this.inner.headers;
   }
+  get memo(): Exchange['memo'] {
+    return this.inner.memo;
+  }
+  get peer(): Exchange['peer'] {
+    return this.inner.peer;
+  }
   get body(): Buffer | null {
     return this.inner.body;
   }

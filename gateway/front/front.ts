@@ -1,0 +1,124 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import Fastify from 'fastify';
+import type { FastifyError, FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { Refusal } from '../errors.ts';
+import type { GatewayLimits } from '../limits.ts';
+import { BodyBudget } from './body-budget.ts';
+import type { Exchange } from './exchange.ts';
+import { registerFrontMetrics } from './front-metrics.ts';
+import { LeanFront } from './lean/lean-front.ts';
+import { NodeExchange } from './node-exchange.ts';
+import { readNodeBody } from './read-node-body.ts';
+import { TlsFiles } from './tls-files.ts';
+import type { TlsOptions } from './tls-files.ts';
+
+/**
+ * The way in: plain requests by our own reader, all others by node:http and Fastify, and both become exchanges.
+ * Fastify reads the request and nothing more: routes are the data path's own table, bodies stay bytes.
+ */
+export interface FrontDeps {
+  readonly limits: GatewayLimits;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly isDraining: () => boolean;
+  readonly handle: (exchange: Exchange) => void;
+  /** A request that is refused before it is whole. */
+  readonly refuse: (exchange: Exchange, refusal: Refusal) => void;
+  readonly tls?: TlsOptions;
+  /** False: node's parser reads every request, in case of trouble with ours. */
+  readonly isLean?: boolean;
+}
+
+export function buildFront(deps: FrontDeps): FastifyInstance {
+  const { limits, logger, isDraining } = deps;
+  const bodies = new BodyBudget(limits.bodiesBytesMax);
+  const tls = deps.tls === undefined ? null : new TlsFiles(deps.tls, logger);
+  const lean = new LeanFront({
+    limits,
+    bodies,
+    isDraining,
+    isLean: deps.isLean ?? true,
+    handle: deps.handle,
+    refuse: deps.refuse,
+    onError: (error) => {
+      logger.error({ err: error }, 'a request failed in the front of the gateway');
+    },
+    tls,
+  });
+  registerFrontMetrics(deps.registry, lean, bodies, tls);
+  const exchange = (request: IncomingMessage, response: ServerResponse, body: Buffer | null) =>
+    new NodeExchange(request, response, body, isDraining);
+  const options: FastifyHttpOptions<RawServerDefault> = {
+    logger: false,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    // A path that does not decode is the data path's to refuse, in the protocol's own body.
+    frameworkErrors: (error, request, reply) => {
+      reply.hijack();
+      deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
+    },
+    serverFactory: (handler) => lean.createServer(handler),
+  };
+  const app = Fastify(options);
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    if (hasSeveralHosts(request)) {
+      deps.refuse(exchange(request, response, null), severalHosts);
+      return;
+    }
+    readNodeBody(request, limits, bodies, (read) => {
+      const made = exchange(request, response, read.kind === 'read' ? read.body : null);
+      if (read.kind === 'refused') {
+        deps.refuse(made, read.refusal);
+        return;
+      }
+      made.onClose(() => {
+        bodies.give(read.held);
+      });
+      deps.handle(made);
+    });
+  };
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    reply.hijack();
+    deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
+  });
+  app.removeAllContentTypeParsers();
+  // Not read by Fastify: the body is read once its request is known to be one of ours.
+  app.addContentTypeParser('*', (_request, _payload, done) => {
+    done(null);
+  });
+  app.all('/*', (request, reply) => {
+    reply.hijack();
+    serve(request.raw, reply.raw);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack(); // methods that Fastify does not route
+    serve(request.raw, reply.raw);
+  });
+  return app;
+}
+
+/** Two hosts may be two services, to two readers (RFC 9112 section 3.2: such a request is refused). */
+function hasSeveralHosts({ rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]?.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts > 1;
+}
+
+const severalHosts: Refusal = {
+  code: 'invalid_request',
+  message: 'The request has more than one host header: send one.',
+};
+
+function frontRefusal(error: FastifyError): Refusal {
+  if (error.code === 'FST_ERR_BAD_URL') return { code: 'invalid_request', message: 'The path is malformed.' };
+  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
+    return { code: 'invalid_request', message: 'The content-type is malformed.' };
+  return {
+    code: error.statusCode === 500 ? 'internal_error' : 'invalid_request',
+    message: error.message,
+  };
+}

@@ -1,0 +1,398 @@
+import type { Socket } from 'node:net';
+import type { PeerCertificate } from '../peer.ts';
+import { peerOf } from '../peer.ts';
+import { BodyReader } from './body-reader.ts';
+import { hasBareLineFeed, parseHead } from './head.ts';
+import type { Match, Oddity, RequestHead } from './head.ts';
+import { LeanExchange } from './lean-exchange.ts';
+import type { Wire } from './lean-exchange.ts';
+import type { LeanFront } from './lean-front.ts';
+
+/**
+ * One client connection, read request by request: the next one is begun when the answer before it has ended, and
+ * what comes meanwhile waits, within a bound. The first byte that is not plain HTTP/1.1 (head.ts) goes, with
+ * all after it, to node's own parser; what was served before stays served.
+ */
+const states = {
+  /** Between requests, or within a head. */
+  head: 0,
+  body: 1,
+  answering: 2,
+  /** The answer was given; the socket has still to take its last bytes. */
+  flushing: 3,
+  /** Our side is closed: what the client still sends is read and dropped, so that it can read its answer. */
+  lingering: 4,
+  /** Closed, or somebody else's. */
+  gone: 5,
+} as const;
+type State = (typeof states)[keyof typeof states];
+
+/** Bytes of further requests that wait in memory before the socket is read no more. */
+const pendingBytesMax = 16 * 1024;
+const headEnd = Buffer.from('\r\n\r\n');
+const nothing = Buffer.alloc(0);
+const match: Match = { bodyAt: 0, length: 0 };
+
+export class LeanConnection implements Wire {
+  /** Tick of the front's clock at which `expire` is called; 0: none. */
+  deadline = 0;
+  private readonly front: LeanFront;
+  private readonly socket: Socket;
+  private readonly detach: () => void;
+  private state: State = states.head;
+  private head: RequestHead | null = null;
+  /** Bytes of a head that is not whole, or of what follows the request being answered. */
+  private pending: Buffer = nothing;
+  private body: BodyReader | null = null;
+  private exchange: LeanExchange | null = null;
+  /** Bytes of the budget that this connection holds. */
+  private held = 0;
+  private isPaused = false;
+  /** Tick at which the first byte of the current request came, or the last answer ended. */
+  private sinceTick: number;
+  private certificate: PeerCertificate | null | undefined = undefined;
+
+  constructor(front: LeanFront, socket: Socket) {
+    this.front = front;
+    this.socket = socket;
+    this.sinceTick = front.tick;
+    this.deadline = front.tick + front.ticks.head;
+    this.detach = listen(socket, this);
+  }
+
+  get peer(): PeerCertificate | null {
+    if (this.certificate === undefined) this.certificate = peerOf(this.socket);
+    return this.certificate;
+  }
+
+  onData(chunk: Buffer): void {
+    switch (this.state) {
+      case states.head: {
+        const isFresh = this.pending.length === 0;
+        if (isFresh) this.sinceTick = this.front.tick;
+        this.read(isFresh ? chunk : Buffer.concat([this.pending, chunk]));
+        return;
+      }
+      case states.body:
+        this.readBody(chunk);
+        return;
+      case states.answering:
+      case states.flushing:
+        this.keep(this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]));
+        return;
+      default: // dropped
+    }
+  }
+
+  /** The client closed its side. In the midst of an answer it is taken to have left, as nginx and node do. */
+  onEnd(): void {
+    if (this.exchange?.isEnded === true)
+      this.exchange.isLast = true; // it may still be reading the answer
+    else if (this.state !== states.lingering) this.close();
+  }
+
+  onDrain(): void {
+    this.exchange?.drained();
+  }
+
+  onClose(): void {
+    const { exchange } = this;
+    this.leave();
+    this.detach();
+    exchange?.closed(false);
+  }
+
+  /** @returns true when nothing is asked or answered, and was not for as many ticks */
+  isIdleSince(ticks: number): boolean {
+    const isIdle = this.state === states.head && this.pending.length === 0;
+    return isIdle && this.front.tick - this.sinceTick >= ticks;
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  /** The deadline has passed. */
+  expire(): void {
+    const { front } = this;
+    if (this.state === states.body) {
+      front.counts.timedOut += 1;
+      this.refuse((exchange) => {
+        front.refuseSlow(exchange);
+      });
+    } else if (this.state === states.head && this.pending.length > 0) {
+      front.counts.timedOut += 1;
+      this.handOverSlow();
+    } else if (this.state === states.flushing) this.reset();
+    else this.close();
+  }
+
+  send(bytes: Uint8Array): boolean {
+    // What the system took at once need not be waited for, however much it was.
+    return this.socket.write(bytes) || this.socket.writableLength === 0;
+  }
+
+  sendAll(head: string, chunk: Uint8Array, tail: string): boolean {
+    const { socket } = this;
+    socket.cork();
+    socket.write(head, 'latin1');
+    let takesMore = socket.write(chunk);
+    if (tail !== '') takesMore = socket.write(tail, 'latin1');
+    socket.uncork();
+    return takesMore || socket.writableLength === 0;
+  }
+
+  dateLine(): string {
+    return this.front.dateLine();
+  }
+
+  keepLines(isLast: boolean): string {
+    if (!isLast && !this.front.isClosing()) return this.front.keepAliveLines;
+    if (this.exchange !== null) this.exchange.isLast = true;
+    return 'connection: close\r\n';
+  }
+
+  reset(): void {
+    // TLS tells a broken connection from an ended one by itself.
+    if ('encrypted' in this.socket) this.socket.destroy();
+    else this.socket.resetAndDestroy();
+  }
+
+  flushLater(exchange: LeanExchange): void {
+    this.front.later(exchange);
+  }
+
+  answered(): void {
+    this.front.settleLater(this);
+  }
+
+  /** At the end of the turn in which the answer ended: its listeners run after the caller's own work. */
+  settle(): void {
+    if (this.state !== states.answering) return;
+    if (this.socket.writableLength === 0) {
+      this.finish();
+      return;
+    }
+    this.state = states.flushing;
+    this.deadline = this.front.tick + this.front.ticks.stall;
+    this.socket.write(nothing, (error) => {
+      if (error == null && this.state === states.flushing) this.finish();
+    });
+  }
+
+  private finish(): void {
+    const { exchange, front } = this;
+    const isLast = exchange?.isLast === true;
+    this.exchange = null;
+    this.state = states.head;
+    this.release();
+    this.sinceTick = front.tick;
+    this.deadline = front.tick + front.ticks.idle;
+    exchange?.closed(true);
+    if (isLast) this.linger();
+    else if (this.pending.length > 0) this.goOn();
+  }
+
+  /** A request that came while the one before it was answered. */
+  private goOn(): void {
+    const bytes = this.pending;
+    this.front.bodies.give(bytes.length);
+    this.pending = nothing;
+    if (this.isPaused) {
+      this.isPaused = false;
+      this.socket.resume();
+    }
+    this.read(bytes);
+  }
+
+  /** @param bytes from the begin of a request */
+  private read(bytes: Buffer): void {
+    if (this.head?.matches(bytes, 0, match) === true) {
+      this.begin(this.head, bytes, match.bodyAt, match.length);
+      return;
+    }
+    const { headerBytesMax } = this.front.limits;
+    const end = bytes.indexOf(headEnd);
+    if (end > headerBytesMax || (end < 0 && bytes.length > headerBytesMax)) this.handOver(bytes, 'size');
+    else if (end < 0) this.wait(bytes);
+    else {
+      const bodyAt = end + headEnd.length;
+      const parsed = parseHead(bytes.subarray(0, bodyAt));
+      if (typeof parsed === 'string') this.handOver(bytes, parsed);
+      else {
+        this.head = parsed;
+        this.begin(parsed, bytes, bodyAt, Math.max(0, parsed.contentLength));
+      }
+    }
+  }
+
+  /** The head is not whole. A line feed alone would end it for others, never for us. */
+  private wait(bytes: Buffer): void {
+    if (hasBareLineFeed(bytes)) {
+      this.handOver(bytes, 'bytes');
+      return;
+    }
+    this.pending = bytes;
+    this.deadline = this.sinceTick + this.front.ticks.head;
+  }
+
+  private begin(head: RequestHead, bytes: Buffer, bodyAt: number, length: number): void {
+    this.pending = nothing;
+    const { front } = this;
+    if (length > front.limits.bodyBytesMax) {
+      this.refuse((exchange) => {
+        front.refuseLarge(exchange);
+      });
+      return;
+    }
+    if (bytes.length - bodyAt >= length) {
+      const bodyEnd = bodyAt + length;
+      if (bytes.length > bodyEnd) this.keep(bytes.subarray(bodyEnd));
+      this.serve(head, length === 0 ? null : bytes.subarray(bodyAt, bodyEnd));
+      return;
+    }
+    this.state = states.body;
+    this.deadline = this.sinceTick + front.ticks.request;
+    this.body = new BodyReader(length);
+    this.readBody(bytes.subarray(bodyAt));
+  }
+
+  private readBody(chunk: Buffer): void {
+    const { body, front, head } = this;
+    if (body === null || head === null) return;
+    const more = body.wants(chunk.length);
+    if (more > 0 && !this.take(more)) {
+      this.refuse((exchange) => {
+        front.refuseBusy(exchange);
+      });
+      return;
+    }
+    const used = body.add(chunk);
+    const whole = body.whole();
+    if (whole === null) return;
+    this.body = null;
+    if (used < chunk.length) this.keep(chunk.subarray(used));
+    this.serve(head, whole);
+  }
+
+  private serve(head: RequestHead, body: Buffer | null): void {
+    const { front } = this;
+    this.state = states.answering;
+    this.deadline = 0;
+    const exchange = new LeanExchange(this, head, body);
+    this.exchange = exchange;
+    if (body !== null && this.held === 0 && !this.take(body.length)) front.refuseBusy(exchange);
+    else front.handle(exchange);
+  }
+
+  /** Answers in place of the data path. The rest of the body is not read as a request. */
+  private refuse(answer: (exchange: LeanExchange) => void): void {
+    const { head } = this;
+    if (head === null) return;
+    this.body = null;
+    this.state = states.answering;
+    this.deadline = 0;
+    const exchange = new LeanExchange(this, head, null);
+    exchange.isLast = true;
+    this.exchange = exchange;
+    answer(exchange);
+  }
+
+  /** Closes our side, and for a moment reads on: unread bytes would make the system reset the connection. */
+  private linger(): void {
+    this.state = states.lingering;
+    this.drop();
+    this.deadline = this.front.tick + this.front.ticks.linger;
+    if (this.isPaused) this.socket.resume();
+    this.socket.end();
+  }
+
+  private keep(bytes: Buffer): void {
+    const { exchange, front } = this;
+    if (exchange?.isLast === true) return; // what follows a last request is no request
+    front.bodies.force(bytes.length - this.pending.length);
+    this.pending = bytes;
+    if (bytes.length <= pendingBytesMax || this.isPaused) return;
+    this.isPaused = true;
+    this.socket.pause();
+  }
+
+  private handOver(bytes: Buffer, why: Oddity): void {
+    const { front, socket } = this;
+    front.handedOver[why] += 1;
+    this.give(bytes);
+    front.handOver(socket);
+  }
+
+  /** Node's own words for a head that took too long. */
+  private handOverSlow(): void {
+    const { front, socket } = this;
+    this.leave();
+    this.detach();
+    socket.on('error', ignore);
+    front.emitTimeout(socket);
+  }
+
+  private give(bytes: Buffer): void {
+    const { socket } = this;
+    this.pending = nothing; // a partial head is not in the budget
+    this.leave();
+    this.detach();
+    socket.pause();
+    socket.unshift(bytes);
+  }
+
+  private leave(): void {
+    if (this.state === states.gone) return;
+    this.drop();
+    this.state = states.gone;
+    this.deadline = 0;
+    this.exchange = null;
+    this.body = null;
+    this.release();
+    this.front.forget(this);
+  }
+
+  /** Forgets bytes that wait. A partial head is not in the budget; what follows a request is. */
+  private drop(): void {
+    if (this.state !== states.head) this.front.bodies.give(this.pending.length);
+    this.pending = nothing;
+  }
+
+  private take(bytes: number): boolean {
+    if (!this.front.bodies.take(bytes)) return false;
+    this.held += bytes;
+    return true;
+  }
+
+  private release(): void {
+    this.front.bodies.give(this.held);
+    this.held = 0;
+  }
+}
+
+/** @returns takes the listeners away again */
+function listen(socket: Socket, connection: LeanConnection): () => void {
+  const onData = (chunk: Buffer) => {
+    connection.onData(chunk);
+  };
+  const onEnd = () => {
+    connection.onEnd();
+  };
+  const onDrain = () => {
+    connection.onDrain();
+  };
+  const onClose = () => {
+    connection.onClose();
+  };
+  socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', ignore);
+  return () => {
+    socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose);
+    socket.off('error', ignore);
+  };
+}
+
+/** `close` follows each error, and tells what is to be done. */
+function ignore(): void {
+  // nothing
+}

@@ -1,0 +1,190 @@
+import type { Exchange, HeadMemo } from '../exchange.ts';
+import type { PeerCertificate } from '../peer.ts';
+import type { RequestHead } from './head.ts';
+import { responseHead } from './response-head.ts';
+
+/** What an exchange needs of its connection. */
+export interface Wire {
+  readonly peer: PeerCertificate | null;
+  /** Sends bytes. @returns false when the socket takes no more for now */
+  send(bytes: Uint8Array): boolean;
+  /** Sends pieces with as few system calls as there can be. */
+  sendAll(head: string, chunk: Uint8Array, tail: string): boolean;
+  /** The line for `date`, and those for `connection`; asked for once a response. */
+  dateLine(): string;
+  keepLines(isLast: boolean): string;
+  /** Resets the connection. */
+  reset(): void;
+  /** Calls `exchange.flush()` at the end of this turn of the event loop. */
+  flushLater(exchange: LeanExchange): void;
+  /** The response's last byte was given. */
+  answered(): void;
+}
+
+/** Heads and bodies up to so many bytes are copied into one buffer: one write is cheaper than a gathered one. */
+const mergeBytesMax = 16 * 1024;
+
+/** How the body ends: there is none, by its length, or by an empty chunk. */
+const framings = { none: 0, length: 1, chunked: 2 } as const;
+type Framing = (typeof framings)[keyof typeof framings];
+
+/**
+ * One request that was read here, and its response, written straight to the socket. The head waits for the first
+ * bytes of the body, or for the end of the turn, whichever is first: mostly head and body are one write.
+ */
+export class LeanExchange implements Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer | null;
+  readonly memo: HeadMemo;
+  status = 0;
+  bytes = 0;
+  /** The connection is closed after this response. */
+  isLast: boolean;
+  private readonly wire: Wire;
+  private framing: Framing = framings.none;
+  /** Bytes that content-length still promises. */
+  private left = 0;
+  /** Waits to be sent; '' once it was. */
+  private head = '';
+  private isOver = false;
+  private drain: (() => void) | null = null;
+  private readonly closing: ((isWhole: boolean) => void)[] = [];
+
+  constructor(wire: Wire, head: RequestHead, body: Buffer | null) {
+    this.wire = wire;
+    this.method = head.method;
+    this.path = head.path;
+    this.query = head.query;
+    this.headers = head.headers;
+    this.memo = head.memo;
+    this.isLast = head.isLast;
+    this.body = body;
+  }
+
+  get peer(): PeerCertificate | null {
+    return this.wire.peer;
+  }
+
+  get isStarted(): boolean {
+    return this.status !== 0;
+  }
+
+  /** All of the response was given, or it was cut. */
+  get isEnded(): boolean {
+    return this.isOver;
+  }
+
+  start(status: number, headers: string[]): void {
+    if (this.isStarted) throw new Error('a response was started twice');
+    const { wire } = this;
+    const made = responseHead(status, headers, wire.dateLine());
+    this.status = status;
+    if (this.isOver) return;
+    this.isLast ||= made.isLast;
+    this.head = made.text + wire.keepLines(this.isLast);
+    if (this.method === 'HEAD' || status === 204 || status === 304) return;
+    this.framing = made.contentLength < 0 ? framings.chunked : framings.length;
+    this.left = made.contentLength;
+    wire.flushLater(this);
+  }
+
+  write(chunk: Uint8Array | string): boolean {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    this.bytes += bytes.length;
+    if (this.isOver || this.framing === framings.none || bytes.length === 0) return true;
+    if (this.framing === framings.chunked) return this.writeChunk(bytes);
+    this.left -= bytes.length;
+    if (this.left < 0) {
+      this.cut(); // more than was promised would be taken for the next answer
+      return true;
+    }
+    const { head } = this;
+    if (head === '') return this.wire.send(bytes);
+    this.head = '';
+    return this.put(`${head}\r\n`, bytes, '');
+  }
+
+  end(): void {
+    if (this.isOver) return;
+    if (!this.isStarted || (this.framing === framings.length && this.left > 0)) {
+      this.cut(); // less than was promised
+      return;
+    }
+    this.isOver = true;
+    if (this.head !== '') this.endWithHead();
+    else if (this.framing === framings.chunked) this.wire.send(lastChunk);
+    this.wire.answered();
+  }
+
+  cut(): void {
+    this.isOver = true;
+    this.wire.reset();
+  }
+
+  onDrain(listener: () => void): void {
+    const earlier = this.drain;
+    this.drain =
+      earlier === null
+        ? listener
+        : () => {
+            earlier();
+            listener();
+          };
+  }
+
+  onClose(listener: (isWhole: boolean) => void): void {
+    this.closing.push(listener);
+  }
+
+  /** Sends a head that no body followed in its turn: that of a stream. */
+  flush(): void {
+    const { head } = this;
+    if (head === '' || this.isOver) return;
+    this.head = '';
+    const framing = this.framing === framings.chunked ? chunkedLine : '';
+    this.wire.send(Buffer.from(`${head}${framing}\r\n`, 'latin1'));
+  }
+
+  /** The socket takes bytes again. */
+  drained(): void {
+    const { drain } = this;
+    this.drain = null;
+    drain?.();
+  }
+
+  /** The response has ended or its connection is gone; called once. */
+  closed(isWhole: boolean): void {
+    this.isOver = true;
+    for (const listener of this.closing) listener(isWhole);
+  }
+
+  private writeChunk(bytes: Uint8Array): boolean {
+    const { head } = this;
+    this.head = '';
+    const size = `${bytes.length.toString(16)}\r\n`;
+    return this.put(head === '' ? size : `${head}${chunkedLine}\r\n${size}`, bytes, '\r\n');
+  }
+
+  private endWithHead(): void {
+    const framing = this.framing === framings.chunked ? emptyLine : '';
+    this.wire.send(Buffer.from(`${this.head}${framing}\r\n`, 'latin1'));
+    this.head = '';
+  }
+
+  private put(head: string, bytes: Uint8Array, tail: string): boolean {
+    const length = head.length + bytes.length + tail.length;
+    if (length > mergeBytesMax) return this.wire.sendAll(head, bytes, tail);
+    const out = Buffer.allocUnsafe(length);
+    out.write(head, 0, 'latin1');
+    out.set(bytes, head.length);
+    if (tail !== '') out.write(tail, length - tail.length, 'latin1');
+    return this.wire.send(out);
+  }
+}
+
+const chunkedLine = 'transfer-encoding: chunked\r\n';
+const emptyLine = 'content-length: 0\r\n';
+const lastChunk = Buffer.from('0\r\n\r\n');

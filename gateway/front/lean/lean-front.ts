@@ -1,0 +1,232 @@
+import { createServer } from 'node:http';
+import type { RequestListener, Server, ServerOptions } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Server as TlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Refusal } from '../../errors.ts';
+import type { GatewayLimits } from '../../limits.ts';
+import type { BodyBudget } from '../body-budget.ts';
+import type { Exchange } from '../exchange.ts';
+import { bodiesFull, tooLarge } from '../read-node-body.ts';
+import type { TlsFiles } from '../tls-files.ts';
+import { LeanConnection } from './connection.ts';
+import { oddities } from './head.ts';
+import type { Oddity } from './head.ts';
+import type { LeanExchange } from './lean-exchange.ts';
+
+/**
+ * The gateway's HTTP front: an ordinary node server in all but its hot path. Connections come to our own reader
+ * first; what is not plain goes on to the listener that node's server would have given them at once. So listening,
+ * closing, TLS and every odd request are node's, and so are their errors.
+ */
+export interface LeanFrontDeps {
+  readonly limits: GatewayLimits;
+  readonly bodies: BodyBudget;
+  readonly isDraining: () => boolean;
+  /** False: every connection goes to node's parser at once. */
+  readonly isLean: boolean;
+  readonly handle: (exchange: Exchange) => void;
+  readonly refuse: (exchange: Exchange, refusal: Refusal) => void;
+  readonly onError: (error: unknown) => void;
+  readonly tls: TlsFiles | null;
+}
+
+/** In ticks of the front's clock, which is coarse: one timer serves all connections. */
+interface Ticks {
+  readonly head: number;
+  readonly request: number;
+  readonly idle: number;
+  readonly stall: number;
+  readonly linger: number;
+  readonly grace: number;
+}
+
+const tickMsMax = 250;
+const tickMsMin = 10;
+
+export class LeanFront {
+  readonly limits: GatewayLimits;
+  readonly bodies: BodyBudget;
+  readonly ticks: Ticks;
+  readonly keepAliveLines: string;
+  readonly handedOver = Object.fromEntries(oddities.map((why) => [why, 0])) as Record<Oddity, number>;
+  readonly counts = { accepted: 0, timedOut: 0, dropped: 0 };
+  tick = 0;
+  private readonly deps: LeanFrontDeps;
+  private readonly tickMs: number;
+  private readonly connections = new Set<LeanConnection>();
+  private server: Server | TlsServer | null = null;
+  private nodeListener: ((this: unknown, socket: Socket) => void) | null = null;
+  private date = '';
+  private flushing: LeanExchange[] = [];
+  private settling: LeanConnection[] = [];
+  private isTurnAwaited = false;
+
+  constructor(deps: LeanFrontDeps) {
+    const { limits } = deps;
+    this.deps = deps;
+    this.limits = limits;
+    this.bodies = deps.bodies;
+    const times = {
+      head: limits.headReadMs,
+      request: limits.requestReadMs,
+      idle: limits.keepAliveMs,
+      stall: limits.clientStallMs,
+      linger: limits.lingerMs,
+      grace: limits.drainGraceMs,
+    };
+    const least = Math.min(...Object.values(times)) / 4;
+    this.tickMs = Math.ceil(Math.min(tickMsMax, Math.max(tickMsMin, least)));
+    // One more, since the first tick may come at once: never early, at most two ticks late.
+    this.ticks = Object.fromEntries(
+      Object.entries(times).map(([name, ms]) => [name, Math.ceil(ms / this.tickMs) + 1]),
+    ) as unknown as Ticks;
+    this.keepAliveLines = `connection: keep-alive\r\nkeep-alive: timeout=${Math.floor(limits.keepAliveMs / 1000)}\r\n`;
+  }
+
+  /** Connections now, those at node's parser not counted. */
+  get size(): number {
+    return this.connections.size;
+  }
+
+  /** For Fastify's `serverFactory`. */
+  createServer(nodeHandler: RequestListener): Server {
+    const { limits, tls } = this.deps;
+    const options: ServerOptions = {
+      maxHeaderSize: limits.headerBytesMax,
+      noDelay: true,
+      keepAliveTimeout: limits.keepAliveMs,
+      requestTimeout: limits.requestReadMs,
+      headersTimeout: Math.min(limits.headReadMs, limits.requestReadMs),
+      connectionsCheckingInterval: Math.min(30_000, this.tickMs * 4),
+    };
+    const server =
+      tls === null
+        ? createServer(options, nodeHandler)
+        : createTlsServer({ ...options, ...tls.options(), handshakeTimeout: limits.headReadMs }, nodeHandler);
+    tls?.follow(server as TlsServer);
+    server.maxConnections = limits.connectionsMax;
+    server.on('drop', () => {
+      this.counts.dropped += 1;
+    });
+    if (this.deps.isLean) this.takeOver(server, tls === null ? 'connection' : 'secureConnection');
+    return server;
+  }
+
+  isClosing(): boolean {
+    return this.deps.isDraining() || this.server?.listening !== true;
+  }
+
+  dateLine(): string {
+    if (this.date === '') this.date = `date: ${new Date().toUTCString()}\r\n`;
+    return this.date;
+  }
+
+  handle(exchange: LeanExchange): void {
+    try {
+      this.deps.handle(exchange);
+    } catch (error) {
+      this.deps.onError(error);
+      exchange.cut();
+    }
+  }
+
+  refuseLarge(exchange: LeanExchange): void {
+    this.deps.refuse(exchange, tooLarge(this.limits));
+  }
+
+  refuseSlow(exchange: LeanExchange): void {
+    this.deps.refuse(exchange, { code: 'request_timeout', message: 'The request did not come in time.' });
+  }
+
+  refuseBusy(exchange: LeanExchange): void {
+    this.deps.refuse(exchange, bodiesFull);
+  }
+
+  /** To node's parser; what was read of a request was put back before. */
+  handOver(socket: Socket): void {
+    this.nodeListener?.call(this.server, socket);
+    socket.resume();
+  }
+
+  /** Answers as node does when a head takes too long. */
+  emitTimeout(socket: Socket): void {
+    const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' });
+    this.server?.emit('clientError', error, socket);
+  }
+
+  forget(connection: LeanConnection): void {
+    this.connections.delete(connection);
+  }
+
+  later(exchange: LeanExchange): void {
+    this.flushing.push(exchange);
+    this.awaitTurn();
+  }
+
+  settleLater(connection: LeanConnection): void {
+    this.settling.push(connection);
+    this.awaitTurn();
+  }
+
+  closeIdle(): void {
+    for (const connection of this.connections) {
+      if (connection.isIdleSince(this.ticks.grace)) connection.close();
+    }
+  }
+
+  private closeAll(): void {
+    for (const connection of this.connections) connection.close();
+  }
+
+  private takeOver(server: Server | TlsServer, event: 'connection' | 'secureConnection'): void {
+    const listeners = server.listeners(event);
+    this.server = server;
+    this.nodeListener = (listeners.at(-1) ?? null) as LeanFront['nodeListener'];
+    server.removeListener(event, this.nodeListener as (socket: Socket) => void);
+    server.on(event, (socket: Socket) => {
+      this.counts.accepted += 1;
+      this.connections.add(new LeanConnection(this, socket));
+    });
+    const { closeIdleConnections, closeAllConnections } = server;
+    server.closeIdleConnections = () => {
+      closeIdleConnections.call(server);
+      this.closeIdle();
+    };
+    server.closeAllConnections = () => {
+      closeAllConnections.call(server);
+      this.closeAll();
+    };
+    const timer = setInterval(() => {
+      this.sweep();
+    }, this.tickMs).unref();
+    server.once('close', () => {
+      clearInterval(timer);
+    });
+  }
+
+  private sweep(): void {
+    this.tick += 1;
+    this.date = '';
+    for (const connection of this.connections) {
+      if (connection.deadline !== 0 && this.tick >= connection.deadline) connection.expire();
+    }
+    if (this.isClosing()) this.closeIdle();
+  }
+
+  private awaitTurn(): void {
+    if (this.isTurnAwaited) return;
+    this.isTurnAwaited = true;
+    setImmediate(this.endTurn);
+  }
+
+  /** After all that this turn of the event loop had to do: heads without a body yet, then answers that ended. */
+  private readonly endTurn = (): void => {
+    this.isTurnAwaited = false;
+    const { flushing, settling } = this;
+    this.flushing = [];
+    this.settling = [];
+    for (const exchange of flushing) exchange.flush();
+    for (const connection of settling) connection.settle();
+  };
+}

@@ -1,0 +1,114 @@
+import { STATUS_CODES } from 'node:http';
+
+/**
+ * Writes response heads. What would let a header's value end its line is an error here, as it is in node: names are
+ * tokens, values hold neither control characters nor anything beyond latin1 (whose low byte might be one).
+ */
+export interface ResponseHead {
+  /** Status line and fields, each with its line end; without framing, `date` aside. */
+  readonly text: string;
+  /** As the caller gave it; -1 when it did not. */
+  readonly contentLength: number;
+  /** The caller wants the connection closed. */
+  readonly isLast: boolean;
+}
+
+/**
+ * `connection`, `keep-alive` and `transfer-encoding` belong to the connection: only `connection: close` is heeded.
+ * @param headers flat: name, value, name, value
+ * @param date the `date` line to use when there is none
+ * @throws TypeError for a name or value that may not be sent
+ */
+export function responseHead(status: number, headers: readonly string[], date: string): ResponseHead {
+  let text = statusLine(status);
+  let contentLength = -1;
+  let isLast = false;
+  let hasDate = false;
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    switch (kindOf(name)) {
+      case 'content-length':
+        contentLength = lengthOf(value);
+        text += `content-length: ${value}\r\n`;
+        break;
+      case 'connection':
+        if (value.toLowerCase() === 'close') isLast = true;
+        break;
+      case 'keep-alive':
+      case 'transfer-encoding':
+        break;
+      case 'date':
+        hasDate = true;
+        text += line(name, value);
+        break;
+      default:
+        text += line(name, value);
+    }
+  }
+  return { text: hasDate ? text : text + date, contentLength, isLast };
+}
+
+type Special = 'date' | 'connection' | 'keep-alive' | 'content-length' | 'transfer-encoding';
+
+/** Lengths first: nearly all names differ by theirs. */
+function kindOf(name: string): Special | null {
+  switch (name.length) {
+    case 4:
+      return name.toLowerCase() === 'date' ? 'date' : null;
+    case 10: {
+      const lower = name.toLowerCase();
+      return lower === 'connection' || lower === 'keep-alive' ? lower : null;
+    }
+    case 14:
+      return name.toLowerCase() === 'content-length' ? 'content-length' : null;
+    case 17:
+      return name.toLowerCase() === 'transfer-encoding' ? 'transfer-encoding' : null;
+    default:
+      return null;
+  }
+}
+
+const statusLines = new Map<number, string>();
+
+function statusLine(status: number): string {
+  const known = statusLines.get(status);
+  if (known !== undefined) return known;
+  if (!Number.isInteger(status) || status < 200 || status > 999)
+    throw new TypeError(`${status} is no status of an answer`);
+  const made = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n`;
+  statusLines.set(status, made);
+  return made;
+}
+
+function lengthOf(value: string): number {
+  if (!/^\d{1,15}$/.test(value)) throw new TypeError(`content-length is '${value.slice(0, 64)}'`);
+  return Number(value);
+}
+
+interface Line {
+  value: string;
+  text: string;
+}
+
+/** The last line of each name: servers say the same again and again, and what was checked need not be again. */
+const lines = new Map<string, Line>();
+const linesMax = 256;
+const remembered = 256; // characters of a value
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const content = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+function line(name: string, value: string): string {
+  const last = lines.get(name);
+  if (last?.value === value) return last.text;
+  if (last === undefined && !token.test(name))
+    throw new TypeError(`'${name.slice(0, 64)}' is no header name`);
+  if (!content.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
+  const text = `${name}: ${value}\r\n`;
+  if (value.length > remembered) return text;
+  if (last !== undefined) {
+    last.value = value;
+    last.text = text;
+  } else if (lines.size < linesMax) lines.set(name, { value, text });
+  return text;
+}
