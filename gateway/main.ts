@@ -34,6 +34,7 @@ const options: ServeOptions = {
   logger,
   version: packageJson.version,
   redisUrl: settings.redisUrl,
+  warmUpMs: settings.gatewayWarmUpMs,
 };
 
 let stopping: Promise<void> | null = null;

@@ -10,6 +10,7 @@ import { controlSource } from './route-table/control-source.ts';
 import type { ControlSourceOptions } from './route-table/control-source.ts';
 import { RoutesFileError, RoutesFileSource } from './route-table/routes-file.ts';
 import type { TableSource } from './route-table/table-source.ts';
+import { warmUp } from './warm-up.ts';
 
 /** A whole gateway: first table, port, what follows changes of the table; and the way back out of all of it. */
 export interface ServeOptions {
@@ -22,6 +23,8 @@ export interface ServeOptions {
   readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable'>;
   /** Shared with other gateways; undefined: this one stands alone. */
   readonly redisUrl?: string | undefined;
+  /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
+  readonly warmUpMs?: number;
   /** Before the first table: for what belongs to the process and not to a gateway. */
   readonly onBuilt?: (gateway: Gateway) => void;
 }
@@ -36,7 +39,7 @@ export interface RunningGateway {
 }
 
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  return serve(options, ({ store, endpoints }) => controlSource(options, store, endpoints));
+  return serve(options, ({ store, endpoints, control }) => controlSource(options, store, endpoints, control));
 }
 
 /**
@@ -74,6 +77,7 @@ export async function serve(
   const source = makeSource(gateway);
   await source.first();
   redis?.start();
+  if (options.warmUpMs !== undefined && options.warmUpMs > 0) await rehearse(options, options.warmUpMs);
   const url = await app.listen({ host: options.host, port: options.port });
   source.follow();
   logger.info({ url }, 'listening');
@@ -86,6 +90,16 @@ export async function serve(
     redis?.close();
   };
   return { url, stop: () => (stopping ??= stop()) };
+}
+
+async function rehearse({ limits, logger, version }: ServeOptions, msMax: number): Promise<void> {
+  const startedMs = performance.now();
+  try {
+    const requests = await warmUp({ limits, logger, version, msMax });
+    logger.info({ requests, ms: Math.round(performance.now() - startedMs) }, 'warm');
+  } catch (error) {
+    logger.warn({ err: error }, 'the warm-up failed; serving begins cold');
+  }
 }
 
 /** Kept-alive connections would hold the server open: they are closed as they become idle. */

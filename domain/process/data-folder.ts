@@ -20,6 +20,8 @@ export interface DataFolder {
   readonly programs: string;
   /** Workflow bundles by hash of their sources. */
   readonly bundles: string;
+  /** Bytes of uploaded files and of batches' outputs, by id. */
+  readonly files: string;
   /** The gateway's last good route table. */
   readonly routeTable: string;
   /** The node agent's desired replicas and what it started. */
@@ -43,6 +45,7 @@ export function dataFolder(root: string): DataFolder {
     temporalDatabase: `${root}/temporal/temporal.db`,
     programs: `${root}/programs`,
     bundles: `${root}/bundles`,
+    files: `${root}/files`,
     routeTable: `${root}/gateway/route-table.json`,
     agent: `${root}/agent`,
     modelLogs: `${root}/model-logs`,

@@ -14,6 +14,8 @@ const shape = z.object({
   MUSTER_GATEWAY_PORT: port(8080),
   /** Processes of one gateway that share its port. */
   MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
+  /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
+  MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(1_000),
   /** A routes file: the gateway serves from it alone, without a control API. */
   MUSTER_GATEWAY_ROUTES: z.string().optional(),
   MUSTER_API_PORT: port(8090),
@@ -47,6 +49,7 @@ export interface Settings {
   readonly host: string;
   readonly gatewayPort: number;
   readonly gatewayProcesses: number;
+  readonly gatewayWarmUpMs: number;
   readonly gatewayRoutes: string | undefined;
   readonly apiPort: number;
   readonly temporalPort: number;
@@ -79,6 +82,7 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     host: s.MUSTER_HOST,
     gatewayPort: s.MUSTER_GATEWAY_PORT,
     gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
+    gatewayWarmUpMs: s.MUSTER_GATEWAY_WARM_UP_MS,
     gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,
     apiPort: s.MUSTER_API_PORT,
     temporalPort: s.MUSTER_TEMPORAL_PORT,

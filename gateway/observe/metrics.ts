@@ -45,11 +45,14 @@ export class GatewayMetrics {
   private readonly byService = new Map<string, ServiceNumbers>();
   private readonly isAlive: (key: string) => boolean;
 
-  /** @param isAlive whether a service is in the table: numbers of the others are dropped once scraped */
-  constructor(isAlive: (key: string) => boolean, now: () => number) {
+  /**
+   * @param isAlive whether a service is in the table: numbers of the others are dropped once scraped
+   * @param isRehearsal without numbers of the process, whose observers could not be taken away again
+   */
+  constructor(isAlive: (key: string) => boolean, now: () => number, isRehearsal = false) {
     this.isAlive = isAlive;
     this.register(now);
-    collectDefaultMetrics({ register: this.registry });
+    if (!isRehearsal) collectDefaultMetrics({ register: this.registry });
   }
 
   of(namespace: string, service: string): ServiceNumbers {

@@ -35,6 +35,7 @@ describe('the gateway as a process', () => {
         MUSTER_GATEWAY_PORT: String(port),
         MUSTER_API_URL: 'http://127.0.0.1:9',
         MUSTER_LOG_LEVEL: level,
+        MUSTER_GATEWAY_WARM_UP_MS: '0',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
