@@ -115,7 +115,7 @@ export function classify(error: Error, wasSent: boolean): UpstreamFailure {
 }
 
 function failureKind(code: string, wasSent: boolean): FailureKind {
-  if (code.startsWith('HPE_') || garbageCodes.has(code)) return 'garbage';
+  if (code.startsWith('HPE_') || code === 'HTTPParserError' || garbageCodes.has(code)) return 'garbage';
   if (!wasSent) return 'refused';
   return code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT' ? 'timeout' : 'reset';
 }

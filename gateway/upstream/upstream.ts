@@ -1,9 +1,10 @@
 import type { FailureKind } from '../../domain/routing/retry.ts';
 
 /**
- * A way to send requests to one endpoint. undici is behind it today; pooled raw sockets may come. What is called
- * in what order: `onSent` once the request goes onto a connection, `onHead`, `onData` any number of times, then
- * `onEnd`; or `onFailure` at any point, and nothing after. Nothing is called after `abort()`.
+ * A way to send requests to one endpoint: our own client on pooled sockets (socket/), or undici. What is called in
+ * what order: `onSent` once the request goes onto a connection, `onHead`, `onData` any number of times, then
+ * `onEnd`; or `onFailure` at any point, and nothing after. Nothing is called after `abort()`. Of these, `onSent`
+ * alone may be called before `send` returns.
  */
 export interface Upstream {
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall;
@@ -23,7 +24,9 @@ export interface UpstreamRequest {
 
 export interface UpstreamHandler {
   onSent(): void;
+  /** @param headers lower-case names; never changed: one object may be given for many equal heads */
   onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void;
+  /** The bytes are the handler's own from now on. */
   onData(chunk: Uint8Array): void;
   onEnd(): void;
   onFailure(failure: UpstreamFailure): void;
@@ -38,10 +41,15 @@ export interface UpstreamCall {
 
 export interface UpstreamFailure {
   readonly kind: FailureKind;
-  /** ECONNREFUSED, UND_ERR_HEADERS_TIMEOUT, …: fit for a client's eyes. */
+  /** ECONNREFUSED, HEADERS_TIMEOUT, …: fit for a client's eyes. */
   readonly code: string;
   /** For the log: may hold addresses. */
   readonly message: string;
+  /**
+   * A reset on a connection that was used before, without a byte of an answer: most likely its server had closed it
+   * while it was idle, and never saw the request.
+   */
+  readonly isStale?: boolean;
 }
 
 export type Connect = (address: string) => Upstream;

@@ -1,0 +1,290 @@
+import type { Socket } from 'node:net';
+import type { UpstreamCall, UpstreamFailure } from '../upstream.ts';
+import type { SocketCall } from './call.ts';
+import { errorCode, failed } from './failure.ts';
+import type { EndpointAddress } from './address.ts';
+import type { SocketLimits } from './limits.ts';
+import { WriteBuffer, requestHead } from './request-bytes.ts';
+import type { ResponseHead } from './response-head.ts';
+import { ResponseParser } from './response-parser.ts';
+import type { HeadMemo, ResponseSink } from './response-parser.ts';
+import type { SocketStats } from './stats.ts';
+import { Timed } from './timer-wheel.ts';
+import type { TimerWheel } from './timer-wheel.ts';
+
+/**
+ * One connection to a server, and at most one request on it. It goes back to its pool only when a response ended
+ * exactly where its framing says, the request was taken whole by the kernel, and nobody wishes the connection to
+ * end; in all other cases it is destroyed. Time limits, in this order: connect (with TLS), head, silence of the
+ * body, idle; one at a time.
+ */
+export interface ConnectionPool {
+  readonly address: EndpointAddress;
+  readonly limits: SocketLimits;
+  readonly memo: HeadMemo;
+  readonly shared: {
+    readonly wheel: TimerWheel;
+    readonly writes: WriteBuffer;
+    readonly stats: SocketStats;
+    readonly onFault: (error: unknown) => void;
+  };
+  /** A response ended well: the connection is free. */
+  giveBack(connection: Connection): void;
+  /** It is closed, or about to be. */
+  gone(connection: Connection): void;
+}
+
+export class Connection extends Timed implements ResponseSink, UpstreamCall {
+  private call: SocketCall | null = null;
+  private readonly pool: ConnectionPool;
+  private readonly parser: ResponseParser;
+  private socket: Socket | null = null;
+  /** The connection is made, TLS too. */
+  private isOpen = false;
+  private isGone = false;
+  private isLast = false;
+  private keepAliveMs = Infinity;
+  /** Requests that went over it before this one. */
+  private uses = 0;
+  /** Bytes of a response to the request in hand have come. */
+  private isHeard = false;
+  private isPaused = false;
+  private error: Error | null = null;
+
+  constructor(pool: ConnectionPool) {
+    super();
+    this.pool = pool;
+    const { responseHeadBytesMax: headBytesMax, responseHeadersMax: headersMax } = pool.limits;
+    this.parser = new ResponseParser(this, { headBytesMax, headersMax }, pool.memo);
+  }
+
+  /** @param call goes out once the connection is made */
+  begin(socket: Socket, call: SocketCall): void {
+    const { pool } = this;
+    this.socket = socket;
+    this.take(call);
+    socket.once(pool.address.isTls ? 'secureConnect' : 'connect', () => {
+      this.opened();
+    });
+    socket.on('error', (error) => {
+      this.error ??= error;
+    });
+    socket.on('end', () => {
+      this.ended();
+    });
+    socket.on('close', () => {
+      this.closed();
+    });
+    pool.shared.wheel.arm(this, pool.limits.connectMs);
+  }
+
+  /** Gives it a request: sent at once on an open connection, else when it opens. */
+  take(call: SocketCall): void {
+    this.call = call;
+    call.connection = this;
+    if (this.isOpen) this.send(call);
+  }
+
+  /** The bytes that were read hold for this call alone. */
+  read(bytes: Buffer): void {
+    if (this.call === null) {
+      this.destroy(); // nobody asked: what an idle server says cannot be somebody's answer
+      return;
+    }
+    const { call } = this;
+    this.isHeard = true;
+    try {
+      this.parser.execute(bytes);
+    } catch (error) {
+      this.faulted(call, error);
+    }
+  }
+
+  pause(): void {
+    if (this.isPaused || this.isGone) return;
+    this.isPaused = true;
+    this.socket?.pause();
+    this.pool.shared.wheel.disarm(this); // the client is slow, not the server
+  }
+
+  resume(): void {
+    if (!this.isPaused || this.isGone) return;
+    this.isPaused = false;
+    const { call } = this;
+    if (call !== null) this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    this.socket?.resume();
+  }
+
+  /** The request is given up; so is the connection, since its answer would still come. */
+  abort(): void {
+    this.call = null;
+    this.destroy();
+  }
+
+  onTimeout(): void {
+    const { call } = this;
+    if (!this.isOpen) this.fail(failed('refused', 'CONNECT_TIMEOUT', 'no connection in time'));
+    else if (call === null) this.destroy();
+    else if (call.isStarted) this.fail(failed('timeout', 'BODY_TIMEOUT', 'the body fell silent'));
+    else this.fail(failed('timeout', 'HEADERS_TIMEOUT', 'no head in time'));
+  }
+
+  onHead(head: ResponseHead): void {
+    const { call } = this;
+    if (call === null) return;
+    this.isLast = head.isLast;
+    this.keepAliveMs = head.keepAliveMs;
+    call.isStarted = true;
+    this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    call.handler.onHead(head.status, head.headers);
+  }
+
+  onBody(bytes: Uint8Array): void {
+    const { call } = this;
+    if (call === null) return;
+    this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    call.handler.onData(this.pool.address.isTls ? bytes : copied(bytes));
+  }
+
+  onWhole(hasMore: boolean): void {
+    const { call } = this;
+    if (call === null) return;
+    this.release(call);
+    this.settle(hasMore);
+    call.handler.onEnd();
+  }
+
+  onGarbage(code: string): void {
+    this.fail(failed('garbage', code, 'the server broke HTTP'));
+  }
+
+  /** Out of its pool, and closed. */
+  destroy(): void {
+    if (this.isGone) return;
+    this.isGone = true;
+    this.pool.shared.wheel.remove(this);
+    this.socket?.destroy();
+    this.pool.gone(this);
+  }
+
+  private opened(): void {
+    const { call, pool } = this;
+    if (this.isGone || call === null) return;
+    this.isOpen = true;
+    pool.shared.stats.opened += 1;
+    this.send(call);
+  }
+
+  private send(call: SocketCall): void {
+    const { request } = call;
+    const { shared, address } = this.pool;
+    const head = requestHead(request, address.authority);
+    if (head === null) {
+      this.release(call);
+      this.settle(false);
+      call.failLater(failed('garbage', 'BAD_REQUEST_HEAD', 'a header or the path is not plain'));
+      return;
+    }
+    this.parser.expect(request.method === 'HEAD');
+    this.isHeard = false;
+    shared.wheel.arm(this, request.headersMs);
+    call.isSent = true;
+    call.handler.onSent();
+    this.write(head, request.body);
+  }
+
+  private write(head: string, bytes: Uint8Array | null): void {
+    const { socket, pool } = this;
+    if (socket === null) return;
+    const { writes } = pool.shared;
+    const { isTls } = pool.address;
+    const { first, body } = isTls ? WriteBuffer.own(head, bytes) : writes.fill(head, bytes);
+    if (body === null) {
+      socket.write(first);
+      // What the kernel did not take at once is read from that memory later.
+      if (!isTls && socket.writableLength > 0) writes.give();
+      return;
+    }
+    socket.cork();
+    socket.write(first);
+    socket.write(body);
+    socket.uncork();
+  }
+
+  /** Back to the pool, or the end, once a response is whole. */
+  private settle(hasMore: boolean): void {
+    const { pool, socket } = this;
+    this.uses += 1;
+    if (socket === null || this.isGone) return;
+    const isSpent = hasMore || this.isLast || socket.writableLength > 0;
+    const idleMs = Math.min(pool.limits.idleMs, this.keepAliveMs - keepAliveMarginMs);
+    if (isSpent || idleMs <= 0) {
+      this.destroy();
+      return;
+    }
+    if (this.isPaused) {
+      this.isPaused = false;
+      socket.resume();
+    }
+    pool.shared.wheel.arm(this, idleMs);
+    pool.giveBack(this);
+  }
+
+  private release(call: SocketCall): void {
+    this.call = null;
+    call.connection = null;
+  }
+
+  private fail(failure: UpstreamFailure): void {
+    const { call } = this;
+    if (call !== null) this.release(call);
+    this.destroy();
+    call?.handler.onFailure(failure);
+  }
+
+  private ended(): void {
+    const { call } = this;
+    this.isLast = true;
+    try {
+      if (call === null || !this.parser.finish())
+        this.lost('UPSTREAM_CLOSED', 'the server closed the connection');
+    } catch (error) {
+      this.faulted(call, error);
+    }
+    this.destroy();
+  }
+
+  private closed(): void {
+    const { error } = this;
+    if (error === null) this.lost('UPSTREAM_CLOSED', 'the connection was closed');
+    else this.lost(errorCode(error), error.message);
+    this.destroy();
+  }
+
+  private lost(code: string, message: string): void {
+    if (this.call === null) return;
+    if (!this.call.isSent) {
+      this.fail(failed('refused', code, message));
+      return;
+    }
+    const isStale = this.uses > 0 && !this.isHeard;
+    if (isStale) this.pool.shared.stats.stale += 1;
+    this.fail({ kind: 'reset', code, message, isStale });
+  }
+
+  /** A handler's own fault ends its request, not the process, and not a request that came after it. */
+  private faulted(call: SocketCall | null, error: unknown): void {
+    if (call === null || call !== this.call) this.pool.shared.onFault(error);
+    else this.fail(failed('reset', 'HANDLER_FAILED', error instanceof Error ? error.message : String(error)));
+  }
+}
+
+/** The next read, of any connection, goes over what was read: the handler gets bytes of its own. */
+function copied(bytes: Uint8Array): Buffer {
+  const own = Buffer.allocUnsafe(bytes.length);
+  own.set(bytes);
+  return own;
+}
+
+/** A server counts from when it sent, we from when we read: one second less is safe on any network in one place. */
+const keepAliveMarginMs = 1_000;

@@ -1,0 +1,92 @@
+import type { UpstreamRequest } from '../upstream.ts';
+
+/**
+ * A request as bytes. Head and body go into one shared buffer and out by one write; only what the kernel does not
+ * take at once keeps its memory (`give`). A body that does not fit is written behind its head, uncopied.
+ */
+export interface RequestBytes {
+  readonly first: Buffer;
+  /** Null when it is in `first` already, or there is none. */
+  readonly body: Uint8Array | null;
+}
+
+export class WriteBuffer {
+  private bytes: Buffer;
+  private readonly size: number;
+
+  constructor(size = 64 * 1024) {
+    this.size = size;
+    this.bytes = Buffer.allocUnsafeSlow(size);
+  }
+
+  /** @param head of characters up to U+00FF, as `requestHead` makes it */
+  fill(head: string, body: Uint8Array | null): RequestBytes {
+    const length = head.length + (body === null ? 0 : body.length);
+    if (length > this.size) return { first: Buffer.from(head, 'latin1'), body };
+    this.bytes.write(head, 0, 'latin1');
+    if (body !== null) this.bytes.set(body, head.length);
+    return { first: this.bytes.subarray(0, length), body: null };
+  }
+
+  /** The same in memory of its own: for sockets that always keep what they are given. */
+  static own(head: string, body: Uint8Array | null): RequestBytes {
+    const length = body === null ? 0 : body.length;
+    if (body !== null && length > ownBytesMax) return { first: Buffer.from(head, 'latin1'), body };
+    const bytes = Buffer.allocUnsafe(head.length + length);
+    bytes.write(head, 0, 'latin1');
+    if (body !== null) bytes.set(body, head.length);
+    return { first: bytes, body: null };
+  }
+
+  /** Somebody holds what was filled last: the next request gets other memory. */
+  give(): void {
+    this.bytes = Buffer.allocUnsafeSlow(this.size);
+  }
+}
+
+/**
+ * The request's head: nothing that a caller sends can begin a line of its own, or be read as a second request.
+ * @param authority the endpoint's, for the `host` header
+ * @returns null for a method, path or header that is not one line of plain bytes: such a request is not sent
+ */
+export function requestHead(request: UpstreamRequest, authority: string): string | null {
+  const { headers, body, method, path } = request;
+  if (!isName(method) || path.charCodeAt(0) !== slash || !isPlain(path, space + 1)) return null;
+  let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    if (!isName(name) || !isPlain(value, space)) return null;
+    text += `${name}: ${value}\r\n`;
+  }
+  if (body !== null) return `${text}content-length: ${body.length}\r\n\r\n`;
+  return text + (bodyMethods.has(method) ? 'content-length: 0\r\n\r\n' : '\r\n');
+}
+
+/** A larger body is not copied once more. */
+const ownBytesMax = 64 * 1024;
+const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
+const slash = 0x2f;
+const space = 0x20;
+const tab = 0x09;
+
+/** Names seen to be good; few are ever in use, and no more than this are kept. */
+const names = new Set<string>();
+const namesMax = 4096;
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+function isName(name: string): boolean {
+  if (names.has(name)) return true;
+  if (!token.test(name)) return false;
+  if (names.size < namesMax && name.length <= 128) names.add(name);
+  return true;
+}
+
+/** No control characters but the tab, none beyond a byte (U+010A would be cut to a line feed), none below `lowest`. */
+function isPlain(text: string, lowest: number): boolean {
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code < lowest ? code !== tab || lowest !== space : code === 0x7f || code > 0xff) return false;
+  }
+  return true;
+}

@@ -1,0 +1,130 @@
+/**
+ * One coarse timer for all time limits of all connections, in place of a timer a request. An entry sits in one slot of
+ * a ring; a later deadline is only written down (one store a request, or a chunk) and found when its slot comes round,
+ * an earlier one moves it. Limits end between their time and two granules after it; none ends early. While this
+ * process itself stands still its time does not count: a server is not to be blamed for our pause.
+ */
+export class TimerWheel {
+  private readonly slots: (Timed | null)[] = new Array<Timed | null>(slotCount).fill(null);
+  private tick = 0;
+  private entries = 0;
+  private lastMs = 0;
+  private interval: NodeJS.Timeout | undefined;
+  private readonly granuleMs: number;
+  private readonly nowMs: () => number;
+
+  constructor(nowMs: () => number, granuleMs = 32) {
+    this.nowMs = nowMs;
+    this.granuleMs = granuleMs;
+  }
+
+  /** `timed.onTimeout()` will be called in `ms`, unless it is armed anew or disarmed before. */
+  arm(timed: Timed, ms: number): void {
+    const due = this.tick + Math.ceil(ms / this.granuleMs) + 1;
+    timed.due = due;
+    if (timed.slot >= 0) {
+      if (due >= timed.slotTick) return;
+      this.unlink(timed);
+    }
+    this.link(timed);
+  }
+
+  /** Cheap: the entry is swept when its slot comes round. */
+  disarm(timed: Timed): void {
+    timed.due = Infinity;
+  }
+
+  /** Takes the entry out at once: its owner is gone. */
+  remove(timed: Timed): void {
+    timed.due = Infinity;
+    if (timed.slot >= 0) this.unlink(timed);
+  }
+
+  /** Entries in the ring. */
+  get size(): number {
+    return this.entries;
+  }
+
+  /** Called by the interval; by hand in tests. */
+  turn(): void {
+    const now = this.nowMs();
+    const passed = Math.min(turnsMax, Math.floor((now - this.lastMs) / this.granuleMs));
+    if (passed <= 0) return;
+    // What is left of a granule counts next time; a pause of ours does not.
+    this.lastMs = passed === turnsMax ? now : this.lastMs + passed * this.granuleMs;
+    for (let at = 0; at < passed; at += 1) this.step();
+    if (this.entries === 0) {
+      clearInterval(this.interval);
+      this.interval = undefined;
+    }
+  }
+
+  private step(): void {
+    this.tick += 1;
+    const slot = this.tick % slotCount;
+    let timed = this.slots[slot] ?? null;
+    this.slots[slot] = null;
+    // The whole chain is taken out first: a callback may arm and remove entries as it likes.
+    const chain: Timed[] = [];
+    for (; timed !== null; timed = timed.next) chain.push(timed);
+    for (const entry of chain) {
+      entry.slot = -1;
+      entry.next = null;
+      entry.previous = null;
+      this.entries -= 1;
+    }
+    for (const entry of chain) {
+      if (entry.slot >= 0 || entry.due === Infinity) continue;
+      if (entry.due > this.tick) this.link(entry);
+      else {
+        entry.due = Infinity;
+        entry.onTimeout();
+      }
+    }
+  }
+
+  private link(timed: Timed): void {
+    if (this.interval === undefined) {
+      this.lastMs = this.nowMs();
+      this.interval = setInterval(() => {
+        this.turn();
+      }, this.granuleMs);
+      this.interval.unref();
+    }
+    const at = Math.min(timed.due, this.tick + slotCount - 1);
+    const slot = at % slotCount;
+    const first = this.slots[slot] ?? null;
+    timed.slot = slot;
+    timed.slotTick = at;
+    timed.previous = null;
+    timed.next = first;
+    if (first !== null) first.previous = timed;
+    this.slots[slot] = timed;
+    this.entries += 1;
+  }
+
+  private unlink(timed: Timed): void {
+    if (timed.previous === null) this.slots[timed.slot] = timed.next;
+    else timed.previous.next = timed.next;
+    if (timed.next !== null) timed.next.previous = timed.previous;
+    timed.slot = -1;
+    timed.next = null;
+    timed.previous = null;
+    this.entries -= 1;
+  }
+}
+
+/** Something with a time limit; the fields are the wheel's. */
+export abstract class Timed {
+  due = Infinity;
+  slot = -1;
+  slotTick = 0;
+  next: Timed | null = null;
+  previous: Timed | null = null;
+  abstract onTimeout(): void;
+}
+
+/** With 32 ms granules the ring is 16 s long; later deadlines go round. */
+const slotCount = 512;
+/** At most so many granules pass at once, however long this process stood still. */
+const turnsMax = 4;
