@@ -5,7 +5,7 @@ import { z } from 'zod';
  * defaults of a cache that is on are the careful ones: tenants apart, and only requests whose answer the client
  * itself asked to be repeatable.
  */
-const SemanticRules = z.strictObject({
+const semantic = {
   /** Answer from a similar prompt when the exact one is not there. */
   enabled: z.boolean().default(false),
   /** Model that embeds prompts: a served name, or namespace/name. */
@@ -18,7 +18,7 @@ const SemanticRules = z.strictObject({
   timeoutMs: z.int().positive().max(60_000).default(500),
   /** Longer prompts are only looked for exactly: embedding models read a few hundred words. */
   promptCharsMax: z.int().positive().default(2_000),
-});
+};
 
 const rules = {
   enabled: z.boolean().default(false),
@@ -49,25 +49,34 @@ const rules = {
   kserve: z.boolean().default(false),
   /** Change it to forget all that was kept under another number. */
   epoch: z.int().min(0).default(0),
-  semantic: SemanticRules.prefault({}),
+  semantic: z.strictObject(semantic).prefault({}),
 };
 
 export const CacheRules = z.strictObject(rules);
 export type CacheRules = z.infer<typeof CacheRules>;
 
-/** Rules of one service: what is not said is as for all. */
+/** Rules of one service: what is not said is as for all. (`partial()` alone would fill in the defaults.) */
 const CacheOverride = z.strictObject({
-  enabled: z.boolean().optional(),
+  enabled: rules.enabled.unwrap().optional(),
   ttlSeconds: rules.ttlSeconds.unwrap().optional(),
   negativeTtlSeconds: rules.negativeTtlSeconds.unwrap().optional(),
   negativeStatuses: rules.negativeStatuses.unwrap().optional(),
   entryBytesMax: rules.entryBytesMax.unwrap().optional(),
   requestBytesMax: rules.requestBytesMax.unwrap().optional(),
   scope: rules.scope.unwrap().optional(),
-  deterministicOnly: z.boolean().optional(),
-  kserve: z.boolean().optional(),
+  deterministicOnly: rules.deterministicOnly.unwrap().optional(),
+  kserve: rules.kserve.unwrap().optional(),
   epoch: rules.epoch.unwrap().optional(),
-  semantic: SemanticRules.partial().optional(),
+  semantic: z
+    .strictObject({
+      enabled: semantic.enabled.unwrap().optional(),
+      model: semantic.model.unwrap().optional(),
+      threshold: semantic.threshold.unwrap().optional(),
+      entriesMax: semantic.entriesMax.unwrap().optional(),
+      timeoutMs: semantic.timeoutMs.unwrap().optional(),
+      promptCharsMax: semantic.promptCharsMax.unwrap().optional(),
+    })
+    .optional(),
 });
 
 const Local = z.strictObject({
