@@ -1,10 +1,13 @@
 import { indexEntry, listModels, modelObject } from '../domain/routing/listing.ts';
+import type { ListedModel } from '../domain/routing/listing.ts';
+import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { findScope } from '../domain/routing/resolve.ts';
 import type { Scope } from '../domain/routing/resolve.ts';
 import type { RoutedService, Routes } from '../domain/routing/routes.ts';
 import { notReady } from './forward/forward.ts';
 import { answer } from './front/exchange.ts';
 import { single } from './front/headers.ts';
+import type { ModelRouting } from './model-route/model-routes.ts';
 import type { Passage } from './passage.ts';
 import { parseBody } from './read-body.ts';
 import { noTable, unresolved } from './refusals.ts';
@@ -17,6 +20,7 @@ export interface TableAnswersDeps {
   readonly store: TableStore;
   readonly version: string;
   readonly isDraining: () => boolean;
+  readonly modelRoutes: ModelRouting;
 }
 
 export class TableAnswers {
@@ -42,7 +46,9 @@ export class TableAnswers {
       return;
     }
     if (scope.kind === 'service') passage.service = scope.service;
-    answerFromScope(passage, flow, routes, scope);
+    const listed = (speaks?: ApiProtocol) =>
+      this.deps.modelRoutes.list(listModels(routes, scope, speaks), scope, speaks);
+    answerFromScope(passage, flow, scope, listed);
   }
 
   /** V1 calls a model that is not ready 503; OpenAI's question is only whether it exists. */
@@ -73,8 +79,8 @@ export function scopeOf(passage: Passage, routes: Routes<Endpoint>): Scope<Endpo
 function answerFromScope(
   passage: Passage,
   flow: Flow,
-  routes: Routes<Endpoint>,
   scope: Scope<Endpoint>,
+  listed: (speaks?: ApiProtocol) => ListedModel[],
 ): void {
   switch (passage.operation.kind) {
     case 'v2-server-ready':
@@ -83,13 +89,13 @@ function answerFromScope(
       else json(passage, { ready: true });
       return;
     case 'v2-list':
-      json(passage, { models: listModels(routes, scope, 'v2').map(({ id }) => id) });
+      json(passage, { models: listed('v2').map(({ id }) => id) });
       return;
     case 'v2-index':
-      answerIndex(passage, flow, listModels(routes, scope, 'v2').map(indexEntry));
+      answerIndex(passage, flow, listed('v2').map(indexEntry));
       return;
     default: {
-      const models = listModels(routes, scope);
+      const models = listed();
       const data = models.map(({ id, service }) => modelObject(id, service));
       json(passage, { object: 'list', data, models: models.map(({ id }) => id) });
     }

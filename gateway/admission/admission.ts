@@ -1,5 +1,4 @@
 import type { Registry } from 'prom-client';
-import { tierOf } from '../../domain/access/tier-of.ts';
 import { concurrencyOf, limitsAnything } from '../../domain/qos/capacity.ts';
 import type { Arrival, QueueEntry } from '../../domain/qos/fair-queue.ts';
 import type { QosPolicy } from '../../domain/qos/qos-policy.schema.ts';
@@ -7,7 +6,6 @@ import { requestTurns } from '../../domain/qos/request-cost.ts';
 import type { Tier } from '../../domain/qos/tier.ts';
 import type { OperationKind } from '../../domain/routing/operation.ts';
 import type { Routes } from '../../domain/routing/routes.ts';
-import { single } from '../front/headers.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
@@ -15,6 +13,7 @@ import { AdmissionMetrics } from './admission-metrics.ts';
 import type { QueueRefusal } from './admission-metrics.ts';
 import { Gate } from './gate.ts';
 import { queueRefusal } from './queue-refusal.ts';
+import { tierFor } from './tier-for.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /**
@@ -81,6 +80,13 @@ export class Admission implements Step {
       if (gate.queue.size > 0) this.later(gate);
       else this.forget(gate);
     }
+  }
+
+  /** Requests with a service's servers or waiting for them, by its places; null: it is not limited. */
+  loadOf(key: string): number | null {
+    const gate = this.gates.get(key);
+    if (gate === undefined || gate.isOpen || gate.places === 0 || gate.places === Infinity) return null;
+    return (gate.inFlight + gate.queue.size) / gate.places;
   }
 
   /** Requests waiting now. */
@@ -222,11 +228,4 @@ export class Admission implements Step {
   private forget(gate: Gate): void {
     if (gate.isOpen && gate.isIdle) this.gates.delete(gate.key);
   }
-}
-
-/** The caller's, or a lower one that its request asks for. */
-function tierFor({ caller, exchange }: Passage): Tier {
-  const own = caller?.tier ?? 'standard';
-  const asked = single(exchange.headers['x-muster-tier']);
-  return asked === null ? own : (tierOf(own, asked) ?? own);
 }
