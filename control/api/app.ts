@@ -132,7 +132,16 @@ function addHooks(app: FastifyInstance, context: ApiContext): void {
     );
     done();
   });
+  // A connection whose answer ends while the server closes would keep it open for its whole keep-alive time.
+  let sweeping: NodeJS.Timeout | undefined;
+  app.addHook('preClose', (done) => {
+    sweeping = setInterval(() => {
+      app.server.closeIdleConnections();
+    }, 50);
+    done();
+  });
   app.addHook('onClose', async () => {
+    clearInterval(sweeping);
     context.observations.close();
     context.access.close();
     await context.routes.close();

@@ -33,6 +33,20 @@ export class ControlClient {
     await answer.body.dump();
   }
 
+  /** Any answer, whatever its status, as it comes. @throws when the API cannot be reached */
+  async forward(path: string, options: ForwardedRequest): Promise<Dispatcher.ResponseData> {
+    const first = await this.sendOnce(path, options);
+    if (first.statusCode !== 401) return first;
+    await first.body.dump();
+    this.token = null;
+    return this.sendOnce(path, options);
+  }
+
+  /** The installation's internal token, read anew each time: a new control API may have made a new one. */
+  async currentToken(): Promise<string> {
+    return (await readFile(this.tokenPath, 'utf8')).trim();
+  }
+
   async close(): Promise<void> {
     await this.agent.destroy();
   }
@@ -56,12 +70,21 @@ export class ControlClient {
 
   private async sendOnce(
     path: string,
-    options: Parameters<ControlClient['send']>[1],
+    options: Parameters<ControlClient['send']>[1] | ForwardedRequest,
   ): Promise<Dispatcher.ResponseData> {
-    this.token ??= (await readFile(this.tokenPath, 'utf8')).trim();
+    this.token ??= await this.currentToken();
     const headers = { ...options.headers, authorization: `Bearer ${this.token}` };
     return request(this.url + path, { ...options, headers, dispatcher: this.agent });
   }
+}
+
+export interface ForwardedRequest {
+  readonly method: Dispatcher.HttpMethod;
+  readonly body: Buffer | null;
+  readonly headers: Record<string, string>;
+  readonly headersTimeout: number;
+  readonly bodyTimeout: number;
+  readonly signal: AbortSignal;
 }
 
 async function expectOk(answer: Dispatcher.ResponseData): Promise<Dispatcher.ResponseData> {

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { DataFolder } from '../../domain/process/data-folder.ts';
+import type { ControlLink } from '../control-proxy/control-link.ts';
 import type { Endpoints } from '../upstream/endpoints.ts';
 import { ControlClient } from './control-client.ts';
 import { Reporter, defaultReporterOptions } from './reporter.ts';
@@ -22,10 +23,12 @@ export function controlSource(
   options: ControlSourceOptions,
   store: TableStore,
   endpoints: Endpoints,
+  link: ControlLink,
 ): TableSource {
   const { folder, gatewayId: gateway, logger } = options;
   const snapshot = new SnapshotFile(folder.routeTable, logger);
   const client = new ControlClient(options.apiUrl, folder.internalToken);
+  link.client = client;
   const stream = new TableStream(
     client,
     store,
@@ -48,6 +51,7 @@ export function controlSource(
       reporter.start();
     },
     stop: async () => {
+      link.client = null;
       await Promise.all([stream.stop(), reporter.stop()]);
       await client.close();
       await snapshot.flush();

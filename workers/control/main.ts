@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { Runtime, makeTelemetryFilterString } from '@temporalio/worker';
 import { pino } from 'pino';
+import { lineAsker } from '../../activities/batch/ask-line.ts';
+import { batchActivities } from '../../activities/batch/batch-activities.ts';
 import { ControlApi } from '../../activities/control/api.ts';
 import { controlActivities } from '../../activities/control/control-activities.ts';
 import { dataFolder } from '../../domain/process/data-folder.ts';
@@ -32,25 +34,31 @@ Runtime.install({
   },
 });
 
+const internalToken = async () => (await readFile(folder.internalToken, 'utf8')).trim();
 const api = new ControlApi({
   url: settings.apiUrl,
-  token: async () => (await readFile(folder.internalToken, 'utf8')).trim(),
+  token: internalToken,
 });
+const askLine = lineAsker({ gatewayUrl: settings.gatewayUrl, internalToken });
 const bundle = await bundleWorkflows({ cache: folder.bundles, logger });
 await serve({
   address: settings.temporalAddress,
   namespace: settings.temporalNamespace,
   bundle,
-  activities: controlActivities({
-    api,
-    node: settings.node,
-    site: { gatewayUrl: settings.gatewayUrl, domain: settings.domain },
-    now: Date.now,
-  }),
+  activities: {
+    ...controlActivities({
+      api,
+      node: settings.node,
+      site: { gatewayUrl: settings.gatewayUrl, domain: settings.domain },
+      now: Date.now,
+    }),
+    ...batchActivities({ api, askLine, concurrency: 16 }),
+  },
   log,
   signal: ending.signal,
 });
 await api.close();
+await askLine.close();
 log.info('control worker ended');
 // The SDK keeps the process alive for a while after its last worker.
 process.exit(0);

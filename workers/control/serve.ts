@@ -1,6 +1,7 @@
 import { NativeConnection } from '@temporalio/worker';
 import type { Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlActivities } from '../../domain/inference-service/messages.ts';
 import type { WorkflowBundle } from '../bundle.ts';
 import { pause, persist } from '../retry.ts';
@@ -12,7 +13,7 @@ export interface ServeOptions {
   readonly address: string;
   readonly namespace: string;
   readonly bundle: WorkflowBundle;
-  readonly activities: ControlActivities;
+  readonly activities: ControlActivities & BatchActivities;
   readonly log: Logger;
   /** Aborted when the process is to end. */
   readonly signal: AbortSignal;

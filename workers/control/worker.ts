@@ -1,5 +1,6 @@
 import { Worker } from '@temporalio/worker';
 import type { NativeConnection } from '@temporalio/worker';
+import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlActivities } from '../../domain/inference-service/messages.ts';
 import { lifecycle } from '../../domain/inference-service/messages.ts';
 import type { WorkflowBundle } from '../bundle.ts';
@@ -8,7 +9,7 @@ export interface ControlWorkerOptions {
   readonly connection: NativeConnection;
   readonly namespace: string;
   readonly bundle: WorkflowBundle;
-  readonly activities: ControlActivities;
+  readonly activities: ControlActivities & Partial<BatchActivities>;
   /** How long activities may go on after a shutdown was asked for, before they are cancelled. */
   readonly shutdownGraceMs?: number;
 }

@@ -1,0 +1,112 @@
+import type { BatchError } from './batch.schema.ts';
+
+/**
+ * The rules for a batch's input, line by line: JSON with `custom_id` (unlike all others), `method` POST, `url` the
+ * batch's endpoint and `body` an object that does not stream. All lines are looked at before one is asked, so a batch
+ * fails before it has cost anything.
+ */
+export const batchLinesMax = 50_000;
+export const lineBytesMax = 8 * 1024 * 1024;
+/** A batch with more errors than this names these; the rest is alike. */
+export const errorsMax = 100;
+
+export type CheckedLine =
+  | { readonly ok: true; readonly customId: string; readonly body: string }
+  | { readonly ok: false; readonly error: Omit<BatchError, 'line'> };
+
+/**
+ * @param text one line, without its end
+ * @param seen custom ids of the lines before; the new one is added
+ */
+export function checkLine(text: string, endpoint: string, seen: Set<string>): CheckedLine {
+  const fields = parse(text);
+  if (fields === null)
+    return wrong('invalid_json_line', 'This line is not parseable as a JSON object.', null);
+  const { custom_id: customId, method, url, body } = fields;
+  if (typeof customId !== 'string' || customId === '' || customId.length > 512)
+    return wrong('invalid_custom_id', 'custom_id must be a string of 1 to 512 characters.', 'custom_id');
+  if (seen.has(customId))
+    return wrong(
+      'duplicate_custom_id',
+      `The custom_id '${customId}' is used by an earlier line.`,
+      'custom_id',
+    );
+  seen.add(customId);
+  if (method !== 'POST') return wrong('invalid_method', 'method must be POST.', 'method');
+  if (url !== endpoint)
+    return wrong('mismatched_url', `url must be the batch's endpoint, ${endpoint}.`, 'url');
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    return wrong('invalid_body', 'body must be a JSON object.', 'body');
+  const { model, stream } = body as Record<string, unknown>;
+  if (typeof model !== 'string') return wrong('invalid_body', 'body.model must be a string.', 'body.model');
+  if (stream === true) return wrong('invalid_body', 'A line of a batch cannot stream.', 'body.stream');
+  return { ok: true, customId, body: bodyText(text) };
+}
+
+function parse(text: string): Record<string, unknown> | null {
+  try {
+    const read: unknown = JSON.parse(text);
+    return typeof read === 'object' && read !== null && !Array.isArray(read)
+      ? (read as Record<string, unknown>)
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+function wrong(code: string, message: string, param: string | null): CheckedLine {
+  return { ok: false, error: { code, message, param } };
+}
+
+/** The value of the last top-level key `body`, as it stands: no number passes through a double. */
+function bodyText(line: string): string {
+  let found = '';
+  let depth = 0;
+  let at = 0;
+  let keyEnd = -1;
+  let key = '';
+  let valueStart = -1;
+  const finish = (end: number): void => {
+    if (valueStart >= 0 && readKey(key) === 'body') found = line.slice(valueStart, end).trim();
+    valueStart = -1;
+  };
+  while (at < line.length) {
+    const here = line[at] ?? '';
+    if (here === '"') {
+      const end = stringEnd(line, at);
+      if (depth === 1 && valueStart < 0) {
+        key = line.slice(at, end);
+        keyEnd = end;
+      }
+      at = end;
+      continue;
+    }
+    if (here === ':' && depth === 1 && valueStart < 0 && keyEnd >= 0) valueStart = at + 1;
+    else if (here === '{' || here === '[') depth += 1;
+    else if (here === '}' || here === ']') {
+      depth -= 1;
+      if (depth === 0) finish(at);
+    } else if (here === ',' && depth === 1) finish(at);
+    at += 1;
+  }
+  return found;
+}
+
+function stringEnd(line: string, at: number): number {
+  let end = at + 1;
+  while (end < line.length && line[end] !== '"') end += line[end] === '\\' ? 2 : 1;
+  return end + 1;
+}
+
+function readKey(key: string): unknown {
+  return JSON.parse(key);
+}
+
+/** How long a batch may take, milliseconds; null when the window is none, or longer than 7 days. */
+export function windowMs(window: string): number | null {
+  const parts = /^([1-9]\d{0,4})(m|h|d)$/.exec(window);
+  if (parts === null) return null;
+  const units: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+  const ms = Number(parts[1]) * (units[parts[2] ?? ''] ?? NaN);
+  return ms <= 7 * 86_400_000 ? ms : null;
+}

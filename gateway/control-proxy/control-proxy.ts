@@ -1,0 +1,85 @@
+import type { Dispatcher } from 'undici';
+import { anonymous } from '../../domain/access/caller.ts';
+import type { Caller } from '../../domain/access/caller.ts';
+import { downstreamHeaders } from '../front/headers.ts';
+import type { GatewayLimits } from '../limits.ts';
+import type { Passage } from '../passage.ts';
+import type { ControlClient } from '../route-table/control-client.ts';
+import type { ControlLink } from './control-link.ts';
+import type { Flow } from '../step.ts';
+
+/**
+ * Files and batches live in the control API, which lets workflows work on them: such requests are handed on with the
+ * caller's name, and the answer comes back as it is, with backpressure. A gateway alone has none of it.
+ */
+export interface ControlProxyDeps {
+  readonly link: ControlLink;
+  readonly limits: GatewayLimits;
+}
+
+export class ControlProxy {
+  private readonly deps: ControlProxyDeps;
+
+  constructor(deps: ControlProxyDeps) {
+    this.deps = deps;
+  }
+
+  handle(passage: Passage, flow: Flow): void {
+    const { client } = this.deps.link;
+    if (client === null) {
+      flow.refuse(passage, {
+        code: 'not_implemented',
+        message: 'Files and batches need a control API; this gateway runs alone.',
+      });
+      return;
+    }
+    this.pass(passage, client).catch((error: unknown) => {
+      if (passage.exchange.isStarted) passage.exchange.cut();
+      else if (!passage.isClosed) {
+        const why = error instanceof Error && 'code' in error ? String(error.code) : 'no answer';
+        flow.refuse(passage, {
+          code: 'control_unavailable',
+          message: `Files and batches cannot be reached now (${why}); requests to models are not affected.`,
+        });
+      }
+    });
+  }
+
+  private async pass(passage: Passage, client: ControlClient): Promise<void> {
+    const { exchange, requestId, operation, caller } = passage;
+    const gone = new AbortController();
+    exchange.onClose((isWhole) => {
+      if (!isWhole) gone.abort();
+    });
+    const type = exchange.headers['content-type'];
+    const answer = await client.forward(`/internal/openai${operation.head}${exchange.query}`, {
+      method: exchange.method as Dispatcher.HttpMethod,
+      body: exchange.body,
+      headers: {
+        ...(typeof type === 'string' ? { 'content-type': type } : {}),
+        'x-muster-caller': encodeCaller(caller),
+      },
+      headersTimeout: this.deps.limits.headersMs,
+      bodyTimeout: this.deps.limits.bodyIdleMs,
+      signal: gone.signal,
+    });
+    exchange.start(answer.statusCode, downstreamHeaders(answer.headers, requestId));
+    for await (const chunk of answer.body) {
+      if (exchange.write(chunk as Buffer)) continue;
+      await new Promise<void>((resolve) => {
+        exchange.onDrain(resolve);
+        exchange.onClose(() => {
+          resolve();
+        });
+      });
+    }
+    exchange.end();
+  }
+}
+
+function encodeCaller(caller: Caller | null): string {
+  const { id, kind, tenant, tier, namespace, scopes, models } = caller ?? anonymous;
+  return Buffer.from(JSON.stringify({ id, kind, tenant, tier, namespace, scopes, models })).toString(
+    'base64',
+  );
+}

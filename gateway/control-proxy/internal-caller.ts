@@ -1,0 +1,66 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Caller } from '../../domain/access/caller.ts';
+import { CallerRecord } from '../../domain/batch/batch.schema.ts';
+import type { Refusal } from '../errors.ts';
+import type { Passage } from '../passage.ts';
+import type { Flow, Step } from '../step.ts';
+import type { ControlLink } from './control-link.ts';
+
+/**
+ * Muster's own workers ask in somebody's name (the lines of a batch): they show the installation's internal token and
+ * say for whom. Anybody else who sends these headers is refused, so nobody can name himself.
+ */
+export class InternalCaller implements Step {
+  readonly name = 'internal caller';
+  private readonly link: ControlLink;
+
+  constructor(link: ControlLink) {
+    this.link = link;
+  }
+
+  enter(passage: Passage, flow: Flow): boolean {
+    const { headers } = passage.exchange;
+    const given = headers['x-muster-internal'];
+    if (given === undefined || passage.caller !== null) return true;
+    const { client } = this.link;
+    if (client === null || typeof given !== 'string') {
+      flow.refuse(passage, unknown);
+      return false;
+    }
+    client
+      .currentToken()
+      .then((token) => {
+        const caller = isSame(given, token) ? readCaller(headers['x-muster-caller']) : null;
+        if (caller === null) {
+          flow.refuse(passage, unknown);
+          return;
+        }
+        passage.caller = caller;
+        flow.proceed(passage);
+      })
+      .catch((error: unknown) => {
+        flow.failed(passage, error);
+      });
+    return false;
+  }
+}
+
+const unknown: Refusal = {
+  code: 'invalid_internal_token',
+  message: 'The header x-muster-internal is for processes of this installation.',
+};
+
+function isSame(given: string, token: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(given), digest(token));
+}
+
+function readCaller(header: string | string[] | undefined): Caller | null {
+  if (typeof header !== 'string') return null;
+  try {
+    const read = CallerRecord.safeParse(JSON.parse(Buffer.from(header, 'base64').toString('utf8')));
+    return read.success ? read.data : null;
+  } catch {
+    return null;
+  }
+}
