@@ -1,7 +1,9 @@
 import type { RetryBounds } from '../domain/routing/retry.ts';
+import { defaultAccessLimits } from './access/access-limits.ts';
+import type { AccessLimits } from './access/access-limits.ts';
 
 /** Every bound of the gateway, by name; the README has a table of what happens at each. */
-export interface GatewayLimits extends RetryBounds {
+export interface GatewayLimits extends RetryBounds, AccessLimits {
   /** Largest request body; larger: 413. */
   readonly bodyBytesMax: number;
   /** Bytes of request bodies that all connections hold together; more: 503. */
@@ -45,6 +47,7 @@ export interface GatewayLimits extends RetryBounds {
 }
 
 export const defaultLimits: GatewayLimits = {
+  ...defaultAccessLimits,
   bodyBytesMax: 100 * 1024 * 1024,
   bodiesBytesMax: 1024 ** 3,
   headerBytesMax: 32 * 1024,

@@ -26,10 +26,13 @@ export interface FailedTry {
   readonly retryAfterMs: number | null;
 }
 
-export interface RetryLimits {
+export interface RetryBounds {
   readonly triesMax: number;
   /** No try begins later than this after the first failure. */
   readonly retryWindowMs: number;
+}
+
+export interface RetryLimits extends RetryBounds {
   readonly retryAfterMsMax: number;
   /** Each try has a time of its own. */
   readonly isTryTimed: boolean;

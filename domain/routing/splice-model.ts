@@ -32,16 +32,21 @@ const colon = 0x3a;
 
 /** Byte ranges [from, to) of the values of top-level "model" keys. */
 export function modelRanges(body: Uint8Array): [number, number][] {
+  return fieldRanges(body, 'model');
+}
+
+/** Byte ranges [from, to) of the values of a top-level key; two when it is there twice. */
+export function fieldRanges(body: Uint8Array, field: string): [number, number][] {
   const ranges: [number, number][] = [];
   let at = skipSpace(body, hasByteOrderMark(body) ? 3 : 0);
   if (body[at] !== 0x7b) return ranges;
   at = skipSpace(body, at + 1);
   while (at < body.length && body[at] === quote) {
     const keyEnd = stringEnd(body, at);
-    const isModel = readString(body, at, keyEnd) === 'model';
+    const isWanted = isKey(body, at, keyEnd, field);
     const from = skipSpace(body, skipSpace(body, keyEnd) + 1); // over the colon
     const to = valueEnd(body, from);
-    if (isModel) ranges.push([from, to]);
+    if (isWanted) ranges.push([from, to]);
     at = skipSpace(body, to);
     if (body[at] === comma) at = skipSpace(body, at + 1);
   }
@@ -66,12 +71,11 @@ function stringEnd(body: Uint8Array, at: number): number {
 }
 
 /** Keys may be escaped ("mod\u0065l"): they mean the same. */
-function readString(body: Uint8Array, from: number, to: number): string {
-  const longest = '"model"'.length * 6; // every character as \u0000
-  if (to - from > longest) return '';
+function isKey(body: Uint8Array, from: number, to: number, field: string): boolean {
+  const longest = (field.length + 2) * 6; // every character as \u0000
+  if (to - from > longest) return false;
   const raw = new TextDecoder().decode(body.subarray(from, to));
-  const read: unknown = JSON.parse(raw);
-  return typeof read === 'string' ? read : '';
+  return JSON.parse(raw) === field;
 }
 
 /** @returns the position behind the value that begins at `at` */

@@ -1,25 +1,41 @@
+import { isEligible } from '../../domain/routing/pick.ts';
+import { onBad, onFirstByte, onGood } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
-import { retryDelayMs } from '../../domain/routing/retry.ts';
-import { unreadyReason } from '../../domain/routing/listing.ts';
+import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retry.ts';
+import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
-import { streamErrorEvent } from '../errors.ts';
-import type { Refusal, RefusalCode } from '../errors.ts';
-import { downstreamHeaders, upstreamHeaders } from '../front/headers.ts';
+import type { Refusal } from '../errors.ts';
+import { upstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { Picker } from '../pick/picker.ts';
+import { planFor } from '../plan.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
-import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream/upstream.ts';
+import type { UpstreamFailure } from '../upstream/upstream.ts';
+import { Alarm } from './coarse-timer.ts';
+import type { CoarseTimer } from './coarse-timer.ts';
+import { Delivery } from './delivery.ts';
+import type { DeliveryDeps } from './delivery.ts';
+import type { Guard, Guards } from './guards.ts';
+import { midStreamOf } from './mid-stream.ts';
+import { failureRefusal, notReady } from './refusals.ts';
+import { Try } from './try.ts';
+import type { TryOwner } from './try.ts';
+
+export { notReady } from './refusals.ts';
 
 /**
  * Carries one request to an endpoint and its response back, byte for byte, with further tries where that is safe.
- * Each try picks from the table of that moment, so a replacement under way is followed. Once a response head has
- * come, there is no other try: a response that breaks after it is never passed off as whole.
+ * Each try picks from the table of that moment, so a replacement under way is followed. Once a byte of an answer has
+ * gone to the client there is no other try; a stream may then be gone on with (mid-stream.ts), and whatever breaks
+ * for good is never passed off as whole.
  */
 export interface ForwardDeps {
   readonly limits: GatewayLimits;
   readonly endpoints: Endpoints;
   readonly picker: Picker;
+  readonly guards: Guards;
+  readonly timer: CoarseTimer;
   /** The table of now. */
   readonly routes: () => Routes<Endpoint> | null;
   readonly nowMs: () => number;
@@ -37,264 +53,457 @@ export interface ForwardPlan {
   readonly isRepeatable: boolean;
 }
 
-export function forward(
-  deps: ForwardDeps,
-  passage: Passage,
-  service: RoutedService<Endpoint>,
-  plan: ForwardPlan,
-): void {
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+type Service = RoutedService<Endpoint>;
+
+export function forward(deps: ForwardDeps, passage: Passage, service: Service, plan: ForwardPlan): void {
   new Forward(deps, passage, service, plan).begin();
 }
 
-class Forward implements UpstreamHandler {
+class Forward extends Alarm implements TryOwner, DeliveryDeps {
+  readonly limits: GatewayLimits;
+  readonly timer: CoarseTimer;
   private readonly deps: ForwardDeps;
   private readonly passage: Passage;
-  private readonly plan: ForwardPlan;
   private readonly headers: string[];
-  private service: RoutedService<Endpoint>;
-  private candidate: Candidate<Endpoint> | null = null;
-  private call: UpstreamCall | null = null;
+  private plan: ForwardPlan;
+  private service: Service;
+  private guard: Guard;
+  private current: Try | null = null;
+  /** A second server that was asked because the first is slow. */
+  private rival: Try | null = null;
+  private delivery: Delivery | null = null;
   private readonly tried: string[] = [];
-  private wasSent = false;
-  private sentTries = 0;
-  private isEventStream = false;
-  /** A small answer waits for its end, so that its headers can tell what it cost; null: it passes as it comes. */
-  private held: { status: number; headers: string[]; parts: Buffer[] } | null = null;
+  /** Tries that were sent and broke. */
+  private brokenTries = 0;
+  private firstFailureMs = -1;
+  /** Services that may stand in, from the first failure on; those before `othersAt` were asked. */
+  private others: readonly Service[] | null = null;
+  private othersAt = 0;
+  private totalMs = Infinity;
   private isOver = false;
-  /** Back-off, deadline, stalled client: at most one of the first, one of each other. */
   private backoff: NodeJS.Timeout | undefined;
-  private deadline: NodeJS.Timeout | undefined;
-  private stall: NodeJS.Timeout | undefined;
+  private hedging: NodeJS.Timeout | undefined;
 
-  constructor(deps: ForwardDeps, passage: Passage, service: RoutedService<Endpoint>, plan: ForwardPlan) {
+  constructor(deps: ForwardDeps, passage: Passage, service: Service, plan: ForwardPlan) {
+    super();
     this.deps = deps;
+    this.limits = deps.limits;
+    this.timer = deps.timer;
     this.passage = passage;
     this.service = service;
+    this.guard = deps.guards.of(service);
     this.plan = plan;
     this.headers = upstreamHeaders(passage.exchange, passage.requestId);
   }
 
   begin(): void {
-    this.passage.exchange.onClose(() => {
+    const { guard, passage, service } = this;
+    passage.exchange.onClose(() => {
       this.clientGone();
     });
-    const { timeoutMs } = this.service.route;
-    if (timeoutMs !== null) {
-      this.deadline = setTimeout(() => {
-        this.outOfTime(timeoutMs);
-      }, timeoutMs);
-    }
+    guard.retries.earn();
+    this.totalMs = Math.min(service.route.timeoutMs ?? Infinity, guard.settings.totalMs ?? Infinity);
+    if (this.totalMs !== Infinity) this.timer.set(this, this.totalMs);
+    const mayFallBack = passage.alternatives.length > 0 || guard.fallbacks.length > 0;
+    if (mayFallBack && !this.hasUntried()) this.fallBack();
     this.try();
+    this.planHedge();
   }
 
-  onSent(): void {
-    this.wasSent = true;
-    this.sentTries += 1;
+  /** The request's whole time is over. */
+  ring(): void {
+    const message = `it took longer than the ${this.totalMs} ms that it may take`;
+    const failure: UpstreamFailure = { kind: 'timeout', code: 'REQUEST_TIMEOUT', message };
+    this.deps.onUpstreamFailure(this.service, failure);
+    this.dropTries();
+    this.giveUp(failure);
   }
 
-  onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
-    const { passage, deps } = this;
-    const { exchange, requestId, startedMs, tap } = passage;
-    const type = headers['content-type'];
-    this.isEventStream = typeof type === 'string' && type.startsWith('text/event-stream');
-    passage.firstByteMs = deps.nowMs() - startedMs;
-    const out = downstreamHeaders(headers, requestId);
-    if (tap !== null) {
-      tap.onHead(status, headers);
-      const length = headers['content-length'];
-      if (typeof length === 'string' && Number(length) <= deps.limits.heldAnswerBytesMax) {
-        this.held = { status, headers: out, parts: [] };
-        return;
-      }
-    }
-    if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);
-    exchange.start(status, out);
-  }
+  readonly onStalled = (): void => {
+    const failure: UpstreamFailure = {
+      kind: 'timeout',
+      code: 'CLIENT_STALLED',
+      message: 'the client took no bytes for too long',
+    };
+    this.deps.onUpstreamFailure(this.service, failure);
+    this.dropTries();
+    this.giveUp(failure);
+    this.passage.exchange.cut();
+  };
 
-  onData(chunk: Uint8Array): void {
-    const { tap, exchange } = this.passage;
-    tap?.onData(chunk);
-    if (this.held !== null) {
-      this.held.parts.push(Buffer.from(chunk));
+  onHead(one: Try, status: number, headers: Headers): void {
+    const { passage, guard, deps } = this;
+    const now = deps.nowMs();
+    this.learn(one, status, now);
+    if (this.delivery !== null) {
+      if (status !== 200) this.onCut(one, broken('STATUS_' + String(status), 'a server refused to go on'));
       return;
     }
-    if (exchange.write(chunk)) return;
-    this.call?.pause();
-    this.stall = setTimeout(() => {
-      this.cut('the client took no bytes for too long');
-    }, this.deps.limits.clientStallMs);
-    exchange.onDrain(() => {
-      clearTimeout(this.stall);
-      this.call?.resume();
+    if (status >= 400 && guard.settings.retry.statuses.includes(status)) {
+      if (this.askElsewhere(one, headers, now)) return;
+    }
+    this.win(one);
+    passage.firstByteMs = now - passage.startedMs;
+    if (passage.tries > 1) passage.addHeader('x-muster-attempts', String(passage.tries));
+    this.delivery = new Delivery(
+      this,
+      passage,
+      one,
+      headers,
+      midStreamOf(guard.settings.midStream, passage, headers),
+    );
+    this.delivery.start(status, headers);
+  }
+
+  onData(one: Try, chunk: Uint8Array): void {
+    const { delivery } = this;
+    if (delivery === null) return;
+    delivery.data(chunk);
+    if (delivery.midStream?.hasFailed === true) {
+      one.abort();
+      this.onCut(one, broken('STREAM_ERROR', 'a server could not go on with the answer'));
+    }
+  }
+
+  onEnd(one: Try): void {
+    const { delivery } = this;
+    if (delivery === null) return;
+    if (delivery.isTruncated()) {
+      this.onCut(one, broken('STREAM_TRUNCATED', 'the stream ended without its last event'));
+      return;
+    }
+    this.finish();
+    delivery.end();
+  }
+
+  onFailure(one: Try, failure: UpstreamFailure): void {
+    const { delivery, deps } = this;
+    if (delivery !== null && !delivery.isHeld) {
+      this.onCut(one, failure);
+      return;
+    }
+    deps.onUpstreamFailure(this.service, failure);
+    this.blame(one, failure);
+    if (delivery !== null) {
+      delivery.forget();
+      this.delivery = null;
+    }
+    if (this.lose(one)) return; // the other one is still at it
+    if (one.wasSent && failure.isStale !== true) this.brokenTries += 1;
+    this.again(one, failure, {
+      kind: failure.kind,
+      wasSent: one.wasSent && failure.isStale !== true,
+      retryAfterMs: null,
     });
   }
 
-  onEnd(): void {
-    const { passage } = this;
-    this.release();
-    this.finish();
-    this.endTap(true);
-    this.sendHeld();
-    passage.exchange.end();
-  }
-
-  /** What taps add as headers (usage, cost) is known now. */
-  private sendHeld(): void {
-    const { held, passage } = this;
-    if (held === null) return;
-    this.held = null;
-    if (passage.responseHeaders !== null) held.headers.push(...passage.responseHeaders);
-    passage.exchange.start(held.status, held.headers);
-    for (const part of held.parts) passage.exchange.write(part);
-  }
-
-  private endTap(isWhole: boolean): void {
-    const { passage } = this;
-    const { tap } = passage;
-    passage.tap = null;
-    tap?.onEnd(isWhole);
-  }
-
-  onFailure(failure: UpstreamFailure): void {
-    const { deps, passage, candidate } = this;
-    this.release();
-    deps.onUpstreamFailure(this.service, failure);
-    if (passage.exchange.isStarted || this.held !== null) {
-      this.breakOff(failure);
-      return;
+  /** @returns false when the answer is the client's after all */
+  private askElsewhere(one: Try, headers: Headers, now: number): boolean {
+    if (this.rival !== null) {
+      one.discard();
+      this.lose(one);
+      return true;
     }
-    const now = deps.nowMs();
-    if (failure.kind === 'refused' && candidate !== null)
-      candidate.load.skipUntilMs = now + deps.limits.skipMs;
-    const delay = retryDelayMs(
+    const failed = this.failedTry(
       {
-        kind: failure.kind,
-        wasSent: this.wasSent,
-        tries: passage.tries,
-        sentTries: this.sentTries,
-        elapsedMs: now - passage.startedMs,
-        isRepeatable: this.plan.isRepeatable,
+        kind: 'status',
+        wasSent: true,
+        retryAfterMs: retryAfterMs(headers['retry-after'], Date.now()),
       },
-      deps.limits,
-      deps.chance,
+      now,
     );
-    if (delay === null) {
-      this.refuse(this.failureRefusal(failure));
-      return;
-    }
-    this.backoff = setTimeout(() => {
-      deps.onRetry(this.service);
+    if (!this.repeat(failed, now)) return false;
+    one.discard();
+    this.current = null;
+    return true;
+  }
+
+  private again(
+    _one: Try,
+    failure: UpstreamFailure,
+    what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>,
+  ): void {
+    const now = this.deps.nowMs();
+    if (this.repeat(this.failedTry(what, now), now)) return;
+    this.giveUp(failure);
+  }
+
+  private failedTry(what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>, now: number): FailedTry {
+    if (this.firstFailureMs < 0) this.firstFailureMs = now;
+    return {
+      ...what,
+      tries: this.passage.tries,
+      brokenTries: this.brokenTries,
+      elapsedMs: now - this.firstFailureMs,
+      isRepeatable: this.plan.isRepeatable,
+      hasOther: this.hasUntried(),
+    };
+  }
+
+  /** Here, or by a service that stands in. @returns false when neither may be */
+  private repeat(failed: FailedTry, now: number): boolean {
+    const { guard, limits, deps } = this;
+    const { retry } = guard.settings;
+    const rules = {
+      triesMax: Math.min(retry.tries, limits.triesMax),
+      retryWindowMs: Math.min(retry.windowMs, limits.retryWindowMs),
+      retryAfterMsMax: retry.retryAfterMsMax,
+      isTryTimed: retry.perTryMs !== null,
+    };
+    // A service that stands in is asked before an endpoint is asked twice; that is no storm, so it costs no budget.
+    const mayStandIn = mayRepeat({ ...failed, hasOther: true }, rules);
+    if (!failed.hasOther && mayStandIn && this.fallBack()) return this.tryAfter(0);
+    const delay = retryDelayMs(failed, rules, deps.chance);
+    if (delay !== null && (!failed.wasSent || guard.retries.spend(now))) return this.tryAfter(delay);
+    return mayStandIn && this.fallBack() && this.tryAfter(0);
+  }
+
+  private tryAfter(delay: number): true {
+    const next = () => {
+      if (this.isOver) return;
+      this.deps.onRetry(this.service);
       this.try();
-    }, delay);
+    };
+    if (delay === 0) setImmediate(next);
+    else this.backoff = setTimeout(next, delay);
+    return true;
   }
 
   private try(): void {
-    const { deps, passage, plan } = this;
+    const { deps, passage } = this;
     this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
     passage.service = this.service;
     const candidate = deps.picker.pick(passage, this.service, this.tried, deps.nowMs());
-    if (candidate === null) {
-      this.refuse(notReady(this.service, passage.model));
-      return;
-    }
-    this.candidate = candidate;
+    if (candidate !== null) this.current = this.send(candidate, this.plan);
+    else if (this.fallBack()) this.try();
+    else this.refuse(notReady(this.service, passage.model));
+  }
+
+  private send(candidate: Candidate<Endpoint>, plan: ForwardPlan): Try {
+    const { deps, passage, limits } = this;
+    const { perTryMs } = this.guard.settings.retry;
     passage.candidate = candidate;
     passage.tries += 1;
     this.tried.push(candidate.address);
-    this.wasSent = false;
-    deps.endpoints.begin(candidate.load);
-    this.call = candidate.load.upstream.send(
-      {
-        method: passage.exchange.method,
-        path: plan.path,
-        headers: this.headers,
-        body: plan.body,
-        headersMs: Math.min(this.service.route.timeoutMs ?? Infinity, deps.limits.headersMs),
-        bodyIdleMs: deps.limits.bodyIdleMs,
-      },
-      this,
-    );
+    const one = new Try(this, deps.endpoints, candidate, deps.nowMs());
+    one.send({
+      method: passage.exchange.method,
+      path: plan.path,
+      headers: this.headers,
+      body: plan.body,
+      headersMs: Math.min(this.totalMs, perTryMs ?? Infinity, limits.headersMs),
+      bodyIdleMs: limits.bodyIdleMs,
+    });
+    return one;
   }
 
-  /** The response began and its server was lost: say so in a stream, else break the connection. */
-  private breakOff(failure: UpstreamFailure): void {
-    const { exchange } = this.passage;
-    const refusal = this.failureRefusal(failure);
-    this.passage.refused = refusal.code;
-    this.passage.isCut = true;
-    this.finish();
-    this.endTap(false);
-    if (this.held !== null) {
-      this.held = null; // nothing was sent yet: an error says it better than half an answer
-      this.deps.refuse(this.passage, refusal);
-    } else if (this.isEventStream) {
-      exchange.write(streamErrorEvent(refusal));
-      exchange.end();
-    } else exchange.cut();
+  /** Takes the next service that can answer in the place of this one. */
+  private fallBack(): boolean {
+    const { passage, deps } = this;
+    this.others ??= this.standIns();
+    while (this.othersAt < this.others.length) {
+      const next = this.others[this.othersAt];
+      this.othersAt += 1;
+      if (next === undefined || next.key === this.service.key || !next.isReady) continue;
+      if (!next.speaks[passage.operation.protocol]) continue;
+      this.guard.fallenBack += 1;
+      this.service = next;
+      this.guard = deps.guards.of(next);
+      this.plan = planFor(passage, next);
+      this.tried.length = 0;
+      passage.service = next;
+      passage.addHeader('x-muster-fallback', next.key);
+      return true;
+    }
+    return false;
   }
 
-  private cut(message: string): void {
-    this.call?.abort();
-    this.release();
-    this.breakOff({ kind: 'timeout', code: 'CLIENT_STALLED', message });
-    this.passage.exchange.cut();
+  private standIns(): readonly Service[] {
+    const { passage, deps } = this;
+    const routes = deps.routes();
+    const byPolicy = this.guard.fallbacks.map((key) => routes?.byKey.get(key));
+    const byRoute = passage.alternatives.map(({ key }) => routes?.byKey.get(key));
+    return [...byRoute, ...byPolicy].filter((each) => each !== undefined);
   }
 
-  private outOfTime(timeoutMs: number): void {
-    const message = `it took longer than the ${timeoutMs} ms that its service allows`;
-    this.call?.abort();
-    this.release();
-    const failure: UpstreamFailure = { kind: 'timeout', code: 'REQUEST_TIMEOUT', message };
+  private hasUntried(): boolean {
+    const now = this.deps.nowMs();
+    for (const { percent, ready } of this.service.targets) {
+      if (percent <= 0) continue;
+      for (const { address, load } of ready) {
+        if (isEligible(load, now) && !this.tried.includes(address)) return true;
+      }
+    }
+    return false;
+  }
+
+  private planHedge(): void {
+    const { after, minimumMs } = this.guard.settings.hedge;
+    if (after === 'never' || !this.plan.isRepeatable || this.current === null) return;
+    this.guard.hedges.earn();
+    const ms = after === 'p95' ? Math.max(minimumMs, this.guard.firstBytes.percentile95()) : after;
+    if (ms === Infinity) return;
+    this.hedging = setTimeout(() => {
+      this.hedge();
+    }, ms);
+  }
+
+  private hedge(): void {
+    const { deps, passage, guard } = this;
+    if (this.current === null || this.delivery !== null || !this.hasUntried()) return;
+    const now = deps.nowMs();
+    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
+    if (candidate === null || this.tried.includes(candidate.address) || !guard.hedges.spend(now)) return;
+    guard.hedgesSent += 1;
+    this.rival = this.send(candidate, this.plan);
+  }
+
+  /** The first good head is the answer; the other server is told to stop at once. */
+  private win(one: Try): void {
+    clearTimeout(this.hedging);
+    const other = one === this.rival ? this.current : this.rival;
+    if (one === this.rival) this.guard.hedgesWon += 1;
+    other?.abort();
+    this.current = one;
+    this.rival = null;
+    this.passage.candidate = one.candidate;
+  }
+
+  /** @returns true when another server still works on the request */
+  private lose(one: Try): boolean {
+    if (one === this.current) this.current = this.rival;
+    this.rival = null;
+    if (this.current === null) return false;
+    this.passage.candidate = this.current.candidate;
+    return true;
+  }
+
+  private learn(one: Try, status: number, now: number): void {
+    const { load } = one.candidate;
+    const { outlier, hedge } = this.guard.settings;
+    const ms = now - one.startedMs;
+    onFirstByte(load.health, ms);
+    if (hedge.after === 'p95') this.guard.firstBytes.add(ms);
+    if (status >= 400 && outlier.statuses.includes(status)) this.mark(one, now);
+    else onGood(load, outlier, one.startedMs, now);
+  }
+
+  private blame(one: Try, failure: UpstreamFailure): void {
+    if (failure.isStale === true) return; // the connection was old, the server need not be ill
+    const now = this.deps.nowMs();
+    const { load } = one.candidate;
+    if (failure.kind === 'refused') load.skipUntilMs = Math.max(load.skipUntilMs, now + this.limits.skipMs);
+    this.mark(one, now);
+  }
+
+  private mark(one: Try, nowMs: number): void {
+    const others = this.service.targets.flatMap(({ ready }) => ready.map(({ load }) => load));
+    onBad(one.candidate.load, this.guard.settings.outlier, others, { startedMs: one.startedMs, nowMs });
+  }
+
+  /** A stream lost its server after its head: it is gone on with, or broken off. */
+  private onCut(one: Try, failure: UpstreamFailure): void {
+    const { delivery } = this;
+    if (delivery === null) return;
+    this.current = null;
+    if (delivery.isDone) {
+      this.finish();
+      delivery.end();
+      return;
+    }
     this.deps.onUpstreamFailure(this.service, failure);
-    if (this.passage.exchange.isStarted || this.held !== null) this.breakOff(failure);
-    else this.refuse(this.failureRefusal(failure));
+    this.blame(one, failure);
+    one.abort();
+    if (!this.goOn(delivery)) this.giveUp(failure);
+  }
+
+  private goOn(delivery: Delivery): boolean {
+    const { midStream } = delivery;
+    const { guard, deps, passage } = this;
+    if (midStream === null) return false;
+    const answer = midStream.answer();
+    if (answer.obstacle === null && answer.finish !== null && !wantsUsage(passage, answer.hasUsage)) {
+      delivery.sayDone();
+      this.finish();
+      delivery.end();
+      return true;
+    }
+    if (midStream.count >= guard.settings.midStream.continuationsMax) return this.notContinued();
+    if (!this.hasUntried()) return this.notContinued();
+    const next = midStream.next(passage, this.plan);
+    const now = deps.nowMs();
+    if ('obstacle' in next || !guard.retries.spend(now)) return this.notContinued();
+    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
+    if (candidate === null) return this.notContinued();
+    guard.continued += 1;
+    deps.onRetry(this.service);
+    const one = this.send(candidate, next);
+    this.current = one;
+    delivery.goOn(one);
+    return true;
+  }
+
+  private notContinued(): false {
+    this.guard.continuationsFailed += 1;
+    return false;
+  }
+
+  /** Says what went wrong: as an answer while none has begun, else in it. */
+  private giveUp(failure: UpstreamFailure): void {
+    const { delivery, passage } = this;
+    const refusal = failureRefusal(this.service, passage.model, failure);
+    if (delivery === null || delivery.isHeld) {
+      delivery?.forget();
+      this.refuse(refusal);
+      return;
+    }
+    this.guard.brokenOff += 1;
+    this.finish();
+    delivery.breakOff(refusal);
   }
 
   /** Also after an ordinary end, when there is nothing left to do. */
   private clientGone(): void {
     if (this.isOver) return;
-    this.call?.abort();
-    this.release();
     this.finish();
-    this.endTap(false);
+    this.dropTries();
+    this.delivery?.abandon();
   }
 
   private refuse(refusal: Refusal): void {
+    const { passage } = this;
     this.finish();
-    this.deps.refuse(this.passage, refusal);
+    if (passage.tries > 1) passage.addHeader('x-muster-attempts', String(passage.tries));
+    this.deps.refuse(passage, refusal);
   }
 
-  private release(): void {
-    if (this.candidate === null) return;
-    this.deps.endpoints.end(this.candidate.load);
-    this.candidate = null;
+  private dropTries(): void {
+    this.current?.abort();
+    this.rival?.abort();
+    this.current = null;
+    this.rival = null;
   }
 
   private finish(): void {
     this.isOver = true;
+    this.timer.cancel(this);
     clearTimeout(this.backoff);
-    clearTimeout(this.deadline);
-    clearTimeout(this.stall);
-  }
-
-  private failureRefusal(failure: UpstreamFailure): Refusal {
-    const name = this.passage.model === '' ? this.service.route.name : this.passage.model;
-    const { code, what } = failureWords[failure.kind];
-    // The failure's own message may hold addresses: that is for the log.
-    return { code, message: `The server of model '${name}' ${what} (${failure.code}).` };
+    clearTimeout(this.hedging);
   }
 }
 
-const failureWords: Record<UpstreamFailure['kind'], { code: RefusalCode; what: string }> = {
-  refused: { code: 'upstream_unreachable', what: 'cannot be reached' },
-  reset: { code: 'upstream_failed', what: 'broke the connection' },
-  timeout: { code: 'upstream_timeout', what: 'did not answer in time' },
-  garbage: { code: 'upstream_garbage', what: 'sent something that is not HTTP' },
-};
+function broken(code: string, message: string): UpstreamFailure {
+  return { kind: 'reset', code, message };
+}
 
-export function notReady(service: RoutedService, model: string): Refusal {
-  const name = model === '' ? service.route.name : model;
-  const reason = unreadyReason(service).replace(/\.$/, '');
-  const kserve = `Model with name ${name} is not ready. ${reason}.`;
-  return { code: 'model_not_ready', message: `The model '${name}' is not ready. ${reason}.`, kserve };
+/** The caller asked for the stream's usage and has not got it. */
+function wantsUsage(passage: Passage, hasUsage: boolean): boolean {
+  const options = passage.fields?.['stream_options'];
+  const isAsked =
+    typeof options === 'object' &&
+    options !== null &&
+    'include_usage' in options &&
+    options.include_usage === true;
+  return isAsked && !hasUsage;
 }

@@ -1,4 +1,5 @@
-import type { Load } from '../../domain/routing/pick.ts';
+import { Health } from '../../domain/resilience/outlier.ts';
+import type { Watched } from '../../domain/resilience/outlier.ts';
 import type { Connect, Upstream } from './upstream.ts';
 
 /**
@@ -6,7 +7,7 @@ import type { Connect, Upstream } from './upstream.ts';
  * tables. An address that leaves the table is kept until its last request ends (the control API is told how many
  * are left, so that nobody stops a server under them), then its connections are closed.
  */
-export interface Endpoint extends Load {
+export interface Endpoint extends Watched {
   readonly address: string;
   readonly upstream: Upstream;
   isListed: boolean;
@@ -30,6 +31,7 @@ export class Endpoints {
       inFlight: 0,
       skipUntilMs: 0,
       inFlightMax: Infinity,
+      health: new Health(),
       isListed: true,
     };
     this.byAddress.set(address, made);

@@ -106,14 +106,16 @@ describe('pick', () => {
 });
 
 describe('retryDelayMs', () => {
-  const limits = { triesMax: 3, retryWindowMs: 2000 };
+  const limits = { triesMax: 3, retryWindowMs: 2000, retryAfterMsMax: 500, isTryTimed: false };
   const failed = {
     kind: 'refused',
     wasSent: false,
     tries: 1,
-    sentTries: 0,
+    brokenTries: 0,
     elapsedMs: 0,
     isRepeatable: true,
+    hasOther: false,
+    retryAfterMs: null,
   } as const;
   test.each([
     { name: 'a refused connection is tried again', failed, again: true },
@@ -121,27 +123,27 @@ describe('retryDelayMs', () => {
     { name: 'nothing begins after the window', failed: { ...failed, elapsedMs: 2000 }, again: false },
     {
       name: 'a reset of what was sent is tried once more',
-      failed: { ...failed, kind: 'reset', wasSent: true, sentTries: 1 },
+      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 1 },
       again: true,
     },
     {
       name: 'but not twice',
-      failed: { ...failed, kind: 'reset', wasSent: true, sentTries: 2, tries: 2 },
+      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 2, tries: 2 },
       again: false,
     },
     {
       name: 'and not when it is no pure function',
-      failed: { ...failed, kind: 'reset', wasSent: true, sentTries: 1, isRepeatable: false },
+      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 1, isRepeatable: false },
       again: false,
     },
     {
       name: 'a timeout is final',
-      failed: { ...failed, kind: 'timeout', wasSent: true, sentTries: 1 },
+      failed: { ...failed, kind: 'timeout', wasSent: true, brokenTries: 1 },
       again: false,
     },
     {
       name: 'garbage is final',
-      failed: { ...failed, kind: 'garbage', wasSent: true, sentTries: 1 },
+      failed: { ...failed, kind: 'garbage', wasSent: true, brokenTries: 1 },
       again: false,
     },
   ] as const)('$name', ({ failed: given, again }) => {

@@ -1,0 +1,215 @@
+import { answerKind } from '../../domain/resilience/continuation.ts';
+import { WholeEvents, endsWithDone } from '../../domain/resilience/sse.ts';
+import { streamErrorEvent } from '../errors.ts';
+import type { Refusal } from '../errors.ts';
+import { downstreamHeaders } from '../front/headers.ts';
+import type { GatewayLimits } from '../limits.ts';
+import type { Passage } from '../passage.ts';
+import { Alarm } from './coarse-timer.ts';
+import type { CoarseTimer } from './coarse-timer.ts';
+import type { MidStream } from './mid-stream.ts';
+import type { Try } from './try.ts';
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+export interface DeliveryDeps {
+  readonly limits: GatewayLimits;
+  readonly timer: CoarseTimer;
+  /** The client has taken nothing for too long. */
+  readonly onStalled: () => void;
+}
+
+/** An event beyond this is passed on in pieces. */
+const eventBytesMax = 1024 * 1024;
+
+/**
+ * An answer on its way to the client: held back while small, so that taps may add headers and a broken one can be
+ * asked again; in whole events where it is a stream of OpenAI chunks, so that an error always has a line of its own;
+ * else as it comes. Slow clients hold their server back.
+ */
+export class Delivery extends Alarm {
+  /** The try whose bytes come. */
+  source: Try;
+  readonly midStream: MidStream | null;
+  private readonly deps: DeliveryDeps;
+  private readonly passage: Passage;
+  private readonly isEventStream: boolean;
+  /** Chunks of an OpenAI stream; null for all other answers. */
+  private readonly events: WholeEvents | null;
+  private hasDone = false;
+  private held: { readonly status: number; readonly headers: Headers; readonly parts: Buffer[] } | null =
+    null;
+  private isBlocked = false;
+  private drained: (() => void) | null = null;
+
+  constructor(
+    deps: DeliveryDeps,
+    passage: Passage,
+    source: Try,
+    headers: Headers,
+    midStream: MidStream | null,
+  ) {
+    super();
+    this.deps = deps;
+    this.passage = passage;
+    this.source = source;
+    const type = headers['content-type'];
+    this.isEventStream = typeof type === 'string' && type.startsWith('text/event-stream');
+    const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
+    this.events = isOpenAi ? new WholeEvents(eventBytesMax) : null;
+    this.midStream = isOpenAi ? midStream : null;
+  }
+
+  /** Nothing of the answer has left the gateway: another may take its place. */
+  get isHeld(): boolean {
+    return this.held !== null;
+  }
+
+  /** The client has the last word of an OpenAI stream: whatever happens now, it is whole. */
+  get isDone(): boolean {
+    return this.hasDone;
+  }
+
+  /** An OpenAI stream that never said it was at its end. Asked when its server is done. */
+  isTruncated(): boolean {
+    if (this.events === null) return false;
+    const rest = this.events.takeRest();
+    const isOurs = this.passage.exchange.status === 200;
+    // A last event without its blank line counts when it is the last word; half an event is nobody's.
+    if (rest !== null && (!isOurs || endsWithDone(rest))) this.passOn(rest);
+    return isOurs && !this.hasDone;
+  }
+
+  start(status: number, headers: Headers): void {
+    const { passage, deps } = this;
+    if (passage.tap !== null) {
+      const length = headers['content-length'];
+      if (typeof length === 'string' && Number(length) <= deps.limits.heldAnswerBytesMax) {
+        this.held = { status, headers, parts: [] };
+        return;
+      }
+      passage.tap.onHead(status, headers);
+    }
+    this.sendHead(status, headers);
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.held !== null) this.held.parts.push(Buffer.from(chunk));
+    else if (this.events !== null) this.passEvents(this.events, chunk);
+    else this.pass(Buffer.from(chunk)); // the connection may reuse its bytes
+  }
+
+  /** The server has said all. */
+  end(): void {
+    this.finish();
+    if (this.held !== null) this.sendHeld(this.held);
+    this.endTap(true);
+    this.passage.exchange.end();
+  }
+
+  /** A stream that said its last word, but not that it was the last. */
+  sayDone(): void {
+    this.hasDone = true;
+    this.pass(Buffer.from('data: [DONE]\n\n'));
+  }
+
+  /** What was held is forgotten, and no tap has seen it. */
+  forget(): void {
+    this.held = null;
+    this.finish();
+  }
+
+  /** The next server goes on where this one was cut; what it left of an event is dropped. */
+  goOn(source: Try): void {
+    this.events?.takeRest();
+    this.source = source;
+    if (this.isBlocked) source.pause();
+  }
+
+  /** The answer cannot be whole: an event says so where there are events, else the connection is cut. */
+  breakOff(refusal: Refusal): void {
+    const { exchange } = this.passage;
+    this.passage.refused = refusal.code;
+    this.passage.isCut = true;
+    this.finish();
+    this.endTap(false);
+    if (!this.isEventStream) exchange.cut();
+    else {
+      exchange.write(
+        this.events === null ? streamErrorEvent(refusal) : streamErrorEvent(refusal).trimStart(),
+      );
+      exchange.end();
+    }
+  }
+
+  /** The client is gone, or does not matter any more. */
+  abandon(): void {
+    this.finish();
+    this.endTap(false);
+  }
+
+  ring(): void {
+    this.deps.onStalled();
+  }
+
+  /** What taps add as headers (usage, cost) is known now. */
+  private sendHeld(held: NonNullable<Delivery['held']>): void {
+    const { passage } = this;
+    const { tap } = passage;
+    this.held = null;
+    if (tap !== null) {
+      tap.onHead(held.status, held.headers);
+      for (const part of held.parts) tap.onData(part);
+      this.endTap(true);
+    }
+    this.sendHead(held.status, held.headers);
+    for (const part of held.parts) passage.exchange.write(part);
+  }
+
+  private sendHead(status: number, headers: Headers): void {
+    const { passage } = this;
+    const out = downstreamHeaders(headers, passage.requestId);
+    if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);
+    passage.exchange.start(status, out);
+  }
+
+  private passEvents(events: WholeEvents, chunk: Uint8Array): void {
+    const whole = events.push(chunk);
+    if (whole !== null) this.passOn(whole);
+  }
+
+  private passOn(events: Uint8Array): void {
+    const { midStream } = this;
+    const bytes = midStream === null ? Buffer.from(events) : midStream.pass(events);
+    if (bytes === null) return;
+    this.hasDone = endsWithDone(bytes);
+    this.pass(bytes);
+  }
+
+  private pass(bytes: Uint8Array): void {
+    const { tap, exchange } = this.passage;
+    tap?.onData(bytes);
+    if (exchange.write(bytes)) return;
+    this.source.pause();
+    if (this.isBlocked) return;
+    this.isBlocked = true;
+    this.deps.timer.set(this, this.deps.limits.clientStallMs);
+    this.drained ??= () => {
+      this.isBlocked = false;
+      this.deps.timer.cancel(this);
+      this.source.resume();
+    };
+    exchange.onDrain(this.drained);
+  }
+
+  private endTap(isWhole: boolean): void {
+    const { passage } = this;
+    const { tap } = passage;
+    passage.tap = null;
+    tap?.onEnd(isWhole);
+  }
+
+  private finish(): void {
+    this.deps.timer.cancel(this);
+  }
+}

@@ -1,0 +1,97 @@
+import {
+  answerKind,
+  continuationOf,
+  readAnswer,
+  requestObstacle,
+} from '../../domain/resilience/continuation.ts';
+import type { AnswerKind, AnswerSoFar, ChatContinuation } from '../../domain/resilience/continuation.ts';
+import { ContinuedChunks } from '../../domain/resilience/continued-chunks.ts';
+import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
+import type { Passage } from '../passage.ts';
+import type { ForwardPlan } from './forward.ts';
+
+/** Bytes of a stream that are kept so that it can be gone on with; a longer one ends in an error when it is cut. */
+const keptBytesMax = 4 * 1024 * 1024;
+
+/**
+ * Remembers what a stream has told its client, and makes of it the request for the rest when its server is lost.
+ * While all is well it only copies bytes: they are understood when they are needed.
+ */
+export class MidStream {
+  private readonly kind: AnswerKind;
+  private readonly chat: ChatContinuation;
+  private kept: Uint8Array[] = [];
+  private keptBytes = 0;
+  private rewriter: ContinuedChunks | null = null;
+  /** Continuations asked for. */
+  count = 0;
+
+  constructor(kind: AnswerKind, chat: ChatContinuation) {
+    this.kind = kind;
+    this.chat = chat;
+  }
+
+  /** @param events whole ones, of whichever server answers now @returns what the client gets; null: nothing */
+  pass(events: Uint8Array): Uint8Array | null {
+    const { rewriter } = this;
+    if (rewriter === null) {
+      const copy = Buffer.from(events);
+      this.keep(copy);
+      return copy;
+    }
+    const text = rewriter.rewrite(Buffer.from(events.buffer, events.byteOffset, events.length).toString());
+    if (text === '') return null;
+    const bytes = Buffer.from(text);
+    this.keep(bytes);
+    return bytes;
+  }
+
+  /** A server that goes on with an answer may say in its stream that it cannot. */
+  get hasFailed(): boolean {
+    return this.rewriter !== null && this.rewriter.error !== null;
+  }
+
+  /** What the client knows by now. */
+  answer(): AnswerSoFar {
+    return readAnswer(this.kind, Buffer.concat(this.kept).toString());
+  }
+
+  /** @returns the request for the rest, or why there can be none */
+  next(passage: Passage, plan: ForwardPlan): ForwardPlan | { readonly obstacle: string } {
+    const { fields } = passage;
+    if (fields === null || plan.body === null) return { obstacle: 'it has no body' };
+    if (this.keptBytes > keptBytesMax) return { obstacle: 'it is too long' };
+    const answer = this.answer();
+    const obstacle = answer.obstacle ?? requestObstacle(this.kind, fields, this.chat);
+    if (obstacle !== null) return { obstacle };
+    const continuation = continuationOf(this.kind, { body: plan.body, fields }, answer, this.chat);
+    this.rewriter = new ContinuedChunks(this.kind, answer, continuation);
+    this.count += 1;
+    return { ...plan, body: continuation.body };
+  }
+
+  private keep(bytes: Uint8Array): void {
+    this.keptBytes += bytes.length;
+    if (this.keptBytes <= keptBytesMax) this.kept.push(bytes);
+    else this.kept = [];
+  }
+}
+
+/** Null when the policy, or the kind of stream, wants no continuation. */
+export function midStreamOf(
+  settings: ResilienceSettings['midStream'],
+  passage: Passage,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): MidStream | null {
+  if (settings.mode === 'error') return null;
+  const kind = answerKind(passage.operation.head);
+  return kind === null ? null : new MidStream(kind, chatOf(settings.chat, headers['server']));
+}
+
+function chatOf(
+  chat: ResilienceSettings['midStream']['chat'],
+  server: string | string[] | undefined,
+): ChatContinuation {
+  if (chat !== 'detect') return chat;
+  return server === 'llama.cpp' ? 'llama.cpp' : 'never';
+}
