@@ -2,7 +2,9 @@
 export function eventData(text: string): string[] {
   const found: string[] = [];
   let data: string[] = [];
-  for (const line of text.split(/\r\n|\r|\n/)) {
+  const lines = text.split(/\r\n|\r|\n/);
+  lines.pop(); // what follows the last line's end is no line
+  for (const line of lines) {
     if (line === '') {
       if (data.length > 0) found.push(data.join('\n'));
       data = [];

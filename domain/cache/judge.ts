@@ -56,7 +56,8 @@ export function judge(text: string, form: Form, delivery: Delivery, choices: num
 const telling = /"(?:finish_reason|error)"\s*:\s*["{]|"usage"\s*:\s*\{/;
 
 function judgeEvents(text: string, choices: number): Judged {
-  const events = eventData(text);
+  // Servers are known that leave out the blank line behind the last word: the word itself is enough.
+  const events = eventData(`${text}\n\n`);
   if (events.at(-1) !== endOfStream) return unfit('incomplete');
   const ended = new Set<unknown>();
   let usage: unknown = null;
