@@ -37,11 +37,11 @@ const options: ServeOptions = {
   warmUpMs: settings.gatewayWarmUpMs,
 };
 
-let stopping: Promise<void> | null = null;
+const ending: { running: Promise<void> | null } = { running: null };
 const stopWith = (stop: () => Promise<void>) => {
   const act = (why: string) => {
     logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
-    stopping ??= stop().then(() => {
+    ending.running ??= stop().then(() => {
       destination.flushSync();
       process.exit(0);
     });
@@ -59,7 +59,7 @@ try {
   else if (settings.gatewayProcesses > 1) await runPrimary(settings.gatewayProcesses);
   else await runAlone();
 } catch (error) {
-  if (stopping === null) fail(error);
+  if (ending.running === null) fail(error);
 }
 
 async function runAlone(): Promise<void> {

@@ -23,11 +23,11 @@ process.on('exit', () => {
   killAll();
   rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
 });
-let isInterrupted = false;
+const interrupt = { isAsked: false };
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    if (isInterrupted) process.exit(130);
-    isInterrupted = true;
+    if (interrupt.isAsked) process.exit(130);
+    interrupt.isAsked = true;
     say('Stopping; once more to stop at once.');
     void stopAll().then(() => process.exit(130));
   });
@@ -37,7 +37,7 @@ try {
   const options = readOptions(process.argv.slice(2), peerNames);
   await run(options);
 } catch (error) {
-  if (!isInterrupted) say(error instanceof Error ? error.message : String(error));
+  if (!interrupt.isAsked) say(error instanceof Error ? error.message : String(error));
   if (error instanceof UsageError) say(usage);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 } finally {

@@ -126,21 +126,28 @@ async function measure(bench: Bench, round: number, workload: Workload, one: Run
     args,
   });
   const { backends } = (await admin(mock, 'stats')) as { backends: ServerStats[] };
-  const bad = load.errors + load.warm_errors + backends.reduce((sum, { bad: n }) => sum + n, 0);
-  if (bad > 0 || load.requests === 0) {
-    const sample = load.error_samples?.[0] ?? 'no request was answered';
-    throw new Error(
-      `${contender} failed ${bad} requests of ${workload.name}: ${sample}. ${one?.child.log() ?? ''}`,
-    );
-  }
-  const us = (load.gw_cpu_s / load[workload.unit]) * 1e6;
-  const other = load.other_cpu_s / load.seconds;
-  say(
-    `round ${round + 1}  ${workload.name}  ${contender.padEnd(15)} ${us.toFixed(1).padStart(7)} us` +
-      `  ${load.rps.toFixed(0).padStart(6)} rps  p50 ${(load.lat_us?.p50 ?? 0).toFixed(0)} us` +
-      `${other > 0.3 ? `  (others used ${other.toFixed(1)} CPUs)` : ''}`,
-  );
-  return { round, contender, workload: workload.name, load, servers: backends };
+  const run = { round, contender, workload: workload.name, load, servers: backends };
+  expectWhole(run, one?.child.log() ?? '');
+  say(line(run, workload));
+  return run;
+}
+
+/** @throws when any request failed, also one of the warm-up: such a run measures something else */
+function expectWhole({ contender, workload, load, servers }: Run, log: string): void {
+  const bad = load.errors + load.warm_errors + servers.reduce((sum, { bad: n }) => sum + n, 0);
+  if (bad === 0 && load.requests > 0) return;
+  const sample = load.error_samples?.[0] ?? 'no request was answered';
+  throw new Error(`${contender} failed ${bad} requests of ${workload}: ${sample}. ${log}`);
+}
+
+function line({ round, contender, workload, load }: Run, { unit }: Workload): string {
+  const us = (load.gw_cpu_s / load[unit]) * 1e6;
+  const others = load.other_cpu_s / load.seconds;
+  return [
+    `round ${round + 1}  ${workload}  ${contender.padEnd(15)} ${us.toFixed(1).padStart(7)} us`,
+    `${load.rps.toFixed(0).padStart(6)} rps  p50 ${(load.lat_us?.p50 ?? 0).toFixed(0)} us`,
+    others > 0.3 ? `(others used ${others.toFixed(1)} CPUs)` : '',
+  ].join('  ');
 }
 
 export async function admin({ ports }: Mock, what: string): Promise<unknown> {

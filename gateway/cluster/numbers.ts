@@ -36,5 +36,5 @@ const ofProcess = /^(process|nodejs)_/;
 
 function merge(all: readonly (readonly MetricJson[])[]): Registry {
   const summed = all.map((metrics) => metrics.map((metric) => ({ aggregator: 'sum', ...metric })));
-  return AggregatorRegistry.aggregate(summed as unknown as object[]);
+  return AggregatorRegistry.aggregate(summed);
 }
