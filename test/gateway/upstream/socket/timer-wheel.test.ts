@@ -1,0 +1,129 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Timed, TimerWheel } from '../../../../gateway/upstream/socket/timer-wheel.ts';
+
+const granuleMs = 32;
+
+class Alarm extends Timed {
+  readonly rang: number[] = [];
+  private readonly now: () => number;
+  private readonly then: () => void;
+  constructor(now: () => number, then: () => void = () => undefined) {
+    super();
+    this.now = now;
+    this.then = then;
+  }
+  onTimeout(): void {
+    this.rang.push(this.now());
+    this.then();
+  }
+}
+
+/** A wheel on a clock of the test's. */
+function setUp() {
+  let nowMs = 1_000;
+  const wheel = new TimerWheel(() => nowMs, granuleMs);
+  const pass = (ms: number) => {
+    for (const end = nowMs + ms; nowMs < end;) {
+      nowMs = Math.min(end, nowMs + granuleMs);
+      wheel.turn();
+    }
+  };
+  return {
+    wheel,
+    pass,
+    jump: (ms: number) => {
+      nowMs += ms;
+      wheel.turn();
+    },
+    alarm: (then?: () => void) => new Alarm(() => nowMs, then),
+    now: () => nowMs,
+  };
+}
+
+describe('the timer wheel', () => {
+  test('rings never early, at most two granules late, once, also beyond its own length', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 60_000 }), { minLength: 1, maxLength: 20 }),
+        (limits) => {
+          const { wheel, pass, alarm, now } = setUp();
+          const began = now();
+          const alarms = limits.map((ms) => {
+            const made = alarm();
+            wheel.arm(made, ms);
+            return { made, ms };
+          });
+          pass(61_000);
+          for (const { made, ms } of alarms) {
+            expect(made.rang).toHaveLength(1);
+            expect(made.rang[0]! - began).toBeGreaterThanOrEqual(ms);
+            expect(made.rang[0]! - began).toBeLessThanOrEqual(ms + 2 * granuleMs);
+          }
+          expect(wheel.size).toBe(0);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  test('the last word counts: armed anew, sooner or later, disarmed or removed', () => {
+    const what = fc.oneof(
+      fc.integer({ min: 0, max: 40_000 }),
+      fc.constant('disarm' as const),
+      fc.constant('remove' as const),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(what, fc.integer({ min: 0, max: 3_000 })), { minLength: 1, maxLength: 30 }),
+        (steps) => {
+          const { wheel, pass, alarm, now } = setUp();
+          const one = alarm();
+          let dueMs = Infinity;
+          for (const [step, waitMs] of steps) {
+            if (step === 'disarm') wheel.disarm(one);
+            else if (step === 'remove') wheel.remove(one);
+            else wheel.arm(one, step);
+            dueMs = typeof step === 'number' ? now() + step : Infinity;
+            one.rang.length = 0;
+            pass(waitMs);
+            if (now() < dueMs) expect(one.rang).toEqual([]);
+          }
+          pass(50_000);
+          expect(one.rang).toHaveLength(dueMs === Infinity ? 0 : 1);
+          expect(wheel.size).toBe(0);
+        },
+      ),
+    );
+  });
+
+  test('a pause of this process is not counted against anybody', () => {
+    const { wheel, pass, jump, alarm } = setUp();
+    const one = alarm();
+    wheel.arm(one, 1_000);
+    jump(60_000);
+    expect(one.rang).toEqual([]);
+    pass(1_100);
+    expect(one.rang).toHaveLength(1);
+  });
+
+  test('who rings may arm itself and remove others that ring in the same turn', () => {
+    const { wheel, pass, alarm } = setUp();
+    const others: Alarm[] = [
+      alarm(() => {
+        wheel.remove(others[1]!);
+      }),
+      alarm(() => {
+        wheel.remove(others[0]!);
+      }),
+    ];
+    const again = alarm(() => {
+      if (again.rang.length < 3) wheel.arm(again, 100);
+    });
+    for (const each of [...others, again]) wheel.arm(each, 100);
+    pass(1_000);
+    expect(others[0]!.rang.length + others[1]!.rang.length).toBeGreaterThanOrEqual(1);
+    expect(again.rang).toHaveLength(3);
+    expect(wheel.size).toBe(0);
+  });
+});
