@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { tiers } from '../../../domain/qos/tier.ts';
+import type { Tier } from '../../../domain/qos/tier.ts';
+import { startBackend } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
+import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
+import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
+import { service, table } from '../../fixtures/gateway/tables.ts';
+
+const keyOf = (tier: Tier) => `a-test-key-for-${tier}`;
+const access = {
+  keys: tiers.map((tier) => ({
+    id: tier,
+    sha256: createHash('sha256').update(keyOf(tier)).digest('hex'),
+    tenant: tier,
+    tier,
+  })),
+};
+
+/** How many of this gateway's requests wait, by its own metrics. */
+async function metric(gateway: TestGateway, name: string): Promise<number> {
+  const { text } = await get(`${gateway.url}/metrics`);
+  const lines = text.split('\n').filter((line) => line.startsWith(name));
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+}
+
+describe('the queue over real sockets', () => {
+  let gateway: TestGateway;
+  const closers: (() => Promise<void>)[] = [];
+  const use = (address: string, qos: unknown) => {
+    gateway.store.apply({ ...table([service('slow', { ready: [address] })]), policy: { access, qos } }, -1);
+  };
+  const ask = (tier: Tier = 'standard', body: object = {}) =>
+    postJson(
+      `${gateway.url}/v1/completions`,
+      { model: 'slow', ...body },
+      { authorization: `Bearer ${keyOf(tier)}` },
+    );
+  /** A server that answers when the test says so. */
+  const holding = async () => {
+    const held: ServerResponse[] = [];
+    const backend = await startBackend((_seen, response) => held.push(response));
+    closers.push(backend.close);
+    return { backend, held, address: backend.address };
+  };
+
+  beforeEach(async () => {
+    gateway = await startTestGateway();
+  });
+  afterEach(async () => {
+    await gateway.close();
+    for (const close of closers.splice(0)) await close();
+  });
+
+  test('four tiers that keep a slow server busy are served 80, 15, 4 and 1 of each hundred', async () => {
+    const served: Record<Tier, number> = { critical: 0, high: 0, standard: 0, 'best-effort': 0 };
+    let all = 0;
+    let most = 0;
+    let now = 0;
+    const backend = await startBackend((_seen, response) => {
+      now += 1;
+      most = Math.max(most, now);
+      setTimeout(() => {
+        now -= 1;
+        response.end('{}');
+      }, 3);
+    });
+    closers.push(backend.close);
+    use(backend.address, { concurrency: { perEndpoint: 2 } });
+    const client = async (tier: Tier) => {
+      while (all < 600) {
+        const answer = await ask(tier);
+        expect(answer.status).toBe(200);
+        all += 1;
+        served[tier] += 1;
+      }
+    };
+    await Promise.all(tiers.flatMap((tier) => Array.from({ length: 15 }, () => client(tier))));
+    // What is over when the count is reached are sixty requests that were waiting then.
+    const share = (tier: Tier) => served[tier] / all;
+    expect(most).toBeLessThanOrEqual(2);
+    expect(share('critical')).toBeGreaterThan(0.66);
+    expect(share('critical')).toBeLessThan(0.85);
+    expect(share('high')).toBeGreaterThan(0.1);
+    expect(share('high')).toBeLessThan(0.2);
+    expect(served['best-effort']).toBeGreaterThan(2);
+    expect(served.high).toBeGreaterThan(served.standard);
+  }, 30_000);
+
+  test('an answer says how long its request waited', async () => {
+    const { held, address } = await holding();
+    use(address, { concurrency: { perService: 1 } });
+    const first = ask();
+    await until(() => held.length === 1);
+    const second = ask();
+    await until(async () => (await metric(gateway, 'muster_gateway_queue_depth')) === 1);
+    held[0]?.end('{}');
+    expect((await first).headers.get('x-muster-queue-ms')).toBeNull();
+    await until(() => held.length === 2);
+    held[1]?.end('{}');
+    expect((await second).headers.get('x-muster-queue-ms')).toMatch(/^\d+$/);
+  });
+
+  test('a full queue answers 503, a tenant with its share 429, a wait without end 503: with reason and Retry-After', async () => {
+    const { held, address } = await holding();
+    const queue = { requestsMax: 2, tenantRequestsMax: 1, ttlMs: { standard: 300 } };
+    use(address, { concurrency: { perService: 1 }, queue });
+    const running = ask('critical');
+    await until(() => held.length === 1);
+    const late = ask('standard');
+    await until(async () => (await metric(gateway, 'muster_gateway_queue_depth')) === 1);
+    const greedy = await ask('standard');
+    expect(greedy).toMatchObject({ status: 429, body: { error: { code: 'tenant_queue_full' } } });
+    const displaced = ask('best-effort');
+    await until(async () => (await metric(gateway, 'muster_gateway_queue_depth')) === 2);
+    const urgent = ask('high');
+    expect(await displaced).toMatchObject({ status: 503, body: { error: { code: 'queue_displaced' } } });
+    const refused = await ask('best-effort');
+    expect(refused).toMatchObject({ status: 503, body: { error: { code: 'queue_full' } } });
+    const timedOut = await late;
+    expect(timedOut).toMatchObject({ status: 503, body: { error: { code: 'queue_timeout' } } });
+    for (const answer of [greedy, refused, timedOut, await displaced]) {
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(answer.headers.get('x-muster-refused')).toBe(
+        (answer.body as { error: { code: string } }).error.code,
+      );
+    }
+    held[0]?.end('{}');
+    await until(() => held.length === 2);
+    held[1]?.end('{}');
+    expect([(await running).status, (await urgent).status]).toEqual([200, 200]);
+    expect(await metric(gateway, 'muster_gateway_queue_refusals_total')).toBe(4);
+  });
+
+  test('a thousand clients that vanish while they wait leave nothing behind, and their servers are told', async () => {
+    let gone = 0;
+    const { backend, held, address } = await holding();
+    use(address, { concurrency: { perEndpoint: 3 } });
+    const { port, hostname } = new URL(gateway.url);
+    const body = JSON.stringify({ model: 'slow', prompt: 'x'.repeat(500) });
+    const head = `POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+    const sockets: Socket[] = [];
+    for (let n = 0; n < 1_000; n += 1) {
+      const socket = connect(Number(port), hostname);
+      socket.on('error', () => undefined);
+      socket.write(head + body);
+      sockets.push(socket);
+      if (n % 100 === 99) await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await until(async () => (await metric(gateway, 'muster_gateway_queue_depth')) === 997);
+    expect(await metric(gateway, 'muster_gateway_queue_bytes')).toBe(997 * body.length);
+    for (const response of held) response.on('close', () => (gone += 1));
+    for (const socket of sockets) socket.destroy();
+    await until(async () => (await metric(gateway, 'muster_gateway_in_flight ')) === 1);
+    expect(await metric(gateway, 'muster_gateway_queue_depth')).toBe(0);
+    expect(await metric(gateway, 'muster_gateway_queue_bytes')).toBe(0);
+    expect(await metric(gateway, 'muster_gateway_queue_admitted{')).toBe(0);
+    await until(() => gone === 3);
+    expect(backend.seen).toHaveLength(3);
+    const after = ask();
+    await until(() => held.length === 4);
+    held[3]?.end('{}');
+    expect((await after).status).toBe(200);
+  }, 30_000);
+
+  test('a stream holds its place until its last event', async () => {
+    const { held, address } = await holding();
+    use(address, { concurrency: { perService: 1 } });
+    const first = await Promise.all([
+      fetch(`${gateway.url}/v1/completions`, { method: 'POST', body: '{"model":"slow","stream":true}' }),
+      until(() => held.length === 1).then(() => {
+        held[0]?.writeHead(200, { 'content-type': 'text/event-stream' });
+        held[0]?.write('data: {}\n\n');
+      }),
+    ]).then(([response]) => response);
+    const second = ask();
+    await until(async () => (await metric(gateway, 'muster_gateway_queue_depth')) === 1);
+    expect(held).toHaveLength(1);
+    held[0]?.end('data: [DONE]\n\n');
+    await first.text();
+    await until(() => held.length === 2);
+    held[1]?.end('{}');
+    expect((await second).status).toBe(200);
+  });
+});

@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
+import type { Seen } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
+import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
+import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
+import { service, table } from '../../fixtures/gateway/tables.ts';
+
+const key = (id: string, tier: string, models = ['*']) => ({
+  id,
+  sha256: createHash('sha256').update(`key-of-${id}`).digest('hex'),
+  tier,
+  models,
+});
+const access = {
+  keys: [
+    key('premium', 'critical'),
+    key('batch', 'best-effort'),
+    key('shared-only', 'critical', ['default/assistant']),
+    key('cheap-only', 'critical', ['default/cpu']),
+    key('neither', 'critical', ['other/*']),
+  ],
+};
+const models = {
+  assistant: {
+    backends: [
+      { service: 'default/cpu', class: 'cpu', pricePerHour: 0.3, speed: 1 },
+      { service: 'default/gpu', class: 'gpu', pricePerHour: 3, speed: 10, slotsPerEndpoint: 2 },
+    ],
+    spillAt: 1,
+  },
+};
+
+/** Answers with the model that it was asked for, or when the test says so. */
+async function startModelServer(isHeld: boolean) {
+  const held: ServerResponse[] = [];
+  const backend = await startBackend((seen: Seen, response) => {
+    if (isHeld) held.push(response);
+    else
+      response.end(JSON.stringify({ model: (JSON.parse(seen.body.toString()) as { model: string }).model }));
+  });
+  return { ...backend, held };
+}
+
+describe('a model that several services serve', () => {
+  let gateway: TestGateway;
+  const closers: (() => Promise<void>)[] = [];
+  const start = async (isHeld = false) => {
+    const server = await startModelServer(isHeld);
+    closers.push(server.close);
+    return server;
+  };
+  const use = (cpu: string[], gpu: string[], isReady = true) => {
+    const services = [
+      service('cpu', { ready: cpu, upstreamModel: 'qwen-q4' }),
+      service('gpu', { [isReady ? 'ready' : 'unready']: gpu, upstreamModel: 'qwen-bf16' }),
+    ];
+    expect(gateway.store.apply({ ...table(services), policy: { access, models } }, -1)).not.toBeNull();
+  };
+  const ask = (id: string, model = 'assistant') =>
+    postJson(
+      `${gateway.url}/v1/chat/completions`,
+      { model, messages: [], seed: 1 },
+      { authorization: `Bearer key-of-${id}` },
+    );
+
+  beforeEach(async () => {
+    gateway = await startTestGateway();
+  });
+  afterEach(async () => {
+    await gateway.close();
+    for (const close of closers.splice(0)) await close();
+  });
+
+  test("goes to the fast class for the urgent and to the cheap one for batches, under each server's own name", async () => {
+    const [cpu, gpu] = [await start(), await start()];
+    use([cpu.address], [gpu.address]);
+    const [premium, batch] = [await ask('premium'), await ask('batch')];
+    expect([premium.body, premium.headers.get('x-muster-backend-class')]).toEqual([
+      { model: 'qwen-bf16' },
+      'gpu',
+    ]);
+    expect([batch.body, batch.headers.get('x-muster-backend-class')]).toEqual([{ model: 'qwen-q4' }, 'cpu']);
+    expect(cpu.seen[0]?.body.toString()).toBe('{"model":"qwen-q4","messages":[],"seed":1}');
+  });
+
+  test('spills to the next class while the first is full, and comes back', async () => {
+    const [cpu, gpu] = [await start(), await start(true)];
+    use([cpu.address], [gpu.address]);
+    const running = [ask('premium'), ask('premium')];
+    await until(() => gpu.held.length === 2);
+    expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
+    expect((await get(`${gateway.url}/metrics`)).text).toMatch(
+      /muster_gateway_model_route_spilled\{model="default\/assistant",service="default\/gpu",class="gpu"\} 1/,
+    );
+    for (const response of gpu.held.splice(0)) response.end('{}');
+    await Promise.all(running);
+    const back = ask('premium');
+    await until(() => gpu.held.length === 1);
+    gpu.held[0]?.end('{}');
+    expect((await back).headers.get('x-muster-backend-class')).toBe('gpu');
+  });
+
+  test('goes to the class that is ready', async () => {
+    const cpu = await start();
+    use([cpu.address], ['http://127.0.0.1:9'], false);
+    expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
+  });
+
+  test('fails over to the next class, and says which one answered', async () => {
+    const cpu = await start();
+    use([cpu.address], [await refusingAddress()]);
+    const answer = await ask('premium');
+    expect([answer.status, answer.body]).toEqual([200, { model: 'qwen-q4' }]);
+    expect(answer.headers.get('x-muster-backend-class')).toBe('cpu');
+  });
+
+  test('is listed beside its services, and is asked for by its namespace from elsewhere', async () => {
+    const cpu = await start();
+    use([cpu.address], []);
+    const list = await get(`${gateway.url}/v1/models`);
+    expect((list.body as { models: string[] }).models).toEqual(['assistant', 'cpu', 'gpu']);
+    expect((await get(`${gateway.url}/v1/models/assistant`)).body).toMatchObject({
+      id: 'assistant',
+      ready: true,
+    });
+    expect((await ask('batch', 'default/assistant')).body).toEqual({ model: 'qwen-q4' });
+  });
+
+  test('may be used by who may use its name, else only where its services may be used', async () => {
+    const [cpu, gpu] = [await start(), await start()];
+    use([cpu.address], [gpu.address]);
+    expect((await ask('shared-only')).body).toEqual({ model: 'qwen-bf16' });
+    expect((await ask('cheap-only')).body).toEqual({ model: 'qwen-q4' });
+    expect([403, 404]).toContain((await ask('neither')).status);
+    expect([403, 404]).toContain((await ask('shared-only', 'gpu')).status);
+  });
+});
