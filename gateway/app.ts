@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { Access } from './access/access.ts';
 import { Admission } from './admission/admission.ts';
 import { CacheStep } from './cache/cache-step.ts';
 import { embeddingCaller } from './cache/embedding-caller.ts';
@@ -84,11 +85,19 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   store.onApplied((table, policy) => {
     guards.use(policy.resilience, table);
     cache.use(table, policy);
+    access.apply(policy.access);
     admission.apply(policy.qos);
     modelRoutes.apply(policy.models);
   });
   const control = new ControlLink();
-  const early: Step[] = [new InternalCaller(control)]; // who asks
+  const access = new Access({
+    limits,
+    logger,
+    registry: metrics.registry,
+    now: Date.now,
+    nowMs: () => performance.now(),
+  });
+  const early: Step[] = [new InternalCaller(control), access]; // who asks
   const stored = new StoredResponses();
   const cache: CacheStep = new CacheStep({
     redis,

@@ -16,6 +16,8 @@ export interface Refusal {
   /** OpenAI's `param`: the field of the body that is wrong. */
   readonly param?: string;
   readonly allow?: string;
+  /** WWW-Authenticate: how to prove who asks (RFC 6750). */
+  readonly challenge?: string;
   /** Seconds after which another try makes sense, where that is known better than by the code. */
   readonly retryAfterS?: number;
 }
@@ -25,8 +27,10 @@ const statuses = {
   invalid_request: 400,
   model_ambiguous: 400,
   unsupported_protocol: 400,
+  invalid_api_key: 401,
   invalid_internal_token: 401,
   forbidden_origin: 403,
+  permission_denied: 403,
   model_not_found: 404,
   response_not_found: 404,
   unknown_url: 404,
@@ -45,6 +49,7 @@ const statuses = {
   control_unavailable: 503,
   gateway_busy: 503,
   gateway_not_ready: 503,
+  issuer_unavailable: 503,
   queue_full: 503,
   queue_displaced: 503,
   queue_timeout: 503,
@@ -59,6 +64,7 @@ const retryAfter: Partial<Record<RefusalCode, string>> = {
   control_unavailable: '2',
   gateway_busy: '1',
   gateway_not_ready: '1',
+  issuer_unavailable: '2',
 };
 
 export function refusalStatus(refusal: Refusal): number {
@@ -69,6 +75,7 @@ export function refusalHeaders(refusal: Refusal): string[] {
   const seconds = refusal.retryAfterS === undefined ? retryAfter[refusal.code] : String(refusal.retryAfterS);
   const headers = seconds === undefined ? [] : ['retry-after', seconds];
   if (refusal.allow !== undefined) headers.push('allow', refusal.allow);
+  if (refusal.challenge !== undefined) headers.push('www-authenticate', refusal.challenge);
   return headers;
 }
 

@@ -1,6 +1,7 @@
 import type { ApiProtocol, Operation } from '../domain/routing/operation.ts';
 import type { Resolution } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
+import { forbiddenModel } from './access/refusals.ts';
 import type { Refusal } from './errors.ts';
 
 /** Why a request finds no service, or one that does not speak its protocol, in words for its caller. */
@@ -16,6 +17,8 @@ export function unresolved(resolution: Exclude<Resolution, { kind: 'found' }>): 
         kserve: `Model with name ${model} does not exist.${hint}`,
       };
     }
+    case 'forbidden':
+      return forbiddenModel(resolution.model);
     case 'ambiguous':
       return {
         code: 'model_ambiguous',

@@ -1,4 +1,6 @@
+import { isProbe, maySee, maySeeAll } from '../domain/access/may.ts';
 import { resolve } from '../domain/routing/resolve.ts';
+import type { Resolution, Viewer } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { openAnthropic } from './anthropic/anthropic.ts';
 import type { ControlLink } from './control-proxy/control-link.ts';
@@ -102,7 +104,7 @@ export class RouteStep implements Step {
   private routeStored(passage: Passage, flow: Flow, id: string): boolean {
     const key = this.deps.stored.find(passage, id);
     const service = key === null ? undefined : this.deps.store.current()?.byKey.get(key);
-    if (service === undefined) {
+    if (service === undefined || passage.caller === null || !maySee(passage.caller, service)) {
       const message = `Response with id '${id}' not found.`;
       return refused(passage, flow, { code: 'response_not_found', message });
     }
@@ -132,8 +134,10 @@ export class RouteStep implements Step {
     const scope = scopeOf(passage, routes);
     const shared = this.deps.modelRoutes.find(scope, model, passage.operation.kind);
     const resolution =
-      shared === null ? resolve(routes, scope, model) : this.deps.modelRoutes.resolve(passage, shared);
-    if (resolution.kind !== 'found') return refused(passage, flow, unresolved(resolution));
+      shared === null
+        ? resolve(routes, scope, model, viewerOf(passage))
+        : this.deps.modelRoutes.resolve(passage, shared);
+    if (resolution.kind !== 'found') return refused(passage, flow, unresolved(seenBy(passage, resolution)));
     passage.service = resolution.service;
     if (passage.model === '') passage.model = resolution.service.route.name;
     return this.plan(passage, flow, resolution.service);
@@ -189,6 +193,24 @@ export class RouteStep implements Step {
       });
   }
 }
+
+/** Probes are told of every service, by its name: no more than whether it is ready. */
+function viewerOf({ caller, operation }: Passage): Viewer {
+  return isProbe(operation.kind) ? null : caller;
+}
+
+/** Of what was not found, no more than the caller may know. */
+function seenBy({ caller, operation }: Passage, resolution: Unresolved): Unresolved {
+  if (caller === null || maySeeAll(caller, null) || resolution.kind === 'no-model') return resolution;
+  const { model } = resolution;
+  if (isProbe(operation.kind)) return { kind: 'unknown', model, candidates: [] };
+  // A model that several services serve, none of which the caller may use.
+  return resolution.kind === 'unknown' && resolution.candidates.length === 0
+    ? { kind: 'forbidden', model }
+    : resolution;
+}
+
+type Unresolved = Exclude<Resolution, { kind: 'found' }>;
 
 function refused(passage: Passage, flow: Flow, refusal: Refusal): false {
   flow.refuse(passage, refusal);

@@ -1,7 +1,8 @@
+import type { Caller } from '../domain/access/caller.ts';
 import { indexEntry, listModels, modelObject } from '../domain/routing/listing.ts';
 import type { ListedModel } from '../domain/routing/listing.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
-import { findScope } from '../domain/routing/resolve.ts';
+import { findScope, resolve } from '../domain/routing/resolve.ts';
 import type { Scope } from '../domain/routing/resolve.ts';
 import type { RoutedService, Routes } from '../domain/routing/routes.ts';
 import { notReady } from './forward/forward.ts';
@@ -41,13 +42,21 @@ export class TableAnswers {
       return;
     }
     const scope = scopeOf(passage, routes);
+    const { caller } = passage;
+    if (scope.kind !== 'namespace' && kind !== 'v2-server-ready') {
+      const seen = resolve(routes, scope, null, caller);
+      if (seen.kind !== 'found') {
+        flow.refuse(passage, unresolved(seen));
+        return;
+      }
+    }
     if (scope.kind === 'unknown') {
       flow.refuse(passage, unresolved({ kind: 'unknown', model: scope.name, candidates: [] }));
       return;
     }
     if (scope.kind === 'service') passage.service = scope.service;
     const listed = (speaks?: ApiProtocol) =>
-      this.deps.modelRoutes.list(listModels(routes, scope, speaks), scope, speaks);
+      this.deps.modelRoutes.list(listModels(routes, scope, speaks, caller), scope, speaks, caller);
     answerFromScope(passage, flow, scope, listed);
   }
 
@@ -72,8 +81,15 @@ export function scopeOf(passage: Passage, routes: Routes<Endpoint>): Scope<Endpo
   return findScope(routes, {
     host: single(headers['host']),
     prefix: passage.operation.prefix,
-    namespace: single(headers['x-muster-namespace']) ?? passage.caller?.namespace ?? null,
+    namespace: single(headers['x-muster-namespace']),
+    home: passage.caller === null ? null : homeOf(passage.caller, routes),
   });
+}
+
+/** The namespace of a caller's own: what its key says, else the one that is called like its tenant, if there is one. */
+function homeOf({ namespace, tenant }: Caller, routes: Routes<Endpoint>): string | null {
+  if (namespace !== null) return namespace;
+  return tenant !== '' && routes.byModel.has(tenant) ? tenant : null;
 }
 
 function answerFromScope(

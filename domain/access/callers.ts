@@ -11,12 +11,12 @@ export function callerOfKey(key: AccessKey): Caller {
 
 /** What the TLS front says of a client certificate that it has verified. */
 export interface PeerCertificate {
-  /** Of the subject; null: it has none. */
-  readonly commonName: string | null;
-  /** As OpenSSL writes them: `DNS:a.example`, `URI:spiffe://a/b`. */
-  readonly sans: readonly string[];
+  /** Of the subject; '' without one. */
+  readonly commonName: string;
+  /** Subject alternative names as OpenSSL writes them: `DNS:a.example`, `URI:spiffe://a/b`. */
+  readonly names: readonly string[];
   /** SHA-256 of the certificate, hex. */
-  readonly fingerprint256: string;
+  readonly fingerprint: string;
 }
 
 /** @returns null when no rule names the certificate */
@@ -24,11 +24,11 @@ export function callerOfCertificate(
   rules: readonly CertificateRule[],
   certificate: PeerCertificate,
 ): Caller | null {
-  const fingerprint = plainHex(certificate.fingerprint256);
+  const fingerprint = plainHex(certificate.fingerprint);
   const rule = rules.find(
     ({ commonName, san, fingerprint256 }) =>
       (commonName !== undefined && commonName === certificate.commonName) ||
-      (san !== undefined && certificate.sans.includes(san)) ||
+      (san !== undefined && certificate.names.includes(san)) ||
       (fingerprint256 !== undefined && plainHex(fingerprint256) === fingerprint),
   );
   return rule === undefined ? null : caller(rule.name, 'certificate', rule);

@@ -1,5 +1,6 @@
 import type { RouteAssignment } from '../route-table/route-table.schema.ts';
 import type { Workload } from '../workload/workload.ts';
+import { passAuthorizationAnnotation } from './annotations.ts';
 import type { InferenceService } from './inference-service.schema.ts';
 import { servedModelNames } from './model-name.ts';
 
@@ -39,6 +40,7 @@ export function assignmentFor(facts: RouteFacts): RouteAssignment {
     state: facts.state,
     message: facts.message,
     createdAt: object.metadata.creationTimestamp ?? '',
+    ...(passesAuthorization(object) ? { passAuthorization: true } : {}),
     traffic: facts.revision === null ? [] : [{ revision: facts.revision, percent: 100 }],
   };
 }
@@ -46,6 +48,10 @@ export function assignmentFor(facts: RouteFacts): RouteAssignment {
 /** How long to wait for requests in flight before a revision is stopped. */
 export function drainTimeoutMs(object: InferenceService): number {
   return timeoutMs(object) ?? defaultTimeoutMs;
+}
+
+function passesAuthorization({ metadata }: InferenceService): boolean {
+  return metadata.annotations?.[passAuthorizationAnnotation] === 'true';
 }
 
 function timeoutMs(object: InferenceService): number | null {

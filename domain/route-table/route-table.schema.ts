@@ -41,6 +41,8 @@ export const ServiceRoute = z.object({
   /** For people, when not Serving. */
   message: z.string(),
   createdAt: z.string(),
+  /** Its servers ask for themselves who calls: they get the caller's Authorization, unless that is a key of the gateway. */
+  passAuthorization: z.boolean().optional(),
   targets: z.array(Target),
 });
 export type ServiceRoute = z.infer<typeof ServiceRoute>;

@@ -1,6 +1,7 @@
 import type { ApiProtocol } from './operation.ts';
 import type { Load } from './pick.ts';
-import type { Scope } from './resolve.ts';
+import { maySee } from '../access/may.ts';
+import type { Scope, Viewer } from './resolve.ts';
 import type { RoutedService, Routes } from './routes.ts';
 
 /**
@@ -26,17 +27,19 @@ export interface ModelObject {
 /**
  * Models by the names that a request of this scope may use. Without an explicit namespace those of other
  * namespaces are listed as `namespace/name`, which is how such a request reaches them. Names that two services
- * claim are left out: asking for one is refused.
+ * claim are left out: asking for one is refused. What the viewer may not see is as if it were not there.
  */
 export function listModels<E extends Load>(
   routes: Routes<E>,
   scope: Scope<E>,
   speaks?: ApiProtocol,
+  viewer: Viewer = null,
 ): ListedModel<E>[] {
   const listed: ListedModel<E>[] = [];
   for (const service of routes.services) {
     if (speaks !== undefined && !service.speaks[speaks]) continue;
-    for (const id of namesInScope(routes, scope, service)) listed.push({ id, service });
+    if (viewer !== null && !maySee(viewer, service)) continue;
+    for (const id of namesInScope(routes, scope, service, viewer)) listed.push({ id, service });
   }
   return listed.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
@@ -45,11 +48,16 @@ function namesInScope<E extends Load>(
   routes: Routes<E>,
   scope: Scope<E>,
   service: RoutedService<E>,
+  viewer: Viewer,
 ): readonly string[] {
   if (scope.kind === 'unknown') return [];
   if (scope.kind === 'service') return scope.service === service ? service.route.models : [];
   const models = routes.byModel.get(service.route.namespace);
-  const own = service.route.models.filter((model) => models?.get(model)?.length === 1);
+  const claims = (model: string): number => {
+    const services = models?.get(model) ?? [];
+    return viewer === null ? services.length : services.filter((one) => maySee(viewer, one)).length;
+  };
+  const own = service.route.models.filter((model) => claims(model) === 1);
   if (scope.namespace === service.route.namespace) return own;
   return scope.isExplicit ? [] : own.map((model) => `${service.route.namespace}/${model}`);
 }

@@ -1,3 +1,5 @@
+import type { Caller } from '../access/caller.ts';
+import { maySee, maySeeAll } from '../access/may.ts';
 import type { ServiceName } from './operation.ts';
 import type { Load } from './pick.ts';
 import type { RoutedService, Routes } from './routes.ts';
@@ -7,6 +9,9 @@ import type { RoutedService, Routes } from './routes.ts';
  * prefix names a service, and then the model's name must belong to it and may be left out. Names are matched
  * against served model names, and against `namespace/name`. Two candidates are refused: the caller can always
  * say `namespace/name`.
+ *
+ * A caller is told nothing of services that it may not see: for it, names are found as if they were not there. Where
+ * something might be hidden, "not there" and "not yours" are one answer.
  */
 export interface RequestNames {
   /** Host header as it came; null when absent. */
@@ -14,6 +19,8 @@ export interface RequestNames {
   readonly prefix: ServiceName | null;
   /** Header x-muster-namespace. */
   readonly namespace: string | null;
+  /** The caller's own namespace, for when none of the others says one; null: `default`. */
+  readonly home?: string | null;
 }
 
 /** What host, prefix and header say: one service, or a namespace. */
@@ -25,6 +32,8 @@ export type Scope<E extends Load = Load> =
 export type Resolution<E extends Load = Load> =
   | { readonly kind: 'found'; readonly service: RoutedService<E> }
   | { readonly kind: 'unknown'; readonly model: string; readonly candidates: readonly string[] }
+  /** It is not the caller's, or it is not there. */
+  | { readonly kind: 'forbidden'; readonly model: string }
   | { readonly kind: 'ambiguous'; readonly model: string; readonly candidates: readonly string[] }
   | { readonly kind: 'no-model' };
 
@@ -42,26 +51,67 @@ export function findScope<E extends Load>(routes: Routes<E>, names: RequestNames
   }
   if (hosted !== undefined) return { kind: 'service', service: hosted };
   if (names.namespace !== null) return { kind: 'namespace', namespace: names.namespace, isExplicit: true };
-  return { kind: 'namespace', namespace: 'default', isExplicit: false };
+  return { kind: 'namespace', namespace: names.home ?? 'default', isExplicit: false };
 }
+
+/** What of a caller decides what it sees; null: it sees everything. */
+export type Viewer = Pick<Caller, 'models'> | null;
 
 /** @param model as the request says it; null when it names none */
 export function resolve<E extends Load>(
   routes: Routes<E>,
   scope: Scope<E>,
   model: string | null,
+  viewer: Viewer = null,
 ): Resolution<E> {
-  if (scope.kind === 'unknown') return { kind: 'unknown', model: scope.name, candidates: [] };
-  if (scope.kind === 'service') return resolveWithin(scope.service, model);
+  if (scope.kind === 'unknown') return absent(scope.name, namespaceOf(scope.name), viewer);
+  if (scope.kind === 'service') {
+    const { service } = scope;
+    if (viewer !== null && !maySee(viewer, service))
+      return { kind: 'forbidden', model: model ?? service.key };
+    return resolveWithin(service, model);
+  }
   if (model === null) return { kind: 'no-model' };
-  const named = routes.byModel.get(scope.namespace)?.get(model) ?? [];
+  const named = visible(routes.byModel.get(scope.namespace)?.get(model) ?? [], viewer);
   const slash = model.indexOf('/');
   if (named.length === 1 && slash < 0 && named[0] !== undefined) return { kind: 'found', service: named[0] };
-  const found = new Set([...named, ...(slash > 0 ? qualified(routes, model, slash) : [])]);
+  const found = new Set([...named, ...(slash > 0 ? visible(qualified(routes, model, slash), viewer) : [])]);
   const [only] = found;
-  if (only === undefined) return { kind: 'unknown', model, candidates: elsewhere(routes, model) };
+  if (only === undefined) {
+    const missing = absent(model, scope.namespace, viewer);
+    if (missing.kind === 'forbidden' || slash < 0) return withHint(missing, routes, model, viewer);
+    return withHint(absent(model, namespaceOf(model), viewer), routes, model, viewer);
+  }
   if (found.size === 1) return { kind: 'found', service: only };
   return { kind: 'ambiguous', model, candidates: keys([...found]) };
+}
+
+/** Those of the services that the viewer may see; the same list where it may see all of them. */
+function visible<E extends Load>(
+  services: readonly RoutedService<E>[],
+  viewer: Viewer,
+): readonly RoutedService<E>[] {
+  if (viewer === null || services.every((service) => maySee(viewer, service))) return services;
+  return services.filter((service) => maySee(viewer, service));
+}
+
+type Missing = Extract<Resolution, { kind: 'unknown' | 'forbidden' }>;
+
+/** Nothing of that name is to be seen: whether that means that nothing is there depends on what might be hidden. */
+function absent(model: string, namespace: string, viewer: Viewer): Missing {
+  const seesAll = viewer === null || maySeeAll(viewer, namespace);
+  return seesAll ? { kind: 'unknown', model, candidates: [] } : { kind: 'forbidden', model };
+}
+
+function withHint(missing: Missing, routes: Routes, model: string, viewer: Viewer): Missing {
+  return missing.kind === 'forbidden'
+    ? missing
+    : { ...missing, candidates: elsewhere(routes, model, viewer) };
+}
+
+function namespaceOf(key: string): string {
+  const slash = key.indexOf('/');
+  return slash < 0 ? key : key.slice(0, slash);
 }
 
 function resolveWithin<E extends Load>(service: RoutedService<E>, model: string | null): Resolution<E> {
@@ -85,9 +135,9 @@ function qualified<E extends Load>(
 }
 
 /** The same name in other namespaces: most likely what the caller forgot to say. */
-function elsewhere<E extends Load>(routes: Routes<E>, model: string): string[] {
-  const found: RoutedService<E>[] = [];
-  for (const models of routes.byModel.values()) found.push(...(models.get(model) ?? []));
+function elsewhere(routes: Routes, model: string, viewer: Viewer): string[] {
+  const found: RoutedService[] = [];
+  for (const models of routes.byModel.values()) found.push(...visible(models.get(model) ?? [], viewer));
   return keys(found);
 }
 

@@ -5,6 +5,7 @@ import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retr
 import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import type { Refusal } from '../errors.ts';
+import { passedAuthorization } from '../access/passed-authorization.ts';
 import { upstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
@@ -287,10 +288,11 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     passage.tries += 1;
     this.tried.push(candidate.address);
     const one = new Try(this, deps.endpoints, candidate, deps.nowMs());
+    const authorization = passedAuthorization(passage, this.service);
     one.send({
       method: passage.exchange.method,
       path: plan.path,
-      headers: this.headers,
+      headers: authorization === null ? this.headers : [...this.headers, 'authorization', authorization],
       body: plan.body,
       headersMs: Math.min(this.totalMs, perTryMs ?? Infinity, limits.headersMs),
       bodyIdleMs: limits.bodyIdleMs,

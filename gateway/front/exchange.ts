@@ -1,3 +1,4 @@
+import type { Identity } from '../access/identity.ts';
 import type { PeerCertificate } from './peer.ts';
 
 /**
@@ -16,6 +17,8 @@ export interface Exchange {
   readonly memo: HeadMemo;
   /** The client's verified certificate. */
   readonly peer: PeerCertificate | null;
+  /** It comes from this machine, as far as its connection tells: a proxy here speaks for others. */
+  readonly isLocal: boolean;
   /** The body's own bytes; null when there is none. */
   readonly body: Buffer | null;
   /** True once a response head was given. */
@@ -44,6 +47,8 @@ export interface Exchange {
 export class HeadMemo {
   /** Headers for the server, flat, without the request id: front/headers.ts. */
   forwarded: readonly string[] | null = null;
+  /** Who asks, by the head's credential or the connection's certificate: access/access.ts. */
+  identity: Identity | null = null;
 }
 
 /** Sends a whole answer at once. */

@@ -2,7 +2,7 @@ import type { Exchange } from './exchange.ts';
 
 /**
  * Which headers travel. Hop-by-hop headers (RFC 9110 section 7.6.1, and those that `connection` names) belong to
- * one connection; `host` and `content-length` are made anew for the server; `expect` was answered already;
+ * one connection; credentials are for this gateway; `host` and `content-length` are made anew for the server; `expect` was answered already;
  * `x-muster-*` is between client and gateway.
  */
 const hopByHop = [
@@ -16,7 +16,16 @@ const hopByHop = [
   'transfer-encoding',
   'upgrade',
 ];
-const notUpstream = new Set([...hopByHop, 'host', 'content-length', 'expect', 'x-request-id']);
+/** They prove to this gateway who asks; a model's server is not the one to know them. */
+const credentials = ['authorization', 'x-api-key', 'api-key'];
+const notUpstream = new Set([
+  ...hopByHop,
+  ...credentials,
+  'host',
+  'content-length',
+  'expect',
+  'x-request-id',
+]);
 const notDownstream = new Set([...hopByHop, 'x-request-id']);
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;

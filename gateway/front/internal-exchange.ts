@@ -56,6 +56,7 @@ class InternalExchange implements Exchange {
   readonly headers: Readonly<Record<string, string>>;
   readonly memo = new HeadMemo();
   readonly peer = null;
+  readonly isLocal = true;
   readonly body: Buffer | null;
   status = 0;
   bytes = 0;

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
-import { peerOf } from './peer.ts';
+import { isLoopback, peerOf } from './peer.ts';
 import type { PeerCertificate } from './peer.ts';
 
 /** An Exchange over node:http, written raw: no stream is piped and no promise is made on the hot path. */
@@ -39,6 +39,10 @@ export class NodeExchange implements Exchange {
 
   get peer(): PeerCertificate | null {
     return peerOf(this.request.socket);
+  }
+
+  get isLocal(): boolean {
+    return isLoopback(this.request.socket.remoteAddress);
   }
 
   get isStarted(): boolean {

@@ -24,6 +24,11 @@ export function peerOf(socket: object): PeerCertificate | null {
   };
 }
 
+/** Whether an address of a peer is this machine's own. */
+export function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && /^(127\.|::1$|::ffff:127\.)/.test(address);
+}
+
 function isTls(socket: object): socket is TLSSocket {
   return 'encrypted' in socket && socket.encrypted === true;
 }

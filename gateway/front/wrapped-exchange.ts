@@ -26,6 +26,9 @@ export class WrappedExchange implements Exchange {
   get peer(): Exchange['peer'] {
     return this.inner.peer;
   }
+  get isLocal(): boolean {
+    return this.inner.isLocal;
+  }
   get body(): Buffer | null {
     return this.inner.body;
   }

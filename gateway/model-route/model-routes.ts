@@ -9,7 +9,7 @@ import type { Backend, ModelRoute, ModelRoutes } from '../../domain/model-route/
 import type { Tier } from '../../domain/qos/tier.ts';
 import type { ListedModel } from '../../domain/routing/listing.ts';
 import type { ApiProtocol, OperationKind } from '../../domain/routing/operation.ts';
-import type { Resolution, Scope } from '../../domain/routing/resolve.ts';
+import type { Resolution, Scope, Viewer } from '../../domain/routing/resolve.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import { tierFor } from '../admission/tier-for.ts';
 import type { Passage } from '../passage.ts';
@@ -109,6 +109,7 @@ export class ModelRouting {
     listed: ListedModel<Endpoint>[],
     scope: Scope<Endpoint>,
     speaks?: ApiProtocol,
+    viewer: Viewer = null,
   ): ListedModel<Endpoint>[] {
     if (this.byKey.size === 0 || scope.kind !== 'namespace') return listed;
     const routes = this.deps.routes();
@@ -116,9 +117,11 @@ export class ModelRouting {
     for (const { key, name, route } of this.byKey.values()) {
       const isHere = route.namespace === scope.namespace;
       if (!isHere && scope.isExplicit) continue;
+      const seesAll = viewer === null || maySee(viewer, { key });
       const services = route.backends
         .map(({ service }) => routes?.byKey.get(service))
-        .filter((service) => service !== undefined && (speaks === undefined || service.speaks[speaks]));
+        .filter((service) => service !== undefined && (speaks === undefined || service.speaks[speaks]))
+        .filter((service) => seesAll || (service !== undefined && maySee(viewer, service)));
       const service = services.find((one) => one?.isReady) ?? services[0];
       const id = isHere ? name : key;
       if (service !== undefined) byId.set(id, { id, service });

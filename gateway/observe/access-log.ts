@@ -20,6 +20,8 @@ export function logPassage(
       ms: Math.round(ms * 1000) / 1000,
       protocol: operation.protocol,
       model: passage.model.slice(0, 256),
+      caller: passage.caller?.id ?? '',
+      tenant: passage.caller?.tenant ?? '',
       namespace: service?.route.namespace ?? '',
       service: service?.route.name ?? '',
       revision: candidate?.revision ?? '',

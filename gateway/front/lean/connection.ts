@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { PeerCertificate } from '../peer.ts';
-import { peerOf } from '../peer.ts';
+import { isLoopback, peerOf } from '../peer.ts';
 import { BodyReader } from './body-reader.ts';
 import { hasBareLineFeed, parseHead } from './head.ts';
 import type { Match, Oddity, RequestHead } from './head.ts';
@@ -58,6 +58,10 @@ export class LeanConnection implements Wire {
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.head;
     this.detach = listen(socket, this);
+  }
+
+  get isLocal(): boolean {
+    return isLoopback(this.socket.remoteAddress);
   }
 
   get peer(): PeerCertificate | null {

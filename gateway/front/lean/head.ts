@@ -29,7 +29,7 @@ export class RequestHead {
   readonly path: string;
   /** With its question mark, or ''. */
   readonly query: string;
-  /** Lower-case names, repeated ones joined as node does; frozen. */
+  /** Lower-case names, repeated ones joined as node does, without content-length, which differs; frozen. */
   readonly headers: Readonly<Record<string, string>>;
   /** Of its first request; -1 without content-length. */
   readonly contentLength: number;
@@ -155,6 +155,7 @@ class Fields {
       const oddity = rule(this, value, from);
       if (oddity !== null) return oddity;
     }
+    if (name === 'content-length') return null;
     const known = this.headers[name];
     this.headers[name] = known === undefined ? value : `${known}${name === 'cookie' ? '; ' : ', '}${value}`;
     return null;

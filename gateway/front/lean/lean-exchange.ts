@@ -6,6 +6,7 @@ import { responseHead } from './response-head.ts';
 /** What an exchange needs of its connection. */
 export interface Wire {
   readonly peer: PeerCertificate | null;
+  readonly isLocal: boolean;
   /** Sends bytes. @returns false when the socket takes no more for now */
   send(bytes: Uint8Array): boolean;
   /** Sends pieces with as few system calls as there can be. */
@@ -66,6 +67,10 @@ export class LeanExchange implements Exchange {
 
   get peer(): PeerCertificate | null {
     return this.wire.peer;
+  }
+
+  get isLocal(): boolean {
+    return this.wire.isLocal;
   }
 
   get isStarted(): boolean {

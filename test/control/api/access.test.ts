@@ -24,17 +24,21 @@ let api: ApiHarness;
 async function published(): Promise<{ text: string; table: RouteTable }> {
   const text = await new Promise<string>((resolve, reject) => {
     const headers = { authorization: `Bearer ${api.internalToken}` };
-    const asking = get(`${api.url}/internal/routes/stream?gateway=test`, { headers, agent: false }, (answer) => {
-      let line = '';
-      answer.setEncoding('utf8').on('data', (part: string) => {
-        line += part;
-        if (line.includes('\n')) asking.destroy();
-      });
-      answer.on('close', () => {
-        resolve(line);
-      });
-      answer.on('error', () => undefined);
-    });
+    const asking = get(
+      `${api.url}/internal/routes/stream?gateway=test`,
+      { headers, agent: false },
+      (answer) => {
+        let line = '';
+        answer.setEncoding('utf8').on('data', (part: string) => {
+          line += part;
+          if (line.includes('\n')) asking.destroy();
+        });
+        answer.on('close', () => {
+          resolve(line);
+        });
+        answer.on('error', () => undefined);
+      },
+    );
     asking.on('error', reject);
   });
   return { text, table: RouteTable.parse(JSON.parse(text)) };
@@ -177,8 +181,6 @@ describe('the policy of the gateways', () => {
     expect(table.policy?.access.keys.map(({ id }) => id)).toEqual([created.id, 'own']);
     expect(table.policy?.access.keys[0]?.sha256).not.toBe(twin.sha256);
   });
-
-});
 });
 
 describe('what is wrong', () => {
@@ -255,3 +257,4 @@ describe('what is wrong', () => {
     expect((await api.internal('GET', keys)).status).toBe(401);
     expect((await fetch(`${api.url}${keys}`)).status).toBe(401);
   });
+});
