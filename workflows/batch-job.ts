@@ -49,7 +49,7 @@ export async function batchJob(input: BatchJobInput): Promise<BatchOutcome | 'fa
   let from = input.from ?? 0;
   let outcome: BatchOutcome | null = null;
   while (outcome === null && from < plan.total) {
-    if (isLong()) return await continueAsNew<typeof batchJob>({ batchId, plan, from });
+    if (isLong(input)) return await continueAsNew<typeof batchJob>({ ...input, plan, from });
     const to = Math.min(from + linesAStep, plan.total);
     setCurrentDetails(`lines ${from + 1} to ${to} of ${plan.total}`);
     outcome = await step({ batchId, from, to }, plan, () => isCancelled);
@@ -83,14 +83,15 @@ async function step(
     await work.run(() => batchRun(lines));
     return null;
   } catch (error) {
-    if (!isCancellation(error)) throw error;
+    // A worker that is lost while it is asked to end leaves a timeout behind, not a cancellation.
+    if (!isCancellation(error) && !work.consideredCancelled) throw error;
     return plan.expiresAt <= Date.now() ? 'expired' : 'cancelled';
   } finally {
     watch.cancel();
   }
 }
 
-function isLong(): boolean {
+function isLong(input: BatchJobInput): boolean {
   const { historyLength, continueAsNewSuggested } = workflowInfo();
-  return continueAsNewSuggested || historyLength > maxHistoryLength;
+  return continueAsNewSuggested || historyLength > (input.continueAfterEvents ?? maxHistoryLength);
 }

@@ -13,6 +13,8 @@ export interface BatchJobInput {
   /** Where a run goes on that follows another. */
   readonly from?: number;
   readonly plan?: BatchPlan;
+  /** Length of the history at which a new run begins; default 4,000 events. */
+  readonly continueAfterEvents?: number;
 }
 
 export type BatchOutcome = 'completed' | 'expired' | 'cancelled';
