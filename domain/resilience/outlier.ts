@@ -143,6 +143,7 @@ function eject(load: Watched, rules: OutlierRules, nowMs: number): void {
 function close(load: Watched): void {
   const { health } = load;
   load.inFlightMax = Infinity;
+  load.skipUntilMs = 0;
   health.failures = 0;
   health.good = health.bad = health.goodBefore = health.badBefore = 0;
 }

@@ -55,7 +55,7 @@ export class WholeEvents {
       this.pending = null;
       return bytes;
     }
-    this.pending = bytes.slice(length); // a copy: the connection may reuse its bytes
+    this.pending = new Uint8Array(bytes.subarray(length)); // a copy: the connection may reuse its bytes
     return length === 0 ? null : bytes.subarray(0, length);
   }
 

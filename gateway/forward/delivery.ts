@@ -37,6 +37,9 @@ export class Delivery extends Alarm {
   /** Chunks of an OpenAI stream; null for all other answers. */
   private readonly events: WholeEvents | null;
   private hasDone = false;
+  /** What was passed on last, and before that: an end without `[DONE]` is judged by them. */
+  private last: Uint8Array | null = null;
+  private lastButOne: Uint8Array | null = null;
   private held: { readonly status: number; readonly headers: Headers; readonly parts: Buffer[] } | null =
     null;
   private isBlocked = false;
@@ -70,14 +73,17 @@ export class Delivery extends Alarm {
     return this.hasDone;
   }
 
-  /** An OpenAI stream that never said it was at its end. Asked when its server is done. */
+  /** An OpenAI stream that never said it was at its end, nor why. Asked when its server is done. */
   isTruncated(): boolean {
     if (this.events === null) return false;
     const rest = this.events.takeRest();
     const isOurs = this.passage.exchange.status === 200;
     // A last event without its blank line counts when it is the last word; half an event is nobody's.
     if (rest !== null && (!isOurs || endsWithDone(rest))) this.passOn(rest);
-    return isOurs && !this.hasDone;
+    if (!isOurs || this.hasDone) return false;
+    if (!saysFinish(this.last) && !saysFinish(this.lastButOne)) return true;
+    this.sayDone();
+    return false;
   }
 
   start(status: number, headers: Headers): void {
@@ -183,6 +189,8 @@ export class Delivery extends Alarm {
     const bytes = midStream === null ? Buffer.from(events) : midStream.pass(events);
     if (bytes === null) return;
     this.hasDone = endsWithDone(bytes);
+    this.lastButOne = this.last;
+    this.last = bytes;
     this.pass(bytes);
   }
 
@@ -212,4 +220,9 @@ export class Delivery extends Alarm {
   private finish(): void {
     this.deps.timer.cancel(this);
   }
+}
+
+/** Usage follows the reason why an answer ended, so that it is looked for in the last two chunks. */
+function saysFinish(bytes: Uint8Array | null): boolean {
+  return bytes !== null && /"finish_reason"\s*:\s*"/.test(Buffer.from(bytes).toString());
 }

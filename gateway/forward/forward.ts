@@ -342,7 +342,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
 
   private planHedge(): void {
     const { after, minimumMs } = this.guard.settings.hedge;
-    if (after === 'never' || !this.plan.isRepeatable || this.current === null) return;
+    if (after === 'never' || !this.plan.isRepeatable || this.passage.pinned !== null) return;
     this.guard.hedges.earn();
     const ms = after === 'p95' ? Math.max(minimumMs, this.guard.firstBytes.percentile95()) : after;
     if (ms === Infinity) return;

@@ -1,0 +1,62 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { WholeEvents, endsWithDone, eventData, wholeEventsLength } from '../../../domain/resilience/sse.ts';
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const text = (all: readonly Uint8Array[]) => Buffer.concat(all).toString();
+
+describe('WholeEvents', () => {
+  test('whatever the chunks, what comes out is the stream, cut between events only', () => {
+    const event = fc.record({
+      data: fc.string({ unit: 'grapheme', maxLength: 20 }).map((value) => JSON.stringify(value)),
+      end: fc.constantFrom('\n\n', '\r\n\r\n'),
+    });
+    fc.assert(
+      fc.property(fc.array(event), fc.array(fc.nat(12), { minLength: 1 }), fc.string(), (events, sizes, tail) => {
+        const stream = bytes(events.map(({ data, end }) => `data: ${data}${end}`).join(''));
+        const rest = tail.replaceAll(/[\r\n]/g, '');
+        const all = Buffer.concat([stream, bytes(rest)]);
+        const reader = new WholeEvents(1_000_000);
+        const out: Uint8Array[] = [];
+        for (let at = 0, turn = 0; at < all.length; turn += 1) {
+          const size = 1 + (sizes[turn % sizes.length] ?? 0);
+          const chunk = Buffer.from(all.subarray(at, at + size));
+          const whole = reader.push(chunk);
+          if (whole !== null) {
+            expect(wholeEventsLength(whole)).toBe(whole.length);
+            out.push(Buffer.from(whole));
+          }
+          chunk.fill(0); // the connection uses its bytes again
+          at += size;
+        }
+        expect(text(out)).toBe(Buffer.from(stream).toString());
+        expect(Buffer.from(reader.takeRest() ?? []).toString()).toBe(rest);
+        expect(reader.takeRest()).toBeNull();
+      }),
+    );
+  });
+
+  test('an event beyond the bound goes on in pieces, so that nothing is kept without end', () => {
+    const reader = new WholeEvents(10);
+    expect(reader.push(bytes('data: 1'))).toBeNull();
+    expect(Buffer.from(reader.push(bytes('234567')) ?? []).toString()).toBe('data: 1234567');
+    expect(Buffer.from(reader.push(bytes('8\n\n')) ?? []).toString()).toBe('8\n\n');
+  });
+});
+
+test.each([
+  ['data: [DONE]\n\n', true],
+  ['data: [DONE]\r\n\r\n', true],
+  ['data: [DONE]', true],
+  ['data: {"a":1}\n\n', false],
+  ['\n\n', false],
+  ['', false],
+  ['DONE]', false],
+])('the last word in %j: %s', (stream, isDone) => {
+  expect(endsWithDone(bytes(stream))).toBe(isDone);
+});
+
+test('data is read by line, comments and other fields aside', () => {
+  const stream = ': hi\n\nevent: x\ndata: 1\n\ndata:2\r\ndata: 3\r\n\r\nid: 4\n\ndata: 5\n';
+  expect(eventData(stream)).toEqual(['1', '2\n3', '5']);
+});
