@@ -25,7 +25,12 @@ export interface RequestNames {
 
 /** What host, prefix and header say: one service, or a namespace. */
 export type Scope<E extends Load = Load> =
-  | { readonly kind: 'service'; readonly service: RoutedService<E> }
+  | {
+      readonly kind: 'service';
+      readonly service: RoutedService<E>;
+      /** As the request named it: its host, or namespace/name. */
+      readonly name: string;
+    }
   | { readonly kind: 'namespace'; readonly namespace: string; readonly isExplicit: boolean }
   | { readonly kind: 'unknown'; readonly name: string };
 
@@ -47,9 +52,9 @@ export function findScope<E extends Load>(routes: Routes<E>, names: RequestNames
     // Under a service's own host there is no path to another service.
     if (prefixed === undefined || (hosted !== undefined && hosted !== prefixed))
       return { kind: 'unknown', name: key };
-    return { kind: 'service', service: prefixed };
+    return { kind: 'service', service: prefixed, name: key };
   }
-  if (hosted !== undefined) return { kind: 'service', service: hosted };
+  if (hosted !== undefined) return { kind: 'service', service: hosted, name: names.host ?? '' };
   if (names.namespace !== null) return { kind: 'namespace', namespace: names.namespace, isExplicit: true };
   return { kind: 'namespace', namespace: names.home ?? 'default', isExplicit: false };
 }
@@ -66,16 +71,15 @@ export function resolve<E extends Load>(
 ): Resolution<E> {
   if (scope.kind === 'unknown') return absent(scope.name, namespaceOf(scope.name), viewer);
   if (scope.kind === 'service') {
-    const { service } = scope;
-    if (viewer !== null && !maySee(viewer, service))
-      return { kind: 'forbidden', model: model ?? service.key };
+    const { service, name } = scope;
+    if (viewer !== null && !maySee(viewer, service)) return { kind: 'forbidden', model: name };
     return resolveWithin(service, model);
   }
   if (model === null) return { kind: 'no-model' };
   const named = visible(routes.byModel.get(scope.namespace)?.get(model) ?? [], viewer);
   const slash = model.indexOf('/');
   if (named.length === 1 && slash < 0 && named[0] !== undefined) return { kind: 'found', service: named[0] };
-  const found = new Set([...named, ...(slash > 0 ? visible(qualified(routes, model, slash), viewer) : [])]);
+  const found = new Set([...named, ...(slash > 0 ? qualified(routes, model, viewer) : [])]);
   const [only] = found;
   if (only === undefined) {
     const missing = absent(model, scope.namespace, viewer);
@@ -127,11 +131,12 @@ function resolveWithin<E extends Load>(service: RoutedService<E>, model: string 
 function qualified<E extends Load>(
   routes: Routes<E>,
   model: string,
-  slash: number,
+  viewer: Viewer,
 ): readonly RoutedService<E>[] {
+  const slash = model.indexOf('/');
   const exact = routes.byKey.get(model);
-  if (exact !== undefined) return [exact];
-  return routes.byModel.get(model.slice(0, slash))?.get(model.slice(slash + 1)) ?? [];
+  if (exact !== undefined && (viewer === null || maySee(viewer, exact))) return [exact];
+  return visible(routes.byModel.get(model.slice(0, slash))?.get(model.slice(slash + 1)) ?? [], viewer);
 }
 
 /** The same name in other namespaces: most likely what the caller forgot to say. */
