@@ -12,7 +12,7 @@ export interface Neighbour {
 interface Row {
   /** What must be equal. */
   readonly frame: string;
-  readonly numbers: string;
+  readonly marks: string;
   /** Of the answer. */
   readonly key: string;
 }
@@ -28,8 +28,8 @@ export class Vectors {
   private rests: Float32Array;
   /** Length of each row's rest. */
   private tails: Float32Array;
-  /** A number for each row's frame and numbers: equal ones have equal marks. */
-  private marks: Int32Array;
+  /** A number for each row's frame and marks: equal ones have equal numbers. */
+  private hashes: Int32Array;
   private readonly rows: Row[] = [];
   private readonly rowOf = new Map<string, number>();
   private next = 0;
@@ -42,7 +42,7 @@ export class Vectors {
     this.heads = new Float32Array(rows * this.head);
     this.rests = new Float32Array(rows * (dimensions - this.head));
     this.tails = new Float32Array(rows);
-    this.marks = new Int32Array(rows);
+    this.hashes = new Int32Array(rows);
   }
 
   get size(): number {
@@ -59,7 +59,7 @@ export class Vectors {
     const at = this.rowOf.get(row.key) ?? this.takeRow();
     this.rows[at] = row;
     this.rowOf.set(row.key, at);
-    this.marks[at] = markOf(row.frame, row.numbers);
+    this.hashes[at] = hashOf(row.frame, row.marks);
     const rest = vector.subarray(this.head);
     this.heads.set(vector.subarray(0, this.head), at * this.head);
     this.rests.set(rest, at * rest.length);
@@ -74,24 +74,24 @@ export class Vectors {
     this.rows[at] = nobody;
   }
 
-  /** @returns the most similar row of the same frame and numbers at or above the threshold, or null */
-  nearest(frame: string, numbers: string, vector: Float32Array, threshold: number): Neighbour | null {
+  /** @returns the most similar row of the same frame and marks at or above the threshold, or null */
+  nearest(frame: string, marks: string, vector: Float32Array, threshold: number): Neighbour | null {
     if (vector.length !== this.dimensions) return null;
-    const { heads, rests, tails, marks } = this;
-    const mark = markOf(frame, numbers);
+    const { heads, rests, tails, hashes } = this;
+    const hash = hashOf(frame, marks);
     const head = vector.subarray(0, this.head);
     const rest = vector.subarray(this.head);
     const tail = Math.sqrt(dot(rest, rest, 0));
     let best = threshold - rounding;
     let found: Row | null = null;
     for (let at = 0; at < this.rows.length; at += 1) {
-      if (marks[at] !== mark) continue;
+      if (hashes[at] !== hash) continue;
       const begun = dot(head, heads, at * head.length);
       if (begun + tail * (tails[at] ?? 1) < best) continue;
       const similarity = begun + dot(rest, rests, at * rest.length);
       if (similarity < best || (found !== null && similarity === best)) continue;
       const row = this.rows[at];
-      if (row === undefined || row.frame !== frame || row.numbers !== numbers) continue;
+      if (row === undefined || row.frame !== frame || row.marks !== marks) continue;
       best = similarity;
       found = row;
     }
@@ -112,9 +112,9 @@ export class Vectors {
     this.heads = grown(this.heads, rows * this.head);
     this.rests = grown(this.rests, rows * (this.dimensions - this.head));
     this.tails = grown(this.tails, rows);
-    const marks = new Int32Array(rows);
-    marks.set(this.marks);
-    this.marks = marks;
+    const hashes = new Int32Array(rows);
+    hashes.set(this.hashes);
+    this.hashes = hashes;
   }
 }
 
@@ -125,21 +125,21 @@ function grown(values: Float32Array, length: number): Float32Array {
 }
 
 /** FNV-1a over both texts. */
-function markOf(frame: string, numbers: string): number {
-  let mark = 0x811c9dc5;
-  for (const text of [frame, '\n', numbers]) {
-    for (let at = 0; at < text.length; at += 1) mark = Math.imul(mark ^ text.charCodeAt(at), 0x01000193);
+function hashOf(frame: string, marks: string): number {
+  let hash = 0x811c9dc5;
+  for (const text of [frame, '\n', marks]) {
+    for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   }
-  return mark;
+  return hash;
 }
 
 /** Cosines of 32-bit vectors with themselves come out this far below 1, at most. */
 const rounding = 1e-5;
 
-/** Frame, numbers and key of a row in memory, about. */
+/** Frame, marks and key of a row in memory, about. */
 const rowBytes = 300;
 
-const nobody: Row = { frame: '', numbers: '', key: '' };
+const nobody: Row = { frame: '', marks: '', key: '' };
 
 /** Of `a` with the part of `b` that begins at `offset`. Four sums at once: the additions do not wait for each other. */
 function dot(a: Float32Array, b: Float32Array, offset: number): number {

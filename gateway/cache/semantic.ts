@@ -78,7 +78,7 @@ export class SemanticIndex {
     const meaning = { ...split, frame: `${lookup.key.version.id}${split.frame}`, vector };
     lookup.meaning = meaning;
     const vectors = this.tenants.get(placeOf(lookup));
-    return vectors?.nearest(meaning.frame, meaning.numbers, vector, semantic.threshold) ?? null;
+    return vectors?.nearest(meaning.frame, meaning.marks, vector, semantic.threshold) ?? null;
   }
 
   /** The lookup's answer was kept under this key: similar prompts may have it. */
@@ -96,7 +96,7 @@ export class SemanticIndex {
     }
     this.tenants.set(place, vectors);
     this.bytes -= vectors.bytes;
-    vectors.add({ frame: meaning.frame, numbers: meaning.numbers, key }, meaning.vector);
+    vectors.add({ frame: meaning.frame, marks: meaning.marks, key }, meaning.vector);
     this.bytes += vectors.bytes;
     this.trim();
   }

@@ -19,7 +19,7 @@ describe('a request split into prompt and frame', () => {
     const other = splitRequest(chat('sum of ٣'), 'chat');
     expect(one?.prompt).toBe('add 1 and 2.5');
     expect(one?.frame).toBe(other?.frame);
-    expect([one?.numbers, other?.numbers]).toEqual(['1 2.5', '٣']);
+    expect([one?.marks, other?.marks]).toEqual(['1 2.5', '٣']);
   });
 
   test.each([
@@ -83,6 +83,31 @@ describe('a request split into prompt and frame', () => {
   });
 });
 
+describe('what must be equal in a prompt beside its meaning', () => {
+  const marks = (prompt: string) => splitRequest(chat(prompt), 'chat')?.marks;
+  test.each([
+    ['Is aspirin safe?', 'Is aspirin not safe?'],
+    ['It works', "It doesn't work"],
+    ['It works', 'It doesn’t work'],
+    ['Ist das gut?', 'Ist das nicht gut?'],
+    ['Avec sucre', 'Sans sucre'],
+    ['这是安全的吗', '这不是安全的吗'],
+    ['add 2 and 2', 'add 2 and 3'],
+    ['on 2026-01-02', 'on 2026-01-03'],
+    ['1, 2', '2, 1'],
+  ])('%s / %s', (one, other) => {
+    expect(marks(one)).not.toBe(marks(other));
+  });
+
+  test.each([
+    ['What is the capital of France?', 'Tell me the capital of France.'],
+    ['Who knows Nora Notter?', 'Who is it that knows Nora Notter?'],
+    ['Is it NOT safe?', 'is it not safe'],
+  ])('not in %s / %s', (one, other) => {
+    expect(marks(one)).toBe(marks(other));
+  });
+});
+
 const direction = (dimensions: number) =>
   fc
     .array(fc.double({ min: -1, max: 1, noNaN: true }), { minLength: dimensions, maxLength: dimensions })
@@ -95,7 +120,7 @@ describe('vectors', () => {
       fc.record({
         vector: direction(16),
         frame: fc.constantFrom('f', 'g'),
-        numbers: fc.constantFrom('', '1'),
+        marks: fc.constantFrom('', '1'),
       }),
       { maxLength: 40 },
     );
@@ -106,14 +131,14 @@ describe('vectors', () => {
         fc.double({ min: 0.1, max: 1, noNaN: true }),
         (known, asked, threshold) => {
           const vectors = new Vectors(16, 100);
-          known.forEach(({ vector, frame, numbers }, at) => {
-            vectors.add({ frame, numbers, key: `k${at}` }, vector);
+          known.forEach(({ vector, frame, marks }, at) => {
+            vectors.add({ frame, marks, key: `k${at}` }, vector);
           });
           const found = vectors.nearest('f', '1', asked, threshold);
           const cosine = (vector: Float32Array) =>
             vector.reduce((sum, value, at) => sum + value * (asked[at] ?? 0), 0);
           const plain = known
-            .filter(({ frame, numbers }) => frame === 'f' && numbers === '1')
+            .filter(({ frame, marks }) => frame === 'f' && marks === '1')
             .map(({ vector }) => cosine(vector));
           const best = Math.max(-1, ...plain);
           if (best > threshold + 1e-4) expect(found?.similarity).toBeCloseTo(Math.min(1, best), 4);
@@ -127,7 +152,7 @@ describe('vectors', () => {
   test('hold no more rows than they may, the newest', () => {
     const vectors = new Vectors(4, 70);
     const vector = unit([1, 2, 3, 4]) ?? new Float32Array();
-    for (let at = 0; at < 200; at += 1) vectors.add({ frame: `f${at}`, numbers: '', key: `k${at}` }, vector);
+    for (let at = 0; at < 200; at += 1) vectors.add({ frame: `f${at}`, marks: '', key: `k${at}` }, vector);
     expect(vectors.size).toBe(70);
     expect(vectors.nearest('f129', '', vector, 0.9)).toBeNull();
     expect(vectors.nearest('f130', '', vector, 0.9)?.key).toBe('k130');
@@ -138,14 +163,14 @@ describe('vectors', () => {
     const vectors = new Vectors(2, 10);
     const [x, y] = [unit([1, 0]), unit([0, 1])];
     if (x === null || y === null) throw new Error('no vectors');
-    vectors.add({ frame: 'f', numbers: '', key: 'k' }, x);
-    vectors.add({ frame: 'f', numbers: '', key: 'k' }, y);
+    vectors.add({ frame: 'f', marks: '', key: 'k' }, x);
+    vectors.add({ frame: 'f', marks: '', key: 'k' }, y);
     expect(vectors.size).toBe(1);
     expect(vectors.nearest('f', '', x, 0.9)).toBeNull();
     vectors.remove('k');
     expect(vectors.nearest('f', '', y, 0.9)).toBeNull();
     expect(() => {
-      vectors.add({ frame: 'f', numbers: '', key: 'k' }, new Float32Array(3));
+      vectors.add({ frame: 'f', marks: '', key: 'k' }, new Float32Array(3));
     }).toThrow(RangeError);
   });
 
