@@ -45,7 +45,7 @@ export function socketUpstreams(options: SocketOptions): Connect {
     writes: new WriteBuffer(),
     reads: Buffer.allocUnsafeSlow(readBytes),
     stats: options.stats ?? new SocketStats(),
-    tls: options.tls ?? (() => ({})),
+    tls: options.tls ?? (() => plainTls),
     onFault: options.onFault ?? throwLater,
     isScribbling: options.isScribbling === true,
   };
@@ -76,7 +76,7 @@ export class SocketPool implements Upstream {
   private readonly waiters = new Set<Waiter>();
   private connections = 0;
   private isClosing = false;
-  private session: Buffer | undefined;
+  private session: { readonly tls: UpstreamTls; readonly ticket: Buffer } | undefined;
 
   constructor(address: EndpointAddress, limits: SocketLimits, shared: Shared) {
     this.address = address;
@@ -157,8 +157,11 @@ export class SocketPool implements Upstream {
 
   /** The server must prove who it is, and we prove who we are where the process has a certificate. */
   private tlsSocket(connection: Connection): Socket {
-    const { address, shared, session } = this;
-    const { secureContext, serverName = address.serverName } = shared.tls();
+    const { address, shared } = this;
+    const tls = shared.tls();
+    const { secureContext, serverName = address.serverName } = tls;
+    // A session stands for a server that was verified: under other authorities it is to be verified anew.
+    const session = this.session?.tls === tls ? this.session.ticket : undefined;
     const socket = connectTls({
       host: address.host,
       port: address.port,
@@ -170,10 +173,10 @@ export class SocketPool implements Upstream {
       ...(serverName === '' ? {} : { servername: serverName }),
       ...(session === undefined ? {} : { session }),
     });
-    socket.on('session', (made) => {
-      this.session = made;
+    socket.on('session', (ticket: Buffer) => {
+      this.session = { tls, ticket };
     });
-    socket.on('data', (bytes) => {
+    socket.on('data', (bytes: Buffer) => {
       connection.read(bytes);
     });
     return socket;
@@ -232,6 +235,7 @@ class Waiter extends Timed {
 
 /** TCP keep-alive finds servers that are gone without a word, also under a stream that may be silent for long. */
 const socketOptions = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 } as const;
+const plainTls: UpstreamTls = {};
 const readBytes = 64 * 1024;
 const noneFree = failed('refused', 'NO_CONNECTION_FREE', 'every connection to the endpoint is in use');
 

@@ -10,6 +10,7 @@ import { until } from '../../fixtures/gateway/control-api.ts';
 const aMoment = () => new Promise((resolve) => setImmediate(resolve));
 
 /** What every way of asking a server must do, over real sockets. */
+// eslint-disable-next-line jest/no-export -- one suite, run for each implementation
 export function upstreamSuite(name: string, connect: (connectMs: number) => Connect): void {
   describe(`${name} as an upstream`, () => {
     const closers: (() => void | Promise<void>)[] = [];
