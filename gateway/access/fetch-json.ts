@@ -11,6 +11,8 @@ export function jsonFetcher(limits: AccessLimits): (url: string) => Promise<unkn
     const signal = AbortSignal.timeout(limits.jwksFetchMs);
     const headers = { accept: 'application/json' };
     const { statusCode, body } = await request(url, { headers, signal, dispatcher: agent });
+    // An answer that is given up says so by an event, which nobody else listens to.
+    body.on('error', () => undefined);
     if (statusCode !== 200) {
       body.destroy();
       throw new Error(`it answered ${statusCode}`);
