@@ -5,6 +5,7 @@ import { Access } from './access/access.ts';
 import { Admission } from './admission/admission.ts';
 import { CacheStep } from './cache/cache-step.ts';
 import { embeddingCaller } from './cache/embedding-caller.ts';
+import { ChainCallers } from './chain/chain-callers.ts';
 import { ControlLink } from './control-proxy/control-link.ts';
 import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
@@ -17,6 +18,7 @@ import { ModelRouting } from './model-route/model-routes.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
 import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
 import { StoredResponses, pinnedPicker } from './openai/stored-responses.ts';
+import { PayloadLog } from './payload-log/payload-log.ts';
 import { leastLoadedPicker } from './pick/picker.ts';
 import { registerRedisMetrics } from './redis/redis-metrics.ts';
 import type { SharedRedis } from './redis/shared-redis.ts';
@@ -27,6 +29,8 @@ import { socketUpstreams } from './upstream/socket/socket-upstream.ts';
 import type { UpstreamTls } from './upstream/socket/socket-upstream.ts';
 import { SocketStats } from './upstream/socket/stats.ts';
 import type { Connect } from './upstream/upstream.ts';
+import { Accounting } from './usage/accounting.ts';
+import type { AccountingOptions } from './usage/accounting.ts';
 
 /** Everything that a gateway is, without a port and without a control API: tests build it and feed it a table. */
 export interface Gateway {
@@ -35,8 +39,11 @@ export interface Gateway {
   readonly endpoints: Endpoints;
   readonly metrics: GatewayMetrics;
   readonly control: ControlLink;
+  readonly accounting: Accounting;
   /** From now on each response ends its connection, and readiness says no. */
   drain(): void;
+  /** When the last request is over: sends what still waits to be sent, for a moment. */
+  finish(): Promise<void>;
 }
 
 export interface GatewayDeps {
@@ -50,6 +57,8 @@ export interface GatewayDeps {
   readonly upstreamTls?: () => UpstreamTls;
   /** Null or absent: this gateway stands alone. */
   readonly redis?: SharedRedis | null;
+  /** Absent: it counts in memory, under a name of its own. */
+  readonly accounting?: AccountingOptions;
   readonly tls?: TlsOptions;
   /** False: node's parser reads every request (front/front.ts). */
   readonly isLean?: boolean;
@@ -81,15 +90,23 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     routes: () => store.current(),
     loadOf: (key) => admission.loadOf(key),
   });
+  const accounting = new Accounting(
+    { redis, logger, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },
+    deps.accounting,
+  );
   const guards = new Guards(() => performance.now());
+  const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
   store.onApplied((table, policy) => {
+    payloadLog.apply(table, policy.payloadLog);
     guards.use(policy.resilience, table);
+    accounting.use(policy);
     cache.use(table, policy);
     access.apply(policy.access);
     admission.apply(policy.qos);
     modelRoutes.apply(policy.models);
   });
   const control = new ControlLink();
+  const chains = new ChainCallers();
   const access = new Access({
     limits,
     logger,
@@ -97,7 +114,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     now: Date.now,
     nowMs: () => performance.now(),
   });
-  const early: Step[] = [new InternalCaller(control), access]; // who asks
+  const early: Step[] = [new InternalCaller(control), chains, access]; // who asks
   const stored = new StoredResponses();
   const cache: CacheStep = new CacheStep({
     redis,
@@ -116,7 +133,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     chance,
   });
   cache.register(metrics.registry);
-  const steps: Step[] = [stored, cache, admission]; // may it; payload log; budget; cache; batch; wake; queue
+  const steps: Step[] = [stored, payloadLog, ...accounting.steps, cache, admission]; // may it; payload log; budget; cache; batch; wake; queue
   const dataPath: DataPath = new DataPath({
     limits,
     store,
@@ -131,6 +148,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     guards,
     stored,
     control,
+    chains,
     modelRoutes,
     early,
     steps,
@@ -153,8 +171,13 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     endpoints,
     metrics,
     control,
+    accounting,
     drain: () => {
       isDraining = true;
+    },
+    finish: async () => {
+      admission.close();
+      await Promise.all([payloadLog.close(limits.finishMs), accounting.close()]);
     },
   };
 }

@@ -39,6 +39,8 @@ const statuses = {
   request_too_large: 413,
   unsupported_encoding: 415,
   tenant_queue_full: 429,
+  insufficient_quota: 429,
+  rate_limit_exceeded: 429,
   header_too_large: 431,
   internal_error: 500,
   not_implemented: 501,

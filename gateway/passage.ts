@@ -6,12 +6,15 @@ import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Usage } from '../domain/usage/usage.ts';
 import type { Gate } from './admission/gate.ts';
 import type { Lookup } from './cache/lookup.ts';
+import type { BudgetAccount } from './budget/budget-account.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward.ts';
 import type { Exchange } from './front/exchange.ts';
 import type { RoutedModel } from './model-route/model-routes.ts';
+import type { RateBucket } from './rate-limit/rate-bucket.ts';
 import type { ResponseTap } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
+import type { Meter } from './usage/meters.ts';
 
 /**
  * What became of one request on its way through the gateway: filled in by each step, read at the end by metrics, the
@@ -33,6 +36,8 @@ export class Passage {
   /** The response has ended or its connection is gone. */
   isClosed = false;
   service: RoutedService<Endpoint> | null = null;
+  /** The component of the service that is asked, where it is not its predictor. */
+  entry: RoutedService<Endpoint> | null = null;
   /** Services that may answer in its place, best first. */
   alternatives: readonly RoutedService<Endpoint>[] = none;
   /** The model that several services serve, when it names one: access to it is access to each of them. */
@@ -58,6 +63,18 @@ export class Passage {
   responseHeaders: string[] | null = null;
   /** Of the server's answer, once it has said so. */
   usage: Usage | null = null;
+  /** The answer did not tell its usage: it is an estimate. */
+  isUsageEstimated = false;
+  /** By the price table; -1 until it is known. */
+  costMicros = -1;
+  /** What counting needs to know; null for requests that are not counted. */
+  meter: Meter | null = null;
+  /** What the request may use, as far as it says; -1: not estimated. */
+  estimatedTokens = -1;
+  estimatedMicros = 0;
+  /** Budgets and rate limits that it was taken from, until it has ended. */
+  budgets: readonly BudgetAccount[] | null = null;
+  rates: readonly RateBucket[] | null = null;
   /** Address of the one server that can answer, where a request goes on from what that server keeps. */
   pinned: string | null = null;
   /** Of the last try. */

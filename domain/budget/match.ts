@@ -1,0 +1,33 @@
+import type { Caller } from '../access/caller.ts';
+import type { Budget } from './budget-policy.schema.ts';
+
+/** Whose requests, for which model: all that budgets and rate limits look at. */
+export interface Spender {
+  readonly caller: Caller;
+  readonly namespace: string;
+  readonly model: string;
+}
+
+/** Whether requests of this spender count. What `match` leaves out matches all. */
+export function matches(match: Budget['match'], { caller, namespace, model }: Spender): boolean {
+  return (
+    (match.key === undefined || match.key === caller.id) &&
+    (match.tenant === undefined || match.tenant === caller.tenant) &&
+    (match.namespace === undefined || match.namespace === namespace) &&
+    (match.model === undefined || match.model === model)
+  );
+}
+
+/** The name of the account: the budget's id, and whose it is where each has its own. */
+export function accountOf(id: string, per: Budget['per'], { caller, model }: Spender): string {
+  switch (per) {
+    case undefined:
+      return id;
+    case 'key':
+      return `${id}/${caller.id}`;
+    case 'tenant':
+      return `${id}/${caller.tenant}`;
+    case 'model':
+      return `${id}/${model}`;
+  }
+}

@@ -1,0 +1,158 @@
+import { Counter, Gauge } from 'prom-client';
+import type { Registry } from 'prom-client';
+import type { RateBucket } from '../rate-limit/rate-bucket.ts';
+import type { BudgetAccount } from './budget-account.ts';
+import { LeaseJournal } from './journal.ts';
+import type { Budgets } from './budgets.ts';
+import type { LeaseSource } from './lease-source.ts';
+
+/** Sums of one budget over its accounts: keys and tenants are no labels, there may be thousands. */
+class BudgetNumbers {
+  left = { tokens: 0, micros: 0 };
+  /** Slices that are leased and not spent. */
+  outstanding = { tokens: 0, micros: 0 };
+  reserved = { tokens: 0, micros: 0 };
+  overdrawn = { tokens: 0, micros: 0 };
+  refused = 0;
+  wouldRefuse = 0;
+  offline = 0;
+  accounts = 0;
+}
+
+export function registerBudgetMetrics(
+  registry: Registry,
+  budgets: Budgets,
+  source: LeaseSource,
+  buckets: ReadonlyMap<string, RateBucket>,
+): void {
+  const registers = [registry];
+  const amounts = (
+    name: string,
+    help: string,
+    read: (n: BudgetNumbers) => { tokens: number; micros: number },
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['budget', 'unit'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [budget, numbers] of numbersOf(budgets)) {
+          const { tokens, micros } = read(numbers);
+          if (Number.isFinite(tokens)) this.set({ budget, unit: 'tokens' }, tokens);
+          if (Number.isFinite(micros)) this.set({ budget, unit: 'micros' }, micros);
+        }
+      },
+    });
+  };
+  amounts('muster_gateway_budget_left', 'Left of the slices of this gateway', (n) => n.left);
+  amounts(
+    'muster_gateway_budget_outstanding',
+    'Leased by this gateway and not spent: it is lost to others until given back or settled',
+    (n) => n.outstanding,
+  );
+  amounts('muster_gateway_budget_reserved', 'Set aside for requests in flight', (n) => n.reserved);
+  amounts(
+    'muster_gateway_budget_overdrawn',
+    'Used by answers beyond what was set aside for them, in the windows of now; paid by the next slice',
+    (n) => n.overdrawn,
+  );
+  amounts(
+    'muster_gateway_budget_overspend_bound',
+    'The most by which this gateway can exceed its budgets: slices outstanding and answers beyond what was set aside',
+    ({ outstanding, overdrawn }) => ({
+      tokens: outstanding.tokens + overdrawn.tokens,
+      micros: outstanding.micros + overdrawn.micros,
+    }),
+  );
+  registerCounts(registers, budgets, source);
+  registerRates(registers, buckets);
+}
+
+function registerCounts(registers: Registry[], budgets: Budgets, source: LeaseSource): void {
+  const count = (name: string, help: string, read: (n: BudgetNumbers) => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['budget'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [budget, numbers] of numbersOf(budgets)) this.set({ budget }, read(numbers));
+      },
+    });
+  };
+  count('muster_gateway_budget_accounts', 'Accounts of a budget in this gateway', (n) => n.accounts);
+  count(
+    'muster_gateway_budget_refused',
+    'Requests refused in the windows of now, since they were not covered',
+    (n) => n.refused,
+  );
+  count(
+    'muster_gateway_budget_would_refuse',
+    'Requests served that an enforced budget would have refused, in the windows of now',
+    (n) => n.wouldRefuse,
+  );
+  count(
+    'muster_gateway_budget_offline_grants',
+    'Slices taken without the book, in the windows of now',
+    (n) => n.offline,
+  );
+  new Counter({
+    name: 'muster_gateway_budget_journal_failures_total',
+    help: 'Leases that could not be written to the journal: a crash would forget them',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(source instanceof LeaseJournal ? source.failures : 0);
+    },
+  });
+}
+
+function registerRates(registers: Registry[], buckets: ReadonlyMap<string, RateBucket>): void {
+  const count = (name: string, help: string, read: (bucket: RateBucket) => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['limit'],
+      registers,
+      collect() {
+        this.reset();
+        for (const bucket of buckets.values()) this.inc({ limit: bucket.limit.id }, read(bucket));
+      },
+    });
+  };
+  count('muster_gateway_rate_limit_refused', 'Requests refused by a rate limit', (b) => b.refused);
+  count(
+    'muster_gateway_rate_limit_would_refuse',
+    'Requests served that an enforced rate limit would have refused',
+    (b) => b.wouldRefuse,
+  );
+}
+
+function numbersOf(budgets: Budgets): Map<string, BudgetNumbers> {
+  const all = new Map<string, BudgetNumbers>();
+  for (const account of budgets.accounts.values()) {
+    const numbers = all.get(account.budget.id) ?? new BudgetNumbers();
+    all.set(account.budget.id, numbers);
+    add(numbers, account);
+  }
+  return all;
+}
+
+function add(numbers: BudgetNumbers, { share, refused, wouldRefuse, offlineGrants }: BudgetAccount): void {
+  numbers.accounts += 1;
+  numbers.refused += refused;
+  numbers.wouldRefuse += wouldRefuse;
+  numbers.offline += offlineGrants;
+  numbers.left.tokens += share.leftTokens;
+  numbers.left.micros += share.leftMicros;
+  const { tokens, micros } = share.outstanding;
+  numbers.outstanding.tokens += tokens;
+  numbers.outstanding.micros += micros;
+  numbers.reserved.tokens += share.reservedTokens;
+  numbers.reserved.micros += share.reservedMicros;
+  numbers.overdrawn.tokens += share.overdrawnTokens;
+  numbers.overdrawn.micros += share.overdrawnMicros;
+}

@@ -1,0 +1,247 @@
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Budget, BudgetsPolicy } from '../../domain/budget/budget-policy.schema.ts';
+import type { Amounts, LeaseCall } from '../../domain/budget/lease-book.ts';
+import { accountOf, matches } from '../../domain/budget/match.ts';
+import type { Spender } from '../../domain/budget/match.ts';
+import { windowOf } from '../../domain/budget/period.ts';
+import { BudgetAccount } from './budget-account.ts';
+import type { LeaseSource } from './lease-source.ts';
+
+/**
+ * All accounts of a gateway: finds those that a request draws from, keeps their slices filled, tells the book what was
+ * spent, gives back what lies idle, and begins new windows. Requests never wait for this but when a slice runs dry
+ * faster than the next one comes.
+ */
+export interface BudgetsDeps {
+  readonly source: LeaseSource;
+  /** Whether several gateways share the source. */
+  readonly isShared: boolean;
+  readonly gatewayId: string;
+  /** Of this gateway, each with a part of the limits where the source is not shared. */
+  readonly processes: number;
+  readonly logger: Logger;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** The accounts of requests are to be looked up again. */
+  readonly onChange: () => void;
+}
+
+export interface BudgetTimes {
+  readonly tickMs: number;
+  /** Between two reports of what was spent. */
+  readonly tellMs: number;
+  /** The same while nothing is spent: the book counts a gateway as gone that says nothing for a minute. */
+  readonly idleMs: number;
+  /** How often an account that gets nothing more asks again. */
+  readonly dryMs: number;
+  /** Reports without any spending after which the rest of a slice is given back. */
+  readonly idleTells: number;
+}
+
+export const defaultBudgetTimes: BudgetTimes = {
+  tickMs: 250,
+  tellMs: 5_000,
+  idleMs: 20_000,
+  dryMs: 1_000,
+  idleTells: 2,
+};
+
+/** Accounts at once; a further key, tenant or model shares the account of `others`. */
+const accountsMax = 10_000;
+/** How long a window that is over is kept for requests that began in it. */
+const lingerMs = 10 * 60_000;
+
+export class Budgets {
+  /** Of the windows of now, by the account's name. */
+  readonly accounts = new Map<string, BudgetAccount>();
+  /** Of windows that are over, until their requests have ended and their rest is given back. */
+  readonly closing = new Set<BudgetAccount>();
+  private readonly deps: BudgetsDeps;
+  private readonly times: BudgetTimes;
+  private budgets: BudgetsPolicy = [];
+  private gatewaysMin = 1;
+  private nextWindowMs = Infinity;
+  private timer: NodeJS.Timeout | undefined;
+  private onLease: (account: BudgetAccount) => void = () => undefined;
+
+  constructor(deps: BudgetsDeps, times: BudgetTimes = defaultBudgetTimes) {
+    this.deps = deps;
+    this.times = times;
+  }
+
+  /** @param gateways that are said to share the limits: what counts until Redis knows better */
+  use(budgets: BudgetsPolicy, gateways: number): void {
+    this.gatewaysMin = Math.max(gateways, this.deps.processes);
+    this.budgets = budgets;
+    const byId = new Map(budgets.map((budget) => [budget.id, budget]));
+    for (const account of this.accounts.values()) {
+      const budget = byId.get(account.budget.id);
+      if (budget?.period === account.budget.period) account.change(budget);
+      else this.retire(account);
+    }
+    if (budgets.length > 0) this.start();
+    this.deps.onChange();
+  }
+
+  get isOn(): boolean {
+    return this.budgets.length > 0;
+  }
+
+  /** Told when a slice came or did not: requests that wait for it can be decided. */
+  whenLeased(listener: (account: BudgetAccount) => void): void {
+    this.onLease = listener;
+  }
+
+  /** The accounts that requests of this spender draw from. */
+  accountsOf(spender: Spender): BudgetAccount[] {
+    return this.budgets
+      .filter((budget) => matches(budget.match, spender))
+      .map((budget) => this.account(budget, accountOf(budget.id, budget.per, spender)));
+  }
+
+  /** Asks for the next slice, unless a call is under way or there was nothing lately. */
+  fill(account: BudgetAccount): void {
+    if (account.isAsking || this.deps.now() < account.dryUntilMs) return;
+    void this.ask(account);
+  }
+
+  /** All slices go back: what is left of them serves others at once. */
+  async close(): Promise<void> {
+    clearInterval(this.timer);
+    const all = [...this.accounts.values(), ...this.closing];
+    await Promise.all(all.map((account) => this.tell(account, true)));
+    await this.deps.source.close();
+  }
+
+  /** New windows, reports, what lies idle. Called by its own timer; tests call it. */
+  tick(): void {
+    const nowMs = this.deps.now();
+    if (nowMs >= this.nextWindowMs) this.turn(nowMs);
+    for (const account of this.accounts.values()) {
+      const { share } = account;
+      const isIdle = share.spentTokens + share.spentMicros === account.toldSpent && share.inFlight === 0;
+      const everyMs = isIdle ? this.times.idleMs : this.times.tellMs;
+      if (account.isAsking || nowMs - account.toldMs < everyMs) continue;
+      account.idleTells = isIdle ? account.idleTells + 1 : 0;
+      void this.tell(account, account.idleTells >= this.times.idleTells);
+    }
+    for (const account of this.closing) {
+      if (nowMs > account.window.endMs + lingerMs) this.closing.delete(account);
+      else if (!account.isAsking && account.share.inFlight === 0) void this.tellLast(account);
+    }
+  }
+
+  private start(): void {
+    this.timer ??= setInterval(() => {
+      this.tick();
+    }, this.times.tickMs).unref();
+  }
+
+  private account(budget: Budget, name: string): BudgetAccount {
+    const known = this.accounts.get(name);
+    if (known !== undefined) return known;
+    const others = `${budget.id}/others`;
+    if (this.accounts.size >= accountsMax && name !== others) return this.account(budget, others);
+    const { isShared, processes, now } = this.deps;
+    const window = windowOf(budget.period, now());
+    const account =
+      this.revived(`${name}|${window.key}`, budget) ??
+      new BudgetAccount(budget, name, window, isShared ? 1 : processes, this.gatewaysMin);
+    account.toldMs = now();
+    this.accounts.set(name, account);
+    this.nextWindowMs = Math.min(this.nextWindowMs, window.endMs);
+    this.fill(account);
+    return account;
+  }
+
+  /** A budget that went and came again: the book knows this gateway's share of it already. */
+  private revived(key: string, budget: Budget): BudgetAccount | null {
+    for (const account of this.closing) {
+      if (account.key !== key) continue;
+      this.closing.delete(account);
+      account.change(budget);
+      return account;
+    }
+    return null;
+  }
+
+  private turn(nowMs: number): void {
+    this.nextWindowMs = Infinity;
+    for (const account of this.accounts.values()) {
+      if (account.window.endMs > nowMs) this.nextWindowMs = Math.min(this.nextWindowMs, account.window.endMs);
+      else this.retire(account);
+    }
+    this.deps.onChange();
+  }
+
+  private retire(account: BudgetAccount): void {
+    this.accounts.delete(account.name);
+    this.closing.add(account);
+    this.onLease(account); // requests that wait are decided by what is in its place
+  }
+
+  private async ask(account: BudgetAccount): Promise<void> {
+    const { share } = account;
+    const before = share.granted;
+    const call = share.call(this.deps.gatewayId, newEpoch(), needOf(account));
+    const isAnswered = await this.call(account, call);
+    // The answer to an older call, which gave something back: this one has still to be asked.
+    if (isAnswered && call.want.tokens <= 0 && call.want.micros <= 0)
+      await this.call(account, share.call(this.deps.gatewayId, newEpoch(), needOf(account)));
+    const { tokens, micros } = share.granted;
+    if (tokens <= before.tokens && micros <= before.micros)
+      account.dryUntilMs = this.deps.now() + this.times.dryMs;
+    this.onLease(account);
+  }
+
+  private async tell(account: BudgetAccount, isReturn: boolean): Promise<boolean> {
+    const { share } = account;
+    const spent = share.spentTokens + share.spentMicros;
+    if (spent === account.toldSpent && share.outstanding.tokens + share.outstanding.micros === 0) {
+      account.toldMs = this.deps.now();
+      return true;
+    }
+    const isAnswered = await this.call(
+      account,
+      share.callToReturn(this.deps.gatewayId, newEpoch(), isReturn),
+    );
+    if (isAnswered) account.toldSpent = spent;
+    if (account.waiting.length > 0) this.fill(account); // they came while this call was under way
+    return isAnswered;
+  }
+
+  private async tellLast(account: BudgetAccount): Promise<void> {
+    if (await this.tell(account, true)) this.closing.delete(account);
+  }
+
+  /** @returns whether the book answered */
+  private async call(account: BudgetAccount, call: LeaseCall): Promise<boolean> {
+    const { share, window, key } = account;
+    account.isAsking = true;
+    const answer = await this.deps.source.lease(key, window.endMs, share.limits, call);
+    account.isAsking = false;
+    account.toldMs = this.deps.now();
+    if (answer !== null) {
+      share.answered(answer);
+      share.gateways = Math.max(share.gateways, this.gatewaysMin);
+      return true;
+    }
+    if (share.takeOffline(needOf(account))) account.offlineGrants += 1;
+    return false;
+  }
+}
+
+/** What the requests that wait may use, together. */
+function needOf({ waiting }: BudgetAccount): Amounts {
+  let [tokens, micros] = [0, 0];
+  for (const passage of waiting) {
+    tokens += passage.estimatedTokens;
+    micros += passage.estimatedMicros;
+  }
+  return { tokens, micros };
+}
+
+function newEpoch(): string {
+  return randomBytes(8).toString('hex');
+}

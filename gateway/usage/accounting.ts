@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { GatewayPolicy } from '../../domain/gateway-policy/gateway-policy.schema.ts';
+import { registerBudgetMetrics } from '../budget/budget-metrics.ts';
+import { BudgetStep } from '../budget/budget-step.ts';
+import { Budgets } from '../budget/budgets.ts';
+import { MemoryLeases } from '../budget/journal.ts';
+import { RedisLeases } from '../budget/lease-source.ts';
+import type { LeaseSource } from '../budget/lease-source.ts';
+import { GatewayCount } from '../rate-limit/gateway-count.ts';
+import { RateStep } from '../rate-limit/rate-step.ts';
+import type { SharedRedis } from '../redis/shared-redis.ts';
+import type { Step } from '../step.ts';
+import { Meters } from './meters.ts';
+import { registerUsageMetrics } from './usage-metrics.ts';
+import { UsageStep } from './usage-step.ts';
+import type { OnUsed } from './usage-step.ts';
+
+/** What a gateway counts with: who it is, and where its books lie. */
+export interface AccountingOptions {
+  /** Names this process in books and in the ledger; it never comes again. */
+  readonly gatewayId: string;
+  /** Processes of this gateway, each with a part of the limits where there is no Redis. */
+  readonly processes: number;
+  /** Where slices come from without Redis; absent: from memory, and a restart begins anew. */
+  readonly journal?: LeaseSource;
+  readonly onUsed?: OnUsed;
+}
+
+export interface AccountingDeps {
+  readonly redis: SharedRedis | null;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  /** Whether a service, `namespace/name`, is in the table. */
+  readonly isAlive: (service: string) => boolean;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Monotonic. */
+  readonly nowMs: () => number;
+}
+
+/** All that counts what requests use: prices, rate limits, budgets, and who is told. */
+export class Accounting {
+  /** In their order: prices and usage first, so that it settles last and sees what the others made of it. */
+  readonly steps: readonly Step[];
+  readonly budgets: Budgets;
+  readonly meters = new Meters();
+  currency = 'USD';
+  private readonly usage: UsageStep;
+  private readonly rates: RateStep;
+  private readonly budget: BudgetStep;
+  private readonly count: GatewayCount;
+
+  constructor(deps: AccountingDeps, options: AccountingOptions = unnamed()) {
+    const { redis, logger, registry, now, nowMs } = deps;
+    const { gatewayId, processes } = options;
+    const { meters } = this;
+    const source = redis === null ? (options.journal ?? new MemoryLeases(now)) : new RedisLeases(redis);
+    this.budgets = new Budgets({
+      source,
+      isShared: redis !== null,
+      gatewayId,
+      processes,
+      logger,
+      now,
+      onChange: () => {
+        meters.reset();
+      },
+    });
+    this.count = new GatewayCount(redis, gatewayId, processes);
+    this.rates = new RateStep({ nowMs, gateways: () => this.count.value });
+    this.budget = new BudgetStep(this.budgets, now);
+    this.usage = new UsageStep({
+      meters,
+      isCounted: (meter) => meter.price !== null || this.budgets.isOn || this.rates.isOn,
+      onUsed: (passage, meter) => options.onUsed?.(passage, meter),
+    });
+    this.steps = [this.usage, this.rates, this.budget];
+    registerUsageMetrics(registry, meters, deps.isAlive);
+    registerBudgetMetrics(registry, this.budgets, source, this.rates.buckets);
+  }
+
+  use(policy: GatewayPolicy): void {
+    this.currency = policy.prices.currency;
+    this.usage.use(policy.prices);
+    this.budget.use(policy.usage);
+    this.rates.use(policy.rateLimits, policy.usage);
+    this.budgets.use(policy.budgets, policy.qos.concurrency.gateways);
+    if (policy.rateLimits.length > 0) this.count.start();
+  }
+
+  /** Slices go back. */
+  async close(): Promise<void> {
+    await Promise.all([this.budgets.close(), this.count.close()]);
+  }
+}
+
+function unnamed(): AccountingOptions {
+  return { gatewayId: randomBytes(8).toString('hex'), processes: 1 };
+}

@@ -1,0 +1,102 @@
+import { WholeEvents, eventData, wholeEventsLength } from '../../domain/resilience/sse.ts';
+import type { Exchange } from '../front/exchange.ts';
+import { WrappedExchange } from '../front/wrapped-exchange.ts';
+
+/**
+ * Streams tell their usage only when asked (`stream_options.include_usage`). Where tokens cost something or are
+ * limited and the client did not ask, the gateway asks in its place and keeps the extra event for itself: an estimate
+ * by counting events would be wrong for every server that puts several tokens into one. A client that sends
+ * `stream_options` of its own without usage keeps them (a second key of the same name is refused by some servers);
+ * its streams, those of servers that do not know the option, and those that are cut are estimated.
+ */
+const asked = Buffer.from('"stream_options":{"include_usage":true},');
+const openBrace = 0x7b;
+
+/** @returns the body with the question put first; null when it is no JSON object */
+export function askForUsage(body: Buffer): Buffer | null {
+  const open = body.indexOf(openBrace);
+  if (open < 0) return null;
+  return Buffer.concat([body.subarray(0, open + 1), asked, body.subarray(open + 1)]);
+}
+
+const eventBytesMax = 1024 * 1024;
+const usageKey = Buffer.from('"usage"');
+
+/** Leaves out the one event that has a usage and no choices. */
+export class UsageHidingExchange extends WrappedExchange {
+  private readonly events = new WholeEvents(eventBytesMax);
+  private isStream = false;
+
+  constructor(inner: Exchange) {
+    super(inner);
+  }
+
+  override start(status: number, headers: string[]): void {
+    for (let at = 0; at + 1 < headers.length; at += 2) {
+      if (headers[at]?.toLowerCase() !== 'content-type') continue;
+      this.isStream = headers[at + 1]?.startsWith('text/event-stream') === true;
+    }
+    this.inner.start(status, headers);
+  }
+
+  override write(chunk: Uint8Array | string): boolean {
+    if (!this.isStream) return this.inner.write(chunk);
+    const whole = this.events.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+    if (whole === null) return true;
+    const rest = withoutUsage(asBuffer(whole));
+    return rest.length === 0 ? true : this.inner.write(rest);
+  }
+
+  override end(): void {
+    const rest = this.events.takeRest();
+    if (rest !== null) this.inner.write(rest);
+    this.inner.end();
+  }
+}
+
+/** @param events whole ones, or a piece of one that is too long */
+function withoutUsage(events: Buffer): Buffer {
+  let found = events.indexOf(usageKey);
+  if (found < 0) return events;
+  const kept: Buffer[] = [];
+  let from = 0;
+  while (found >= 0) {
+    const begin = wholeEventsLength(events.subarray(0, found));
+    const end = eventEnd(events, found);
+    if (isUsageAlone(events.subarray(begin, end))) {
+      kept.push(events.subarray(from, begin));
+      from = end;
+    }
+    found = events.indexOf(usageKey, end);
+  }
+  if (kept.length === 0) return events;
+  kept.push(events.subarray(from));
+  return Buffer.concat(kept);
+}
+
+function eventEnd(events: Buffer, from: number): number {
+  const lf = events.indexOf('\n\n', from);
+  const crlf = events.indexOf('\r\n\r\n', from);
+  if (lf < 0 && crlf < 0) return events.length;
+  return lf < 0 || (crlf >= 0 && crlf < lf) ? crlf + 4 : lf + 2;
+}
+
+function isUsageAlone(event: Buffer): boolean {
+  // Chunks with choices, the most, are told apart without parsing them.
+  const nulls = event.indexOf('"usage":null');
+  if (nulls >= 0 && event.indexOf(usageKey, nulls + usageKey.length) < 0) return false;
+  const [data] = eventData(event.toString('utf8'));
+  try {
+    const chunk: unknown = JSON.parse(data ?? '');
+    if (typeof chunk !== 'object' || chunk === null || !('choices' in chunk) || !('usage' in chunk))
+      return false;
+    const { choices, usage } = chunk;
+    return Array.isArray(choices) && choices.length === 0 && typeof usage === 'object' && usage !== null;
+  } catch {
+    return false;
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,217 @@
+import { tokensMax } from '../../domain/usage/price.ts';
+import type { Usage } from '../../domain/usage/usage.ts';
+
+/**
+ * Finds `"usage": {…}` in an answer as its bytes pass, without parsing the answer. The bytes `"usage"` with a colon
+ * behind them can only be a key: inside a JSON string the second quote would have a backslash before it. The last
+ * usage of an answer counts, as in streams and in answers that repeat what the client sent before they say their own.
+ *
+ * Understood: OpenAI (`prompt_tokens`, `completion_tokens`, `prompt_tokens_details.cached_tokens`), its responses API
+ * (`input_tokens`, `output_tokens`, `input_tokens_details.cached_tokens`), Anthropic (input without what its caches
+ * read and wrote, which is added here; a later event with `output_tokens` alone), and `total_tokens` alone (rerank).
+ */
+export class UsageScanner {
+  private carry: Buffer | null = null;
+  private readonly numbers = new Float64Array(fieldCount);
+  private hasAny = false;
+
+  /** The bytes may be reused after the call. */
+  push(chunk: Uint8Array): void {
+    let bytes = asBuffer(chunk);
+    if (this.carry !== null) {
+      bytes = Buffer.concat([this.carry, bytes]);
+      this.carry = null;
+    }
+    let at = 0;
+    while (true) {
+      const found = bytes.indexOf(needle, at);
+      if (found < 0) {
+        this.keepTail(bytes, at);
+        return;
+      }
+      const window = bytes.length - found > usageBytesMax ? bytes.subarray(0, found + usageBytesMax) : bytes;
+      const end = this.read(window, found + needle.length);
+      if (end >= 0) at = end;
+      else if (window.length < found + usageBytesMax) {
+        this.carry = Buffer.from(bytes.subarray(found)); // cut within: the next chunk goes on from its key
+        return;
+      } else at = found + needle.length; // too long for a usage
+    }
+  }
+
+  /** Null when the answer told none. */
+  usage(): Usage | null {
+    if (!this.hasAny) return null;
+    const { numbers } = this;
+    const cacheRead = value(numbers, cacheReadField);
+    const beside = cacheRead + value(numbers, cacheWriteField); // Anthropic's
+    const input =
+      numbers[inputField] !== absent ? value(numbers, inputField) + beside : value(numbers, totalField);
+    const cached = numbers[cachedField] !== absent ? value(numbers, cachedField) : cacheRead;
+    return {
+      inputTokens: input,
+      cachedInputTokens: Math.min(cached, input),
+      outputTokens: value(numbers, outputField),
+    };
+  }
+
+  /** What may be the beginning of the key. */
+  private keepTail(bytes: Buffer, from: number): void {
+    const { length } = bytes;
+    for (let at = Math.max(from, length - needle.length + 1); at < length; at += 1) {
+      if (bytes[at] !== quote || !isBeginOfNeedle(bytes, at)) continue;
+      this.carry = Buffer.from(bytes.subarray(at));
+      return;
+    }
+  }
+
+  /** @returns where to search on; -1 when the bytes end too early to tell */
+  private read(bytes: Buffer, afterKey: number): number {
+    let at = skipSpace(bytes, afterKey);
+    if (at >= bytes.length) return -1;
+    if (bytes[at] !== colon) return at;
+    at = skipSpace(bytes, at + 1);
+    if (at >= bytes.length) return -1;
+    return bytes[at] === openBrace ? this.readObject(bytes, at) : at;
+  }
+
+  private readObject(bytes: Buffer, begin: number): number {
+    found.fill(absent);
+    let depth = 0;
+    let at = begin;
+    while (at < bytes.length) {
+      const byte = bytes[at] ?? 0;
+      if (byte === quote) {
+        const end = stringEnd(bytes, at + 1);
+        if (end < 0) return -1;
+        at = depth > 2 ? end + 1 : readField(bytes, at + 1, end, depth);
+        if (at < 0) return -1;
+        continue;
+      }
+      at += 1;
+      if (byte === openBrace) depth += 1;
+      else if (byte === closeBrace) {
+        depth -= 1;
+        if (depth === 0) {
+          this.take();
+          return at;
+        }
+      }
+    }
+    return -1;
+  }
+
+  /** One that tells input is a new usage; one that tells output alone completes the former. */
+  private take(): void {
+    const { numbers } = this;
+    const isWhole = found[inputField] !== absent || found[totalField] !== absent;
+    if (isWhole) numbers.set(found);
+    else if (found[outputField] === absent) return;
+    else if (this.hasAny) numbers[outputField] = value(found, outputField);
+    else numbers.set(found);
+    this.hasAny = true;
+  }
+}
+
+const needle = Buffer.from('"usage"');
+const quote = 0x22;
+const backslash = 0x5c;
+const colon = 0x3a;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+/** A longer one, from its key on, is not a usage. */
+const usageBytesMax = 4096;
+
+const absent = -1;
+const inputField = 0;
+const outputField = 1;
+const cachedField = 2;
+const totalField = 3;
+const cacheReadField = 4;
+const cacheWriteField = 5;
+const fieldCount = 6;
+/** Of the object being read: nothing else runs meanwhile. */
+const found = new Float64Array(fieldCount);
+
+const names: readonly { readonly bytes: Buffer; readonly depth: number; readonly field: number }[] = (
+  [
+    ['prompt_tokens', 1, inputField],
+    ['completion_tokens', 1, outputField],
+    ['total_tokens', 1, totalField],
+    ['input_tokens', 1, inputField],
+    ['output_tokens', 1, outputField],
+    ['cached_tokens', 2, cachedField],
+    ['cache_read_input_tokens', 1, cacheReadField],
+    ['cache_creation_input_tokens', 1, cacheWriteField],
+  ] as const
+).map(([name, depth, field]) => ({ bytes: Buffer.from(name), depth, field }));
+
+/**
+ * A key, or a value that is a string.
+ * @param begin of its text
+ * @param end its closing quote
+ * @returns where to go on; -1 when its number is cut
+ */
+function readField(bytes: Buffer, begin: number, end: number, depth: number): number {
+  const field = fieldOf(bytes, begin, end, depth);
+  if (field < 0) return end + 1;
+  let at = skipSpace(bytes, end + 1);
+  if (at < bytes.length && bytes[at] !== colon) return at;
+  at = skipSpace(bytes, at + 1);
+  let number = 0;
+  let digits = 0;
+  for (; at < bytes.length; at += 1) {
+    const digit = (bytes[at] ?? 0) - 0x30;
+    if (digit < 0 || digit > 9) break;
+    number = number * 10 + digit;
+    digits += 1;
+  }
+  if (at >= bytes.length) return -1;
+  const next = bytes[at];
+  const isWhole = next === 0x2c || next === closeBrace || skipSpace(bytes, at) > at;
+  if (digits > 0 && isWhole) found[field] = Math.min(number, tokensMax);
+  return at;
+}
+
+function fieldOf(bytes: Buffer, begin: number, end: number, depth: number): number {
+  const length = end - begin;
+  for (const name of names) {
+    if (name.bytes.length !== length || name.depth !== depth) continue;
+    let at = 0;
+    while (at < length && bytes[begin + at] === name.bytes[at]) at += 1;
+    if (at === length) return name.field;
+  }
+  return -1;
+}
+
+/** @returns where the closing quote is; -1 when it is not there */
+function stringEnd(bytes: Buffer, from: number): number {
+  for (let at = from; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === quote) return at;
+    if (byte === backslash) at += 1;
+  }
+  return -1;
+}
+
+function skipSpace(bytes: Buffer, from: number): number {
+  let at = from;
+  for (; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) break;
+  }
+  return at;
+}
+
+function isBeginOfNeedle(bytes: Buffer, from: number): boolean {
+  for (let at = from; at < bytes.length; at += 1) if (bytes[at] !== needle[at - from]) return false;
+  return true;
+}
+
+function value(numbers: Float64Array, field: number): number {
+  return Math.max(0, numbers[field] ?? 0);
+}
+
+function asBuffer(chunk: Uint8Array): Buffer {
+  return Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+}

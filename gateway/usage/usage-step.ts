@@ -1,0 +1,127 @@
+import { anonymous } from '../../domain/access/caller.ts';
+import { compilePrices } from '../../domain/usage/price.ts';
+import type { PricesPolicy } from '../../domain/usage/prices-policy.schema.ts';
+import type { Passage } from '../passage.ts';
+import { planFor } from '../plan.ts';
+import type { Step } from '../step.ts';
+import { Meters } from './meters.ts';
+import type { Meter } from './meters.ts';
+import { UsageHidingExchange, askForUsage } from './stream-usage.ts';
+import { UsageTap } from './usage-tap.ts';
+
+/** What is told of each answered request, once. */
+export type OnUsed = (passage: Passage, meter: Meter) => void;
+
+export interface UsageStepDeps {
+  readonly meters: Meters;
+  /** Whether tokens of these requests count against something, so that streams must tell them. */
+  readonly isCounted: (meter: Meter, passage: Passage) => boolean;
+  readonly onUsed: OnUsed;
+}
+
+/**
+ * The first of the steps that count: finds what counting needs (price, budgets, limits) and listens to the answer.
+ * V1 and V2 requests are counted and have a price each; they have no tokens.
+ */
+export class UsageStep implements Step {
+  readonly name = 'usage';
+  private readonly deps: UsageStepDeps;
+
+  constructor(deps: UsageStepDeps) {
+    this.deps = deps;
+  }
+
+  use(prices: PricesPolicy): void {
+    this.deps.meters.use(compilePrices(prices));
+  }
+
+  enter(passage: Passage): boolean {
+    const { kind } = passage.operation;
+    const { service } = passage;
+    if (service === null || !isCountedKind(kind)) return true;
+    const meter = this.deps.meters.of(service, passage.model, passage.caller ?? anonymous);
+    passage.meter = meter;
+    if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;
+    const isGenerated = hasTokens(passage.operation.head);
+    if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter, passage))
+      askInPlace(passage);
+    passage.tapInto(new UsageTap(passage, meter.price, isGenerated));
+    return true;
+  }
+
+  settle(passage: Passage): void {
+    const { meter } = passage;
+    if (meter === null) return;
+    finalCost(passage);
+    if (passage.usage === null && !wasAnsweredWithoutTokens(passage)) return;
+    const { numbers } = meter;
+    numbers.requests += 1;
+    numbers.costMicros += passage.costMicros;
+    if (passage.usage !== null) {
+      if (passage.isUsageEstimated) numbers.estimated += 1;
+      numbers.inputTokens += passage.usage.inputTokens;
+      numbers.cachedInputTokens += passage.usage.cachedInputTokens;
+      numbers.outputTokens += passage.usage.outputTokens;
+    }
+    this.deps.onUsed(passage, meter);
+  }
+}
+
+function isCountedKind(kind: Passage['operation']['kind']): boolean {
+  switch (kind) {
+    case 'openai-call':
+    case 'openai-form':
+    case 'anthropic-call':
+    case 'v1-call':
+    case 'v1-explain':
+    case 'v2-call':
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Paths whose answers are made of tokens. */
+export function hasTokens(path: string): boolean {
+  return (
+    path === '/v1/chat/completions' ||
+    path === '/v1/completions' ||
+    path === '/v1/responses' ||
+    path === '/v1/messages'
+  );
+}
+
+/** Sets what a request costs that told no usage; called when it has ended. */
+export function finalCost(passage: Passage): void {
+  if (passage.costMicros >= 0) return;
+  passage.costMicros = wasAnsweredWithoutTokens(passage) ? (passage.meter?.price?.perRequest ?? 0) : 0;
+}
+
+/** V1 and V2: a server answered, and well. Answers of the cache come from no server. */
+function wasAnsweredWithoutTokens(passage: Passage): boolean {
+  const { status } = passage.exchange;
+  return (
+    passage.operation.protocol.startsWith('v') &&
+    passage.candidate !== null &&
+    passage.refused === null &&
+    status >= 200 &&
+    status < 300
+  );
+}
+
+function canAsk({ operation, fields }: Passage): boolean {
+  const { head } = operation;
+  if (head !== '/v1/chat/completions' && head !== '/v1/completions') return false;
+  return fields !== null && !('stream_options' in fields);
+}
+
+/** All later steps see a client that asked; the client itself sees a stream as it asked for it. */
+function askInPlace(passage: Passage): void {
+  const { body, service, fields } = passage;
+  const asking = body === null ? null : askForUsage(body);
+  if (asking === null || service === null) return;
+  passage.body = asking;
+  passage.fields = { ...fields, stream_options: { include_usage: true } };
+  passage.plan = planFor(passage, service);
+  passage.exchange = new UsageHidingExchange(passage.exchange);
+}

@@ -1,0 +1,86 @@
+import { costOf } from '../../domain/usage/price.ts';
+import type { Price } from '../../domain/usage/price.ts';
+import { estimatedInput } from '../../domain/usage/estimate.ts';
+import type { Usage } from '../../domain/usage/usage.ts';
+import type { Passage } from '../passage.ts';
+import type { ResponseTap } from '../step.ts';
+import { UsageScanner } from './usage-scanner.ts';
+
+/** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
+export class UsageTap implements ResponseTap {
+  private readonly passage: Passage;
+  private readonly price: Price | null;
+  /** Whether an answer that does not tell its tokens is estimated. */
+  private readonly isGenerated: boolean;
+  private readonly scanner = new UsageScanner();
+  private isOk = false;
+  private isStream = false;
+  private isReadable = true;
+  private events = 0;
+  private bytes = 0;
+
+  constructor(passage: Passage, price: Price | null, isGenerated: boolean) {
+    this.passage = passage;
+    this.price = price;
+    this.isGenerated = isGenerated;
+  }
+
+  onHead(status: number, headers: Parameters<ResponseTap['onHead']>[1]): void {
+    this.isOk = status >= 200 && status < 300;
+    const type = headers['content-type'];
+    this.isStream = typeof type === 'string' && type.startsWith('text/event-stream');
+    const encoding = headers['content-encoding'];
+    this.isReadable = encoding === undefined || encoding === 'identity';
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (!this.isOk) return;
+    this.bytes += chunk.length;
+    if (!this.isReadable) return;
+    this.scanner.push(chunk);
+    if (this.isStream) this.events += countEvents(chunk);
+  }
+
+  onEnd(): void {
+    if (!this.isOk) return;
+    const { passage, price } = this;
+    const told = this.scanner.usage();
+    const usage = told ?? (this.isGenerated ? this.estimate() : nothing);
+    passage.usage = usage;
+    passage.isUsageEstimated = told === null && this.isGenerated;
+    passage.costMicros = price === null ? 0 : costOf(price, usage);
+    if (!passage.exchange.isStarted && usage !== nothing) this.addHeaders(usage);
+  }
+
+  private addHeaders(usage: Usage): void {
+    const { passage } = this;
+    passage.addHeader('x-muster-input-tokens', String(usage.inputTokens));
+    passage.addHeader('x-muster-output-tokens', String(usage.outputTokens));
+    if (this.price !== null) passage.addHeader('x-muster-cost', String(passage.costMicros));
+  }
+
+  /** Events of a stream are tokens for most servers; four bytes of anything else are about one. */
+  private estimate(): Usage {
+    const { passage } = this;
+    return {
+      inputTokens: estimatedInput(passage.body?.length ?? 0),
+      cachedInputTokens: 0,
+      outputTokens: this.isStream && this.isReadable ? this.events : Math.ceil(this.bytes / 4),
+    };
+  }
+}
+
+const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
+
+const data = Buffer.from('data:');
+const done = Buffer.from('[DONE]');
+
+/** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one; either way each `data:` is one. */
+function countEvents(chunk: Uint8Array): number {
+  const bytes = Buffer.isBuffer(chunk)
+    ? chunk
+    : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  let count = 0;
+  for (let at = bytes.indexOf(data); at >= 0; at = bytes.indexOf(data, at + data.length)) count += 1;
+  return count > 0 && bytes.length < 64 && bytes.includes(done) ? count - 1 : count;
+}
