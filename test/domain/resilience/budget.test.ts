@@ -29,7 +29,11 @@ describe('RetryBudget', () => {
   });
 
   test('never gives more than it earned, however time runs', () => {
-    const step = fc.record({ earn: fc.nat(20), spend: fc.nat(20), passMs: fc.integer({ min: -50, max: 5000 }) });
+    const step = fc.record({
+      earn: fc.nat(20),
+      spend: fc.nat(20),
+      passMs: fc.integer({ min: -50, max: 5000 }),
+    });
     fc.assert(
       fc.property(fc.array(step), (steps) => {
         const budget = new RetryBudget({ perRequest: 0.1, perSecond: 2 }, 0);

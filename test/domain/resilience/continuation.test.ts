@@ -4,7 +4,8 @@ import { continuationOf, readAnswer, requestObstacle } from '../../../domain/res
 import { ContinuedChunks } from '../../../domain/resilience/continued-chunks.ts';
 import { eventData } from '../../../domain/resilience/sse.ts';
 
-const encode = (value: unknown) => new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));
+const encode = (value: unknown) =>
+  new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));
 const decode = (body: Uint8Array) => new TextDecoder().decode(body);
 const event = (value: unknown) => `data: ${typeof value === 'string' ? value : JSON.stringify(value)}\n\n`;
 const head = { id: 'cmpl-1', created: 7, model: 'm', object: 'text_completion' };
@@ -17,9 +18,20 @@ describe('readAnswer', () => {
   test('counts pieces, keeps what all chunks share, and sees the end', () => {
     const answer = readAnswer(
       'text',
-      piece('Hé') + ': comment\n\n' + piece(' you') + piece(' ') + piece('', { finish_reason: 'stop' }) + event('[DONE]'),
+      piece('Hé') +
+        ': comment\n\n' +
+        piece(' you') +
+        piece(' ') +
+        piece('', { finish_reason: 'stop' }) +
+        event('[DONE]'),
     );
-    expect(answer).toMatchObject({ text: 'Hé you ', pieces: 3, blankPieces: 1, finish: 'stop', isDone: true });
+    expect(answer).toMatchObject({
+      text: 'Hé you ',
+      pieces: 3,
+      blankPieces: 1,
+      finish: 'stop',
+      isDone: true,
+    });
     expect(answer.identity).toEqual({ id: 'cmpl-1', created: 7, model: 'm' });
     expect(answer.obstacle).toBeNull();
   });
@@ -38,7 +50,13 @@ describe('readAnswer', () => {
   });
 
   test('empty fields that servers send beside the text are none', () => {
-    const events = delta({ role: 'assistant', content: null, refusal: null, tool_calls: [], reasoning_content: '' });
+    const events = delta({
+      role: 'assistant',
+      content: null,
+      refusal: null,
+      tool_calls: [],
+      reasoning_content: '',
+    });
     expect(readAnswer('chat', events)).toMatchObject({ obstacle: null, hasRole: true, text: '' });
   });
 });
@@ -74,7 +92,12 @@ describe('continuationOf', () => {
 
   test('the prompt grows by the text, the tokens shrink by it, and no other byte changes', () => {
     const body = '{ "seed":9007199254740993, "prompt" : "Say", "max_tokens":10, "x":[1.0] }';
-    const next = continuationOf('text', { body: encode(body), fields: JSON.parse(body) }, answerOf(' a', ' b'), 'never');
+    const next = continuationOf(
+      'text',
+      { body: encode(body), fields: JSON.parse(body) },
+      answerOf(' a', ' b'),
+      'never',
+    );
     expect(decode(next.body)).toBe(
       '{ "seed":9007199254740993, "prompt" : "Say a b", "max_tokens":8, "x":[1.0] }',
     );
@@ -83,14 +106,21 @@ describe('continuationOf', () => {
 
   test('white space at the end is not sent: it is expected back', () => {
     const body = { prompt: ['Say'], max_tokens: 10 };
-    const next = continuationOf('text', { body: encode(body), fields: body }, answerOf(' a', ' \n', ' '), 'never');
+    const next = continuationOf(
+      'text',
+      { body: encode(body), fields: body },
+      answerOf(' a', ' \n', ' '),
+      'never',
+    );
     expect(JSON.parse(decode(next.body))).toEqual({ prompt: 'Say a', max_tokens: 9 });
     expect(next.owed).toBe(' \n ');
   });
 
   test('nothing said yet is the same request again', () => {
     const body = encode({ prompt: 'Say' });
-    expect(continuationOf('text', { body, fields: { prompt: 'Say' } }, answerOf(), 'never').body).toEqual(body);
+    expect(continuationOf('text', { body, fields: { prompt: 'Say' } }, answerOf(), 'never').body).toEqual(
+      body,
+    );
   });
 
   test('an answer with all its tokens asks for its end alone', () => {
@@ -105,7 +135,10 @@ describe('continuationOf', () => {
     ['vllm', { add_generation_prompt: false, continue_final_message: true }],
   ] as const)('a chat gets the text as an unfinished message of %s', (how, more) => {
     const body = { messages: [{ role: 'user', content: 'hi' }], max_completion_tokens: 9 };
-    const answer = readAnswer('chat', delta({ role: 'assistant', content: '' }) + delta({ content: 'He "y"' }));
+    const answer = readAnswer(
+      'chat',
+      delta({ role: 'assistant', content: '' }) + delta({ content: 'He "y"' }),
+    );
     const next = continuationOf('chat', { body: encode(body), fields: body }, answer, how);
     expect(JSON.parse(decode(next.body))).toEqual({
       messages: [...body.messages, { role: 'assistant', content: 'He "y"' }],
@@ -116,15 +149,22 @@ describe('continuationOf', () => {
 
   test('whatever the body, it stays JSON with the same other fields', () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string(), fc.string(), (more, prompt, said) => {
-        const fields = { ...more, prompt };
-        const body = encode(fields);
-        const answer = readAnswer('text', piece(said));
-        const next = continuationOf('text', { body, fields: JSON.parse(decode(body)) }, answer, 'never');
-        const known = String(JSON.parse(JSON.stringify(said))).trimEnd();
-        expect(JSON.parse(decode(next.body))).toMatchObject({ prompt: JSON.parse(JSON.stringify(prompt)) + known });
-        expect(known + next.owed).toBe(answer.text);
-      }),
+      fc.property(
+        fc.dictionary(fc.string(), fc.jsonValue()),
+        fc.string(),
+        fc.string(),
+        (more, prompt, said) => {
+          const fields = { ...more, prompt };
+          const body = encode(fields);
+          const answer = readAnswer('text', piece(said));
+          const next = continuationOf('text', { body, fields: JSON.parse(decode(body)) }, answer, 'never');
+          const known = String(JSON.parse(JSON.stringify(said))).trimEnd();
+          expect(JSON.parse(decode(next.body))).toMatchObject({
+            prompt: JSON.parse(JSON.stringify(prompt)) + known,
+          });
+          expect(known + next.owed).toBe(answer.text);
+        },
+      ),
     );
   });
 });
@@ -133,7 +173,12 @@ describe('ContinuedChunks', () => {
   const other = { id: 'cmpl-2', created: 9, model: 'replica', object: 'text_completion' };
   const start = (text: string, body: object = { prompt: 'Say' }) => {
     const before = readAnswer('text', piece(text));
-    const continuation = continuationOf('text', { body: encode(body), fields: body as never }, before, 'never');
+    const continuation = continuationOf(
+      'text',
+      { body: encode(body), fields: body as never },
+      before,
+      'never',
+    );
     return new ContinuedChunks('text', before, continuation);
   };
   const texts = (events: string) =>

@@ -12,27 +12,32 @@ describe('WholeEvents', () => {
       end: fc.constantFrom('\n\n', '\r\n\r\n'),
     });
     fc.assert(
-      fc.property(fc.array(event), fc.array(fc.nat(12), { minLength: 1 }), fc.string(), (events, sizes, tail) => {
-        const stream = bytes(events.map(({ data, end }) => `data: ${data}${end}`).join(''));
-        const rest = tail.replaceAll(/[\r\n]/g, '');
-        const all = Buffer.concat([stream, bytes(rest)]);
-        const reader = new WholeEvents(1_000_000);
-        const out: Uint8Array[] = [];
-        for (let at = 0, turn = 0; at < all.length; turn += 1) {
-          const size = 1 + (sizes[turn % sizes.length] ?? 0);
-          const chunk = Buffer.from(all.subarray(at, at + size));
-          const whole = reader.push(chunk);
-          if (whole !== null) {
-            expect(wholeEventsLength(whole)).toBe(whole.length);
-            out.push(Buffer.from(whole));
+      fc.property(
+        fc.array(event),
+        fc.array(fc.nat(12), { minLength: 1 }),
+        fc.string(),
+        (events, sizes, tail) => {
+          const stream = bytes(events.map(({ data, end }) => `data: ${data}${end}`).join(''));
+          const rest = tail.replaceAll(/[\r\n]/g, '');
+          const all = Buffer.concat([stream, bytes(rest)]);
+          const reader = new WholeEvents(1_000_000);
+          const out: Uint8Array[] = [];
+          for (let at = 0, turn = 0; at < all.length; turn += 1) {
+            const size = 1 + (sizes[turn % sizes.length] ?? 0);
+            const chunk = Buffer.from(all.subarray(at, at + size));
+            const whole = reader.push(chunk);
+            if (whole !== null) {
+              expect(wholeEventsLength(whole)).toBe(whole.length);
+              out.push(Buffer.from(whole));
+            }
+            chunk.fill(0); // the connection uses its bytes again
+            at += size;
           }
-          chunk.fill(0); // the connection uses its bytes again
-          at += size;
-        }
-        expect(text(out)).toBe(Buffer.from(stream).toString());
-        expect(Buffer.from(reader.takeRest() ?? []).toString()).toBe(rest);
-        expect(reader.takeRest()).toBeNull();
-      }),
+          expect(text(out)).toBe(Buffer.from(stream).toString());
+          expect(Buffer.from(reader.takeRest() ?? []).toString()).toBe(rest);
+          expect(reader.takeRest()).toBeNull();
+        },
+      ),
     );
   });
 
