@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Caller } from '../domain/access/caller.ts';
+import type { ChainCallers } from './chain/chain-callers.ts';
 import type { ControlLink } from './control-proxy/control-link.ts';
 import { parseOperation } from '../domain/routing/operation.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
@@ -45,6 +46,7 @@ export interface DataPathDeps {
   readonly guards: Guards;
   readonly stored: StoredResponses;
   readonly control: ControlLink;
+  readonly chains: ChainCallers;
   readonly modelRoutes: ModelRouting;
   /** Before the service is known. */
   readonly early: readonly Step[];
@@ -146,7 +148,8 @@ export class DataPath implements Flow {
   }
 
   private send(passage: Passage): void {
-    const { service, plan } = passage;
+    const { plan } = passage;
+    const service = passage.entry ?? passage.service;
     if (service === null || plan === null) throw new Error('a request went on without a service');
     if (this.deps.metrics.inFlight > this.deps.limits.inFlightMax) {
       this.refuse(passage, busy);

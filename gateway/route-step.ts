@@ -3,6 +3,7 @@ import { resolve } from '../domain/routing/resolve.ts';
 import type { Resolution, Viewer } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { openAnthropic } from './anthropic/anthropic.ts';
+import type { ChainCallers } from './chain/chain-callers.ts';
 import type { ControlLink } from './control-proxy/control-link.ts';
 import { ControlProxy } from './control-proxy/control-proxy.ts';
 import type { Refusal } from './errors.ts';
@@ -35,6 +36,7 @@ export type RouteStepDeps = TableAnswersDeps &
     readonly metrics: GatewayMetrics;
     readonly stored: StoredResponses;
     readonly control: ControlLink;
+    readonly chains: ChainCallers;
   };
 
 type Service = RoutedService<Endpoint>;
@@ -153,16 +155,21 @@ export class RouteStep implements Step {
       this.table.answerReady(passage, flow, service);
       return false;
     }
-    if (!service.speaks[operation.protocol])
-      return refused(passage, flow, wrongProtocol(service, operation.protocol, passage.model));
-    if (operation.kind === 'v1-explain') return refused(passage, flow, noExplainer(passage.model));
+    const entry = operation.kind === 'v1-explain' ? service.explainer : (service.transformer ?? service);
+    if (entry === null) return refused(passage, flow, noExplainer(passage.model));
+    if (!entry.speaks[operation.protocol])
+      return refused(passage, flow, wrongProtocol(entry, operation.protocol, passage.model));
     if (operation.kind === 'v2-load' || operation.kind === 'v2-unload') {
       // A page in a browser can send these without asking; it must not take a model away.
       if (isForeign(exchange.headers)) return refused(passage, flow, foreignOrigin);
       this.fanOut(passage, flow, service);
       return false;
     }
-    passage.plan = planFor(passage, service);
+    if (entry !== service) {
+      passage.entry = entry;
+      this.deps.chains.open(passage, service.key);
+    }
+    passage.plan = planFor(passage, entry);
     return true;
   }
 

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { LoggerRoute } from '../payload-log/payload-log-policy.schema.ts';
+import { BatcherRoute } from '../batcher/batcher.schema.ts';
 import { GatewayPolicy } from '../gateway-policy/gateway-policy.schema.ts';
 
 /**
@@ -24,6 +26,15 @@ const Target = z.object({
 });
 export type Target = z.infer<typeof Target>;
 
+/** A transformer or explainer of a service: servers of their own, which ask the predictor in turn. */
+const ComponentRoute = z.object({
+  targets: z.array(Target),
+  /** Absent: as the predictor's. */
+  protocols: z.array(Protocol).optional(),
+  /** Name that the component knows the model by; absent: the service's name, as KServe's SDK has it. */
+  upstreamModel: z.string().optional(),
+});
+
 export const ServiceRoute = z.object({
   namespace: z.string(),
   name: z.string(),
@@ -43,7 +54,15 @@ export const ServiceRoute = z.object({
   createdAt: z.string(),
   /** Its servers ask for themselves who calls: they get the caller's Authorization, unless that is a key of the gateway. */
   passAuthorization: z.boolean().optional(),
+  /** Copies of its requests and answers go out as events. */
+  logger: LoggerRoute.optional(),
+  /** Its requests are joined into batches. */
+  batcher: BatcherRoute.optional(),
   targets: z.array(Target),
+  /** What requests come to first; it asks the predictor. */
+  transformer: ComponentRoute.optional(),
+  /** What `:explain` asks; it asks the predictor. */
+  explainer: ComponentRoute.optional(),
 });
 export type ServiceRoute = z.infer<typeof ServiceRoute>;
 
@@ -57,7 +76,11 @@ export const RouteTable = z.object({
 export type RouteTable = z.infer<typeof RouteTable>;
 
 /** A workflow's decision about a service's traffic, without addresses. */
-export const RouteAssignment = ServiceRoute.omit({ targets: true }).extend({
+export const RouteAssignment = ServiceRoute.omit({
+  targets: true,
+  transformer: true,
+  explainer: true,
+}).extend({
   traffic: z.array(z.object({ revision: z.string(), percent: z.number().min(0).max(100) })),
 });
 export type RouteAssignment = z.infer<typeof RouteAssignment>;

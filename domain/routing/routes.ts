@@ -14,6 +14,9 @@ export interface RoutedService<E extends Load = Load> {
   /** Every endpoint, ready or not, each address once. */
   readonly endpoints: readonly Candidate<E>[];
   readonly isReady: boolean;
+  /** What requests come to first: the transformer, where there is one, else null. */
+  readonly transformer: RoutedService<E> | null;
+  readonly explainer: RoutedService<E> | null;
   /** The server's own name for the model, as a path segment. */
   readonly upstreamSegment: string;
   readonly speaks: Readonly<Record<ApiProtocol, boolean>>;
@@ -43,7 +46,32 @@ export function compileRoutes<E extends Load>(table: RouteTable, bind: (address:
     for (const model of new Set(service.route.models))
       models.set(model, [...(models.get(model) ?? []), service]);
   }
-  return { version: table.version, services, byKey, byHost: compileHosts(services), byModel };
+  const byHost = compileHosts(services);
+  for (const service of services) addComponents(service, byKey, byHost);
+  return { version: table.version, services, byKey, byHost, byModel };
+}
+
+/**
+ * The components of a chain by their own names, as KServe has them: `<name>-predictor` is the predictor without its
+ * transformer, for the transformer itself to ask. A service that bears such a name in earnest keeps it.
+ */
+function addComponents<E extends Load>(
+  service: RoutedService<E>,
+  byKey: Map<string, RoutedService<E>>,
+  byHost: Map<string, RoutedService<E>>,
+): void {
+  const { transformer, explainer, route, key } = service;
+  if (transformer === null && explainer === null) return;
+  const predictor = { ...service, transformer: null, explainer: null };
+  for (const [name, component] of Object.entries({ predictor, transformer, explainer })) {
+    const ownKey = `${key}-${name}`;
+    if (component !== null && !byKey.has(ownKey)) byKey.set(ownKey, component);
+  }
+  const begin = `${route.name}-${route.namespace}.`;
+  for (const host of route.hosts) {
+    const own = `${route.name}-predictor-${route.namespace}.${host.slice(begin.length)}`.toLowerCase();
+    if (host.startsWith(begin) && !byHost.has(own)) byHost.set(own, predictor);
+  }
 }
 
 /** A host that two services claim names neither: guessing would hand one tenant's requests to another. */
@@ -61,6 +89,28 @@ function compileHosts<E extends Load>(services: readonly RoutedService<E>[]): Ma
 }
 
 function compileService<E extends Load>(route: ServiceRoute, bind: (address: string) => E): RoutedService<E> {
+  const transformer = compileComponent(route, 'transformer', bind);
+  const explainer = compileComponent(route, 'explainer', bind);
+  const predictor = compileServers(route, bind);
+  const isReady = predictor.isReady && transformer?.isReady !== false;
+  return { ...predictor, isReady, transformer, explainer };
+}
+
+function compileComponent<E extends Load>(
+  { transformer, explainer, ...service }: ServiceRoute,
+  which: 'transformer' | 'explainer',
+  bind: (address: string) => E,
+): RoutedService<E> | null {
+  const component = { transformer, explainer }[which];
+  if (component === undefined) return null;
+  const { targets, protocols = service.protocols, upstreamModel = service.name } = component;
+  return compileServers(
+    { ...service, name: `${service.name}-${which}`, targets, protocols, upstreamModel },
+    bind,
+  );
+}
+
+function compileServers<E extends Load>(route: ServiceRoute, bind: (address: string) => E): RoutedService<E> {
   const endpoints = new Map<string, Candidate<E>>();
   const targets = route.targets.map((target) => {
     const ready: Candidate<E>[] = [];
@@ -77,6 +127,8 @@ function compileService<E extends Load>(route: ServiceRoute, bind: (address: str
     targets,
     endpoints: [...endpoints.values()],
     isReady: targets.some((target) => target.percent > 0 && target.ready.length > 0),
+    transformer: null,
+    explainer: null,
     upstreamSegment: encodeURIComponent(route.upstreamModel),
     // Before a runtime is chosen, or while stopped, nobody knows: the answer is then "not ready", not "wrong protocol".
     speaks: {

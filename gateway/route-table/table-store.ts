@@ -82,7 +82,9 @@ export class TableStore {
 function addressesOf(table: RouteTable | null): Set<string> {
   const addresses = new Set<string>();
   for (const service of table?.services ?? []) {
-    for (const target of service.targets) for (const { address } of target.endpoints) addresses.add(address);
+    const { targets, transformer, explainer } = service;
+    for (const target of [...targets, ...(transformer?.targets ?? []), ...(explainer?.targets ?? [])])
+      for (const { address } of target.endpoints) addresses.add(address);
   }
   return addresses;
 }
