@@ -73,17 +73,17 @@ function joinDelta(message: Fields, delta: Fields): boolean {
 
 function joinCalls(message: Fields, fragments: unknown[]): boolean {
   const calls = (message['tool_calls'] ??= []) as Fields[];
-  for (const fragment of fragments) {
-    if (!isObject(fragment)) return false;
-    const { index = 0, function: called, ...rest } = fragment;
-    // One further than there are, at most: a wild index must not make a huge list.
-    if (typeof index !== 'number' || !Number.isInteger(index) || index < 0 || index > calls.length)
-      return false;
-    const call = (calls[index] ??= {});
-    for (const [name, value] of Object.entries(rest)) if (value !== null && value !== '') call[name] = value;
-    if (isObject(called)) call['function'] = joinFunction(call['function'], called);
-    else if (called !== undefined && called !== null) return false;
-  }
+  return fragments.every((fragment) => isObject(fragment) && joinCall(calls, fragment));
+}
+
+function joinCall(calls: Fields[], fragment: Fields): boolean {
+  const { index = 0, function: called = null, ...rest } = fragment;
+  // One further than there are, at most: a wild index must not make a huge list.
+  const isPlace = typeof index === 'number' && Number.isInteger(index) && index >= 0 && index <= calls.length;
+  if (!isPlace || !(called === null || isObject(called))) return false;
+  const call = (calls[index] ??= {});
+  for (const [name, value] of Object.entries(rest)) if (value !== null && value !== '') call[name] = value;
+  if (called !== null) call['function'] = joinFunction(call['function'], called);
   return true;
 }
 

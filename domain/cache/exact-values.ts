@@ -4,7 +4,7 @@
  */
 type Reviver = (key: string, value: unknown, context: { readonly source?: string }) => unknown;
 const parse = JSON.parse as (text: string, reviver: Reviver) => unknown;
-const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unknown };
 
 /** @throws SyntaxError, and RangeError for documents that are nested too deeply */
 export function parseKeepingDigits(text: string): unknown {

@@ -1,5 +1,7 @@
 import { canonicalJson } from './canonical.ts';
 import type { CacheRules } from './cache-policy.schema.ts';
+import { isObject } from './exact-values.ts';
+import type { Fields } from './exact-values.ts';
 
 /**
  * Whether a request's answer may be kept, and the text that tells it from every other request. Two requests share a
@@ -104,14 +106,14 @@ const remoteContent = /"(?:url|file_id)":"(?!data:)/;
 
 function generationFault(fields: AskedRequest['fields'], rules: CacheRules): CacheFault | null {
   const options = fields['stream_options'];
-  if (options !== undefined && options !== null && !isUsageAlone(options)) return 'delivery_options';
+  if (options !== undefined && options !== null && !(isObject(options) && isUsageAlone(options)))
+    return 'delivery_options';
   if (!rules.deterministicOnly) return null;
   if (fields['web_search_options'] !== undefined) return 'living_content';
   const { temperature, seed } = fields;
   return temperature === 0 || Number.isInteger(seed) ? null : 'not_deterministic';
 }
 
-function isUsageAlone(options: unknown): boolean {
-  if (typeof options !== 'object' || Array.isArray(options)) return false;
-  return Object.keys(options as object).every((name) => name === 'include_usage');
+function isUsageAlone(options: Fields): boolean {
+  return Object.keys(options).every((name) => name === 'include_usage');
 }

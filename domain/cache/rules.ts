@@ -2,29 +2,17 @@ import type { CachePolicy, CacheRules } from './cache-policy.schema.ts';
 
 /** @returns the rules that hold for a service: its own where it has some, else those for all */
 export function rulesFor(policy: CachePolicy, serviceKey: string): CacheRules {
+  const { services, local: _local, shared: _shared, singleFlight: _flight, ...all } = policy;
   // Own properties only: a service may be called like one of Object's.
-  const own = Object.hasOwn(policy.services, serviceKey) ? policy.services[serviceKey] : undefined;
-  const { semantic, ...rest } = own ?? {};
-  return {
-    enabled: rest.enabled ?? policy.enabled,
-    ttlSeconds: rest.ttlSeconds ?? policy.ttlSeconds,
-    negativeTtlSeconds: rest.negativeTtlSeconds ?? policy.negativeTtlSeconds,
-    negativeStatuses: rest.negativeStatuses ?? policy.negativeStatuses,
-    entryBytesMax: rest.entryBytesMax ?? policy.entryBytesMax,
-    requestBytesMax: rest.requestBytesMax ?? policy.requestBytesMax,
-    scope: rest.scope ?? policy.scope,
-    deterministicOnly: rest.deterministicOnly ?? policy.deterministicOnly,
-    kserve: rest.kserve ?? policy.kserve,
-    epoch: rest.epoch ?? policy.epoch,
-    semantic: {
-      enabled: semantic?.enabled ?? policy.semantic.enabled,
-      model: semantic?.model ?? policy.semantic.model,
-      threshold: semantic?.threshold ?? policy.semantic.threshold,
-      entriesMax: semantic?.entriesMax ?? policy.semantic.entriesMax,
-      timeoutMs: semantic?.timeoutMs ?? policy.semantic.timeoutMs,
-      promptCharsMax: semantic?.promptCharsMax ?? policy.semantic.promptCharsMax,
-    },
-  };
+  const own = Object.hasOwn(services, serviceKey) ? services[serviceKey] : undefined;
+  if (own === undefined) return all;
+  return { ...over(all, own), semantic: over(all.semantic, own.semantic ?? {}) };
+}
+
+/** What is said in `own` takes the place of what is said in `base`. */
+function over<T extends object>(base: T, own: object): T {
+  const said = Object.entries(own).filter(([, value]) => value !== undefined);
+  return { ...base, ...(Object.fromEntries(said) as Partial<T>) };
 }
 
 /** False when no service at all is cached: the gateway then does not look at requests. */

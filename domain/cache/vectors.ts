@@ -91,7 +91,7 @@ export class Vectors {
       const similarity = begun + dot(rest, rests, at * rest.length);
       if (similarity < best || (found !== null && similarity === best)) continue;
       const row = this.rows[at];
-      if (row === undefined || row.frame !== frame || row.marks !== marks) continue;
+      if (row?.frame !== frame || row.marks !== marks) continue;
       best = similarity;
       found = row;
     }
@@ -149,12 +149,12 @@ function dot(a: Float32Array, b: Float32Array, offset: number): number {
   let z = 0;
   let at = 0;
   for (; at + 3 < a.length; at += 4) {
-    w += (a[at] as number) * (b[offset + at] as number);
-    x += (a[at + 1] as number) * (b[offset + at + 1] as number);
-    y += (a[at + 2] as number) * (b[offset + at + 2] as number);
-    z += (a[at + 3] as number) * (b[offset + at + 3] as number);
+    w += (a[at] ?? 0) * (b[offset + at] ?? 0);
+    x += (a[at + 1] ?? 0) * (b[offset + at + 1] ?? 0);
+    y += (a[at + 2] ?? 0) * (b[offset + at + 2] ?? 0);
+    z += (a[at + 3] ?? 0) * (b[offset + at + 3] ?? 0);
   }
-  for (; at < a.length; at += 1) w += (a[at] as number) * (b[offset + at] as number);
+  for (; at < a.length; at += 1) w += (a[at] ?? 0) * (b[offset + at] ?? 0);
   return w + x + y + z;
 }
 
@@ -170,6 +170,5 @@ export function unit(values: readonly unknown[]): Float32Array | null {
   }
   const length = Math.sqrt(sum);
   if (!Number.isFinite(length) || length === 0) return null;
-  for (let at = 0; at < vector.length; at += 1) vector[at] = (vector[at] as number) / length;
-  return vector;
+  return vector.map((value) => value / length);
 }

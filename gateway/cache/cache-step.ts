@@ -144,7 +144,7 @@ export class CacheStep implements Step {
     service.numbers.savedInputTokens += entry.inputTokens;
     service.numbers.savedOutputTokens += entry.outputTokens;
     passage.firstByteMs = this.deps.monotonicMs() - passage.startedMs;
-    replay(passage, rendered, level, this.deps.nowMs());
+    replay(lookup, rendered, level, this.deps.nowMs());
     return true;
   }
 

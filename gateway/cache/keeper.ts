@@ -77,7 +77,7 @@ export class Keeper {
       evictions: () => store.evictions,
       vectors: () => semantic.size,
       vectorBytes: () => semantic.bytes,
-      isSharedUsable: () => shared?.isUsable === true,
+      isSharedUsable: () => shared?.isUsable() === true,
     };
   }
 
@@ -88,7 +88,7 @@ export class Keeper {
 
   /** True when a further look, which takes time, may find something. */
   canFindMore(lookup: Lookup): boolean {
-    return this.shared?.isUsable === true || this.semantic.isFor(lookup);
+    return this.shared?.isUsable() === true || this.semantic.isFor(lookup);
   }
 
   /** In Redis, then by what the prompt means. What Redis has is kept in memory too. */
@@ -102,8 +102,8 @@ export class Keeper {
     const kept = this.store.get(key.local, this.nowMs()) ?? (await this.getShared(lookup, key));
     if (kept === null) this.semantic.forget(lookup, neighbour.key);
     const entry = this.fresh(lookup, kept);
-    if (entry === null || entry.status !== 200) return null;
-    lookup.passage.addHeader('x-muster-cache-similarity', neighbour.similarity.toFixed(4));
+    if (entry?.status !== 200) return null;
+    lookup.similarity = neighbour.similarity;
     return { entry, level: 'semantic' };
   }
 
@@ -126,13 +126,13 @@ export class Keeper {
   async awaitOthers(lookup: Lookup, sleep: (ms: number) => Promise<void>): Promise<Entry | null> {
     const { shared } = this;
     const lockMs = shared?.lockMs ?? 0;
-    if (shared === null || lockMs === 0 || !shared.isUsable) return null;
+    if (shared === null || lockMs === 0 || !shared.isUsable()) return null;
     if (await shared.lock(lookup.key, lockMs)) {
       lookup.holdsLock = true;
       return null;
     }
     const untilMs = this.nowMs() + lockMs;
-    while (this.nowMs() < untilMs && !lookup.passage.isClosed && shared.isUsable) {
+    while (this.nowMs() < untilMs && !lookup.passage.isClosed && shared.isUsable()) {
       await sleep(lockPollMs);
       const entry = await this.findShared(lookup);
       if (entry !== null) return entry;

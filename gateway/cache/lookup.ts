@@ -34,6 +34,8 @@ export class Lookup {
   exchange: FlightExchange | null = null;
   /** The prompt's vector, once it is known. */
   meaning: Meaning | null = null;
+  /** Of the prompt whose answer it gets; null for exact ones. */
+  similarity: number | null = null;
   holdsLock = false;
   /** Once its client is gone and its answer goes on: to be called at the end. */
   settle: (() => void) | null = null;

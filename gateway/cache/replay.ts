@@ -1,5 +1,4 @@
 import { deliver } from '../../domain/cache/deliver.ts';
-import type { Passage } from '../passage.ts';
 import type { Entry } from './entry.ts';
 import type { Lookup } from './lookup.ts';
 
@@ -7,7 +6,7 @@ import type { Lookup } from './lookup.ts';
 export type Level = 'local' | 'shared' | 'semantic' | 'flight';
 
 /** A kept answer in the form that a request asked for. */
-export interface Rendered {
+interface Rendered {
   readonly entry: Entry;
   readonly contentType: string;
   readonly isStream: boolean;
@@ -30,11 +29,13 @@ export function render({ wanted }: Lookup, entry: Entry): Rendered | null {
  *
  * @param nowMs Date.now()
  */
-export function replay(passage: Passage, rendered: Rendered, level: Level, nowMs: number): void {
+export function replay(lookup: Lookup, rendered: Rendered, level: Level, nowMs: number): void {
+  const { passage, similarity } = lookup;
   const { entry, contentType, isStream, body } = rendered;
   const age = Math.max(0, Math.floor((nowMs - entry.storedAtMs) / 1000));
   const headers = ['content-type', contentType, 'x-request-id', passage.requestId];
   headers.push('x-muster-cache', 'hit', 'x-muster-cache-level', level, 'age', String(age));
+  if (level === 'semantic') headers.push('x-muster-cache-similarity', (similarity ?? 1).toFixed(4));
   if (!isStream) headers.push('content-length', String(body.length));
   if (entry.jsonLength !== null) headers.push('inference-header-content-length', entry.jsonLength);
   if (passage.responseHeaders !== null) headers.push(...passage.responseHeaders);

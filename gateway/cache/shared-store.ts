@@ -32,7 +32,8 @@ export class SharedStore {
     this.settings = settings;
   }
 
-  get isUsable(): boolean {
+  /** Redis is wanted, there, and not left alone. */
+  isUsable(): boolean {
     return this.settings?.enabled === true && this.redis.isReady && this.nowMs() >= this.restsUntilMs;
   }
 
@@ -43,7 +44,7 @@ export class SharedStore {
   /** @returns null for a miss of any kind, within `waitMs` */
   async get(key: EntryKey, bodyBytesMax: number): Promise<Entry | null> {
     const { settings } = this;
-    if (settings === null || !this.isUsable) return null;
+    if (settings === null || !this.isUsable()) return null;
     const name = redisKey(key);
     // Not all of it, should somebody have put something huge there: what is cut is damaged, and a miss.
     const asked = this.redis.ask((client) => client.getrangeBuffer(name, 0, entryBytesMax(bodyBytesMax)));
@@ -64,7 +65,7 @@ export class SharedStore {
   /** Begins to write and returns at once. */
   set(key: EntryKey, entry: Entry, ttlMs: number): void {
     const { settings } = this;
-    if (settings === null || !this.isUsable) return;
+    if (settings === null || !this.isUsable()) return;
     if (this.writes >= settings.writesMax) {
       this.metrics.shared.droppedWrites += 1;
       return;

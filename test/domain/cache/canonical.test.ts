@@ -117,13 +117,13 @@ describe('canonical JSON', () => {
     ['"abc', 'not_json'],
     ['"abc\\"', 'not_json'],
     ['"\\u12"', 'not_json'],
-  ])('refuses %.40s as %s', (text, reason) => {
+  ])('refuses %s as %s', (text, reason) => {
     expect(canonicalJson(text, new Set(['"stream"']))).toEqual({ kind: 'refused', reason });
   });
 
   test('takes whatever JSON.parse takes, but for doubled and deep ones', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...'{}[]",:\\ \n01e-.tfnu"a') }), (text) => {
+      fc.property(fc.string({ unit: fc.constantFrom(...Array.from('{}[]",:\\ \n01e-.tfnu"a')) }), (text) => {
         let isJson = true;
         try {
           JSON.parse(text);

@@ -99,7 +99,7 @@ describe("a request's text in the cache", () => {
   });
 
   test('is never the same for two tenants, paths or queries', () => {
-    const text = fc.string({ maxLength: 12, unit: fc.constantFrom(...'abt0123456789:/{"') });
+    const text = fc.string({ maxLength: 12, unit: fc.constantFrom(...Array.from('abt0123456789:/{"')) });
     const body = JSON.stringify(base);
     const asked = fc.record({ partition: text, path: text, query: text });
     fc.assert(
@@ -115,7 +115,7 @@ describe("a request's text in the cache", () => {
   test('cannot be forged by a tenant whose name holds the beginning of a request', () => {
     const body = JSON.stringify(base);
     const known = keyOf(body, 'chat', { partition: 'a' });
-    expect(keyOf(body, 'chat', { partition: `a${'20'}:/v1/chat/completions0:`, path: '' })).not.toBe(known);
+    expect(keyOf(body, 'chat', { partition: `a20:/v1/chat/completions0:`, path: '' })).not.toBe(known);
   });
 });
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect } from '@jest/globals';
+import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
@@ -25,14 +26,17 @@ describe('answers shared in Redis', () => {
   let client: Redis;
   let backend: Backend;
   let server: ChatServer;
+  let refuse: ((response: ServerResponse) => void) | null = null;
   let gateways: CachedGateway[] = [];
   beforeEach(async () => {
     redis = await startRedis();
     client = new Redis(redis.url, { retryStrategy: () => 50 });
     client.on('error', () => undefined);
     server = chatServer();
+    refuse = null;
     backend = await startBackend((seen, response) => {
-      server.respond(seen, response);
+      if (refuse === null) server.respond(seen, response);
+      else refuse(response);
     });
     gateways = [await start(), await start()];
   });
@@ -89,7 +93,7 @@ describe('answers shared in Redis', () => {
   });
 
   test('are no refusals: those are each gateway’s own', async () => {
-    server.respond = (_seen, response) => {
+    refuse = (response) => {
       response.writeHead(400, { 'content-type': 'application/json' });
       response.end('{"error":{"message":"no"}}');
     };

@@ -103,7 +103,7 @@ describe('requests for the same answer at once', () => {
     await asked(2);
     give('a');
     give('b');
-    await Promise.all(all);
+    expect((await Promise.all(all)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
   test('are answered though the client of the first leaves', async () => {
