@@ -42,8 +42,16 @@ export interface GatewayLimits extends RetryBounds, AccessLimits {
   readonly translatedAnswerBytesMax: number;
   /** Endpoints of one service asked at once by load and unload. */
   readonly fanOutMax: number;
+  /** Largest message of gRPC, both ways; larger: RESOURCE_EXHAUSTED. */
+  readonly grpcMessageBytesMax: number;
+  /** Calls of one gRPC connection at once; more wait in the client. */
+  readonly grpcCallsPerConnectionMax: number;
+  /** Requests of one ModelStreamInfer that are worked on at once; more are not read yet. */
+  readonly grpcStreamWidth: number;
   /** How long SIGTERM waits for requests in flight. */
   readonly drainMs: number;
+  /** And then for copies of requests that still wait for their sinks. */
+  readonly finishMs: number;
 }
 
 export const defaultLimits: GatewayLimits = {
@@ -67,7 +75,11 @@ export const defaultLimits: GatewayLimits = {
   heldAnswerBytesMax: 64 * 1024,
   translatedAnswerBytesMax: 16 * 1024 * 1024,
   fanOutMax: 16,
+  grpcMessageBytesMax: 64 * 1024 * 1024,
+  grpcCallsPerConnectionMax: 1_000,
+  grpcStreamWidth: 16,
   drainMs: 30_000,
+  finishMs: 3_000,
   triesMax: 10,
   retryWindowMs: 60_000,
 };

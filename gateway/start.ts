@@ -86,6 +86,7 @@ export async function serve(
     gateway.drain();
     await drain(app.server, () => app.close(), limits.drainMs, logger);
     await source.stop();
+    await gateway.finish();
     endpoints.close();
     redis?.close();
   };

@@ -1,3 +1,4 @@
+import { batcherDefaults } from '../batcher/batcher-defaults.ts';
 import type { RouteAssignment } from '../route-table/route-table.schema.ts';
 import type { Workload } from '../workload/workload.ts';
 import { passAuthorizationAnnotation } from './annotations.ts';
@@ -41,6 +42,8 @@ export function assignmentFor(facts: RouteFacts): RouteAssignment {
     message: facts.message,
     createdAt: object.metadata.creationTimestamp ?? '',
     ...(passesAuthorization(object) ? { passAuthorization: true } : {}),
+    ...loggerOf(object),
+    ...batcherOf(object),
     traffic: facts.revision === null ? [] : [{ revision: facts.revision, percent: 100 }],
   };
 }
@@ -52,6 +55,38 @@ export function drainTimeoutMs(object: InferenceService): number {
 
 function passesAuthorization({ metadata }: InferenceService): boolean {
   return metadata.annotations?.[passAuthorizationAnnotation] === 'true';
+}
+
+/** KServe's fields, with the values of the annotations that it names: a gateway does not see the service itself. */
+function loggerOf({ metadata, spec }: InferenceService): Pick<RouteAssignment, 'logger'> {
+  const { logger } = spec.predictor;
+  if (logger === undefined) return {};
+  const { url, mode, metadataHeaders, metadataAnnotations = [] } = logger;
+  const named = Object.entries(metadata.annotations ?? {}).filter(([name]) =>
+    metadataAnnotations.includes(name),
+  );
+  return {
+    logger: {
+      ...(url === undefined ? {} : { url }),
+      mode: mode === 'request' || mode === 'response' ? mode : 'all',
+      ...(metadataHeaders === undefined ? {} : { metadataHeaders }),
+      ...(named.length === 0 ? {} : { annotations: Object.fromEntries(named) }),
+    },
+  };
+}
+
+/** With the defaults of KServe's agent. */
+function batcherOf({ spec }: InferenceService): Pick<RouteAssignment, 'batcher'> {
+  const { batcher } = spec.predictor;
+  if (batcher === undefined) return {};
+  const { maxBatchSize = 0, maxLatency = 0, timeout = 0 } = batcher;
+  return {
+    batcher: {
+      maxBatchSize: maxBatchSize > 0 ? maxBatchSize : batcherDefaults.maxBatchSize,
+      maxLatencyMs: maxLatency > 0 ? maxLatency : batcherDefaults.maxLatencyMs,
+      timeoutMs: timeout > 0 ? timeout * 1000 : batcherDefaults.timeoutMs,
+    },
+  };
 }
 
 function timeoutMs(object: InferenceService): number | null {

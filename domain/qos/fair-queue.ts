@@ -154,7 +154,7 @@ export class FairQueue<T> {
   }
 
   private of(tier: Tier): TierQueue<T> {
-    return this.byTier[tierRank(tier)] as TierQueue<T>; // one for each tier
+    return this.byTier[tierRank(tier)]!; // one for each tier
   }
 
   private unlinkAge(queue: TierQueue<T>, entry: QueueEntry<T>): void {

@@ -63,7 +63,7 @@ export class AdmissionMetrics {
   }
 
   private of(tier: Tier): TierNumbers {
-    return this.byTier[tierRank(tier)] as TierNumbers; // one for each tier
+    return this.byTier[tierRank(tier)]!; // one for each tier
   }
 
   private registerGates(registers: Registry[], gates: () => Iterable<Gate>): void {

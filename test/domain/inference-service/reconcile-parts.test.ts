@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { ReplicaFacts, ServingRevision } from '../../../domain/inference-service/messages.ts';
 import { failureInfo } from '../../../domain/inference-service/reconcile-failure.ts';
 import { observe } from '../../../domain/inference-service/reconcile-observed.ts';
+import { RouteAssignment } from '../../../domain/route-table/route-table.schema.ts';
 import { assignmentFor, drainTimeoutMs } from '../../../domain/inference-service/reconcile-routes.ts';
 import { initialState } from '../../../domain/inference-service/reconcile.ts';
 import type { EntityState } from '../../../domain/inference-service/reconcile.ts';
@@ -100,6 +101,53 @@ describe('assignmentFor', () => {
       upstreamModel: 'iris',
       traffic: [],
     });
+  });
+
+  const withExtensions = (predictor: object) =>
+    assignmentFor({
+      object: {
+        ...object,
+        metadata: { ...object.metadata, annotations: { team: 'blue', secret: 'no' } },
+        spec: { predictor },
+      },
+      generation: 1,
+      state: 'Loading',
+      message: '',
+      workload: null,
+      revision: null,
+    });
+
+  test("takes a service's logger along, with the values of the annotations that it names", () => {
+    const logger = {
+      url: 'http://sink',
+      mode: 'request',
+      metadataHeaders: ['X-A'],
+      metadataAnnotations: ['team', 'none'],
+    };
+    expect(withExtensions({ logger }).logger).toEqual({
+      url: 'http://sink',
+      mode: 'request',
+      metadataHeaders: ['X-A'],
+      annotations: { team: 'blue' },
+    });
+    expect(withExtensions({ logger: { mode: 'all' } }).logger).toEqual({ mode: 'all' });
+    expect(withExtensions({})).not.toHaveProperty('logger');
+  });
+
+  test.each([
+    [{}, { maxBatchSize: 32, maxLatencyMs: 5_000, timeoutMs: 60_000 }],
+    [
+      { maxBatchSize: -1, maxLatency: -1 },
+      { maxBatchSize: 32, maxLatencyMs: 5_000, timeoutMs: 60_000 },
+    ],
+    [
+      { maxBatchSize: 4, maxLatency: 50, timeout: 3 },
+      { maxBatchSize: 4, maxLatencyMs: 50, timeoutMs: 3_000 },
+    ],
+  ])('takes its batcher along: %j', (batcher, expected) => {
+    expect(withExtensions({ batcher }).batcher).toEqual(expected);
+    expect(RouteAssignment.safeParse(withExtensions({ batcher })).success).toBe(true);
+    expect(withExtensions({})).not.toHaveProperty('batcher');
   });
 
   test('drains for as long as a request may take', () => {

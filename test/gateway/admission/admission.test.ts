@@ -134,7 +134,7 @@ describe('admission', () => {
     const asked = Array.from({ length: 6 }, () => door.ask());
     expect(door.running).toEqual(asked.slice(0, 4));
     expect(door.admission.waiting).toBe(2);
-    door.end(asked[1] as Passage);
+    door.end(asked[1]!);
     expect(door.running).toContain(asked[4]);
     expect(door.running).not.toContain(asked[5]);
   });

@@ -1,0 +1,53 @@
+import { Counter, Gauge } from 'prom-client';
+import type { Registry } from 'prom-client';
+
+/** What became of each event: sent, or why not. */
+export const outcomes = [
+  'sent',
+  'queue_full',
+  'too_large',
+  'failed', // after all tries, or refused by the sink
+  'no_sink', // no URL, or one that may not be asked
+  'incomplete', // an answer that was cut
+] as const;
+export type Outcome = (typeof outcomes)[number];
+
+export class PayloadLogMetrics {
+  /** Of all sinks together. */
+  waiting = 0;
+  bytes = 0;
+  retries = 0;
+  private readonly counts = new Map<Outcome, number>();
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    const { counts } = this;
+    new Counter({
+      name: 'muster_gateway_payload_log_events_total',
+      help: 'Copies of requests and answers for sinks, by what became of them',
+      labelNames: ['outcome'],
+      registers,
+      collect() {
+        this.reset();
+        for (const outcome of outcomes) this.inc({ outcome }, counts.get(outcome) ?? 0);
+      },
+    });
+    const gauge = (name: string, help: string, read: () => number): void => {
+      new Gauge({
+        name: `muster_gateway_payload_log_${name}`,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    };
+    gauge('waiting', 'Events that wait or are on their way', () => this.waiting);
+    gauge('waiting_bytes', 'Bytes of their payloads', () => this.bytes);
+    gauge('retries', 'Further tries so far', () => this.retries);
+  }
+
+  count(outcome: Outcome): void {
+    this.counts.set(outcome, (this.counts.get(outcome) ?? 0) + 1);
+  }
+}

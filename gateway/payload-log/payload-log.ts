@@ -1,0 +1,215 @@
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import { Agent } from 'undici';
+import { maySee } from '../../domain/access/may.ts';
+import { metadataOf } from '../../domain/payload-log/cloud-event.ts';
+import type { PayloadEvent } from '../../domain/payload-log/cloud-event.ts';
+import { isPlainHttp } from '../../domain/payload-log/payload-log-policy.schema.ts';
+import type { LoggerRoute, PayloadLogPolicy } from '../../domain/payload-log/payload-log-policy.schema.ts';
+import type { RouteTable, ServiceRoute } from '../../domain/route-table/route-table.schema.ts';
+import type { OperationKind } from '../../domain/routing/operation.ts';
+import { single } from '../front/headers.ts';
+import type { Passage } from '../passage.ts';
+import type { Step } from '../step.ts';
+import { LoggedExchange } from './logged-exchange.ts';
+import { PayloadLogMetrics } from './payload-log-metrics.ts';
+import { isPublicOrName, publicLookup } from './sink-address.ts';
+import { SinkQueue } from './sink-queue.ts';
+
+/**
+ * Sends copies of requests and answers to the sinks of their service: its own (KServe's `logger`) and those of the
+ * policy. What later steps and the server see is what is logged: a request of Anthropic's API as the chat completion
+ * that it became. Answers that are refusals or errors are not logged, as in KServe.
+ */
+export interface PayloadLogDeps {
+  readonly registry: Registry;
+  readonly logger: Logger;
+  /** Date.now, for the events' time. */
+  readonly now: () => number;
+}
+
+/** What one service's requests mean to one sink. */
+interface Rule {
+  readonly sink: SinkQueue;
+  readonly mode: LoggerRoute['mode'];
+  readonly metadataHeaders: readonly string[];
+  readonly annotations: Readonly<Record<string, string>> | null;
+  readonly component: string;
+}
+
+const logged: ReadonlySet<OperationKind> = new Set([
+  ...(['openai-call', 'openai-form', 'anthropic-call', 'v1-call', 'v1-explain', 'v2-call'] as const),
+]);
+
+/** One line a sink in this time. */
+const complaintEveryMs = 10_000;
+
+export class PayloadLog implements Step {
+  readonly name = 'payload-log';
+  private readonly deps: PayloadLogDeps;
+  private readonly metrics: PayloadLogMetrics;
+  /** By service; a service that logs nothing is not in it. */
+  private rules = new Map<string, readonly Rule[]>();
+  /** Services that want a log and have no sink that may be asked. */
+  private sinkless = new Set<string>();
+  private readonly sinks = new Map<string, SinkQueue>();
+  private policy: PayloadLogPolicy | null = null;
+  private readonly complainedAt = new Map<string, number>();
+  /** Sinks of the policy may be anywhere; those that services name only where anybody may go. */
+  private readonly open = new Agent({ connect: { timeout: 5_000 } });
+  private readonly guarded = new Agent({ connect: { timeout: 5_000, lookup: publicLookup } });
+
+  constructor(deps: PayloadLogDeps) {
+    this.deps = deps;
+    this.metrics = new PayloadLogMetrics(deps.registry);
+  }
+
+  /** With each new table. */
+  apply(table: RouteTable, policy: PayloadLogPolicy): void {
+    this.policy = policy;
+    this.rules = new Map();
+    this.sinkless = new Set();
+    const used = new Set<SinkQueue>();
+    for (const service of table.services) {
+      const key = `${service.namespace}/${service.name}`;
+      const rules = this.rulesFor(service, key, policy);
+      if (rules.length > 0) this.rules.set(key, rules);
+      for (const { sink } of rules) used.add(sink);
+    }
+    for (const [id, sink] of this.sinks) {
+      if (used.has(sink)) sink.bounds = policy;
+      else {
+        // What waits still goes out; a sink that comes back gets a new queue.
+        this.sinks.delete(id);
+        this.complainedAt.delete(sink.url);
+      }
+    }
+  }
+
+  enter(passage: Passage): boolean {
+    const { policy, rules } = this;
+    if ((rules.size === 0 && this.sinkless.size === 0) || policy === null) return true;
+    const key = passage.service?.key ?? '';
+    if (!logged.has(passage.operation.kind)) return true;
+    if (this.sinkless.has(key)) this.metrics.count('no_sink');
+    const mine = rules.get(key);
+    if (mine !== undefined) this.log(passage, mine, policy);
+    return true;
+  }
+
+  /** Waits until all is sent, but no longer than `ms`; then gives up the rest. */
+  async close(ms: number): Promise<void> {
+    const end = performance.now() + ms;
+    while (this.metrics.waiting > 0 && performance.now() < end)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const sink of this.sinks.values()) sink.close();
+    await Promise.all([this.open.destroy(), this.guarded.destroy()]);
+  }
+
+  private log(passage: Passage, rules: readonly Rule[], policy: PayloadLogPolicy): void {
+    const { exchange, requestId, service } = passage;
+    const { headers } = exchange;
+    const id = single(headers['ce-id']) ?? randomUUID();
+    const event = (rule: Rule, kind: PayloadEvent['kind'], payload: Payload): PayloadEvent => ({
+      kind,
+      id,
+      source: policy.source,
+      time: new Date(this.deps.now()).toISOString(),
+      namespace: service?.route.namespace ?? '',
+      inferenceService: service?.route.name ?? '',
+      component: rule.component,
+      requestId,
+      metadata: rule.metadataHeaders.length === 0 ? null : metadataOf(headers, rule.metadataHeaders),
+      annotations: rule.annotations,
+      ...payload,
+    });
+    const { body } = passage;
+    const isTooLarge = body !== null && body.length > policy.payloadBytesMax;
+    this.offer(rules, 'response', isTooLarge ? null : (body ?? none), (rule, data) =>
+      event(rule, 'request', {
+        contentType: single(headers['content-type']) ?? '',
+        contentEncoding: single(headers['content-encoding']) ?? '',
+        data,
+      }),
+    );
+    if (rules.every(({ mode }) => mode === 'request')) return;
+    passage.exchange = new LoggedExchange(exchange, policy.payloadBytesMax, ({ data, ...answer }) => {
+      this.offer(rules, 'request', data, (rule, bytes) =>
+        event(rule, 'response', { ...answer, data: bytes }),
+      );
+    });
+  }
+
+  /** @param data null: it was too large */
+  private offer(
+    rules: readonly Rule[],
+    except: Rule['mode'],
+    data: Buffer | null,
+    make: (rule: Rule, data: Buffer) => PayloadEvent,
+  ): void {
+    let copy: Buffer | null = null;
+    for (const rule of rules) {
+      if (rule.mode === except) continue;
+      if (data === null) this.metrics.count('too_large');
+      else {
+        copy ??= Buffer.from(data); // the connection's own buffer would stay whole for it
+        rule.sink.offer(make(rule, copy));
+      }
+    }
+  }
+
+  private rulesFor(service: ServiceRoute, key: string, policy: PayloadLogPolicy): Rule[] {
+    const rules: Rule[] = [];
+    for (const { url, format, mode, services, metadataHeaders } of policy.sinks) {
+      if (!maySee({ models: services }, { key })) continue;
+      const sink = this.sink(url, format, true);
+      rules.push({ sink, mode, metadataHeaders, annotations: null, component: 'predictor' });
+    }
+    const own = service.logger;
+    if (own === undefined) return rules;
+    const url = own.url ?? policy.defaultUrl;
+    const isTrusted = own.url === undefined || policy.allowPrivateSinks;
+    if (url === null || !isPlainHttp(url) || (!isTrusted && !isPublicOrName(url))) {
+      this.sinkless.add(key);
+      this.complain(
+        key,
+        `its logger has no URL that may be asked${url === null ? '' : ': it must be http or https and public'}`,
+      );
+      return rules;
+    }
+    rules.push({
+      sink: this.sink(url, policy.format, isTrusted),
+      mode: own.mode,
+      metadataHeaders: own.metadataHeaders ?? [],
+      annotations: own.annotations ?? null,
+      component: own.component ?? 'predictor',
+    });
+    return rules;
+  }
+
+  private sink(url: string, format: 'binary' | 'structured', isTrusted: boolean): SinkQueue {
+    const id = `${format} ${isTrusted ? 'open' : 'guarded'} ${url}`;
+    const known = this.sinks.get(id);
+    if (known !== undefined) return known;
+    const dispatcher = isTrusted ? this.open : this.guarded;
+    const bounds = this.policy;
+    if (bounds === null) throw new Error('a sink is made with a policy');
+    const made = new SinkQueue({ url, format, dispatcher }, bounds, this.metrics, (to, why) => {
+      this.complain(to, why);
+    });
+    this.sinks.set(id, made);
+    return made;
+  }
+
+  private complain(about: string, why: string): void {
+    const now = this.deps.now();
+    if (now - (this.complainedAt.get(about) ?? 0) < complaintEveryMs) return;
+    this.complainedAt.set(about, now);
+    this.deps.logger.warn({ sink: about, why }, 'payloads were not logged');
+  }
+}
+
+const none = Buffer.alloc(0);
+
+type Payload = Pick<PayloadEvent, 'contentType' | 'contentEncoding' | 'data'>;
