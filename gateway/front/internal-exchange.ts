@@ -1,5 +1,6 @@
 import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
+import type { PeerCertificate } from './peer.ts';
 
 /**
  * A request that the gateway makes to itself (an embedding for the semantic cache, a line of a batch, a step of a
@@ -12,6 +13,9 @@ export interface InternalRequest {
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer | null;
+  /** Where it speaks for a client of another front (gRPC): that client's own. */
+  readonly peer?: PeerCertificate | null;
+  readonly isLocal?: boolean;
 }
 
 export interface InternalAnswer {
@@ -55,8 +59,8 @@ class InternalExchange implements Exchange {
   readonly query = '';
   readonly headers: Readonly<Record<string, string>>;
   readonly memo = new HeadMemo();
-  readonly peer = null;
-  readonly isLocal = true;
+  readonly peer: PeerCertificate | null;
+  readonly isLocal: boolean;
   readonly body: Buffer | null;
   status = 0;
   bytes = 0;
@@ -74,6 +78,8 @@ class InternalExchange implements Exchange {
     resolve: (answer: InternalAnswer) => void,
     reject: (error: Error) => void,
   ) {
+    this.peer = request.peer ?? null;
+    this.isLocal = request.isLocal ?? true;
     this.method = request.method;
     this.path = request.path;
     this.headers = request.headers;
