@@ -4,8 +4,9 @@ import type { Candidate } from '../domain/routing/pick.ts';
 import type { Operation } from '../domain/routing/operation.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Usage } from '../domain/usage/usage.ts';
+import type { Holder } from './activator/sleeper.ts';
 import type { Gate } from './admission/gate.ts';
-import type { Lookup } from './cache/lookup.ts';
+import type { CacheState } from './cache/cache-state.ts';
 import type { BudgetAccount } from './budget/budget-account.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward.ts';
@@ -56,7 +57,9 @@ export class Passage {
   gate: Gate | null = null;
   queued: QueueEntry<Passage> | null = null;
   /** Its way through the cache; null while it has none. */
-  cache: Lookup | null = null;
+  cache: CacheState | null = null;
+  /** Its place among those that wait for a sleeping service. */
+  holder: Holder | null = null;
   /** Sees the server's answer; add one with `tapInto`. */
   tap: ResponseTap | null = null;
   /** Flat; sent with the answer's own headers. Later ones only where the head was held back. */

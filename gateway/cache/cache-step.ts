@@ -84,7 +84,7 @@ export class CacheStep implements Step {
   }
 
   settle(passage: Passage): void {
-    if (passage.cache !== null) this.leading.left(passage.cache);
+    if (passage.cache instanceof Lookup) this.leading.left(passage.cache);
   }
 
   private look(passage: Passage, flow: Flow, service: CachedService): boolean {

@@ -1,4 +1,5 @@
 import { tierRank } from '../../domain/qos/tier.ts';
+import { Flight } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 
 /**
@@ -6,20 +7,6 @@ import type { Lookup } from './lookup.ts';
  * when so many have asked in vain that waiting makes no sense. Bounded by the requests that wait for each and by the
  * time that each waits; the flights themselves by the requests in flight.
  */
-export class Flight {
-  readonly key: string;
-  leader: Lookup;
-  /** In the order of their arrival. */
-  readonly waiters = new Set<Lookup>();
-  /** Leaders that brought nothing. */
-  fruitless = 0;
-
-  constructor(leader: Lookup) {
-    this.key = leader.key.local;
-    this.leader = leader;
-  }
-}
-
 export class Flights {
   waiting = 0;
   private readonly byKey = new Map<string, Flight>();

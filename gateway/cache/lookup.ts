@@ -4,16 +4,16 @@ import type { Tier } from '../../domain/qos/tier.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow } from '../step.ts';
 import type { CacheResult } from './cache-metrics.ts';
+import type { CacheState } from './cache-state.ts';
 import type { EntryKey } from './entry.ts';
 import type { FlightExchange } from './flight-exchange.ts';
-import type { Flight } from './flights.ts';
 import type { CacheableRequest } from './read-request.ts';
 import type { Recorder } from './recorder.ts';
-import type { Meaning } from './semantic.ts';
+import type { Meaning } from './meaning.ts';
 import type { CachedService } from './versions.ts';
 
 /** One request's way through the cache: what it asks for, and whether it leads, waits or goes by itself. */
-export class Lookup {
+export class Lookup implements CacheState {
   readonly passage: Passage;
   readonly flow: Flow;
   readonly service: CachedService;
@@ -66,15 +66,24 @@ export class Lookup {
     return this.flight?.leader === this;
   }
 
-  /**
-   * Called when the response has ended or its client is gone.
-   *
-   * @param settle called later, once, when the answer goes on for those that wait for it
-   * @returns true when it does
-   */
   outlivesClient(settle: () => void): boolean {
     if (this.exchange?.outlives() !== true) return false;
     this.settle = settle;
     return true;
+  }
+}
+
+/** A request that asks, and those that wait for its answer. */
+export class Flight {
+  readonly key: string;
+  leader: Lookup;
+  /** In the order of their arrival. */
+  readonly waiters = new Set<Lookup>();
+  /** Leaders that brought nothing. */
+  fruitless = 0;
+
+  constructor(leader: Lookup) {
+    this.key = leader.key.local;
+    this.leader = leader;
   }
 }

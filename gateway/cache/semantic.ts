@@ -1,6 +1,5 @@
 import type { CacheRules } from '../../domain/cache/cache-policy.schema.ts';
 import { splitRequest } from '../../domain/cache/prompt.ts';
-import type { SplitRequest } from '../../domain/cache/prompt.ts';
 import { Vectors, unit } from '../../domain/cache/vectors.ts';
 import type { Neighbour } from '../../domain/cache/vectors.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
@@ -14,11 +13,6 @@ export type AskInternally = (
   bytesMax: number,
   signal: AbortSignal,
 ) => Promise<InternalAnswer>;
-
-/** What a prompt means, and what must be equal beside it. */
-export interface Meaning extends SplitRequest {
-  readonly vector: Float32Array;
-}
 
 /**
  * Prompts that mean the same. A deployed model embeds the prompt; the nearest earlier prompt of the same tenant, model
