@@ -20,12 +20,15 @@ export interface GlobalOptions {
   readonly dataDir?: string;
   readonly api?: string;
   readonly gateway?: string;
+  readonly apiKeyFile?: string;
 }
 
 export interface Context {
   readonly io: Io;
   readonly settings: Settings;
   readonly namespace: string;
+  /** The user named the namespace, rather than left it to the default. */
+  readonly isNamespaceGiven: boolean;
   readonly api: Api;
   readonly gatewayUrl: string;
   /** The environment with the options laid over it, for processes that are started. */
@@ -41,6 +44,7 @@ export function createContext(io: Io, options: GlobalOptions): Context {
     ...(options.dataDir === undefined ? {} : { MUSTER_DATA_DIR: options.dataDir }),
     ...(options.api === undefined ? {} : { MUSTER_API_URL: options.api }),
     ...(options.gateway === undefined ? {} : { MUSTER_GATEWAY_URL: options.gateway }),
+    ...(options.apiKeyFile === undefined ? {} : { MUSTER_API_KEY_FILE: options.apiKeyFile }),
   };
   const settings = readSettings(env, io.home);
   const { apiUrl, gatewayUrl, token } = locate(env, settings);
@@ -48,6 +52,7 @@ export function createContext(io: Io, options: GlobalOptions): Context {
     io,
     settings,
     namespace: options.namespace ?? 'default',
+    isNamespaceGiven: options.namespace !== undefined,
     api: createApi(apiUrl, token),
     gatewayUrl,
     env,

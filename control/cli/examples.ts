@@ -17,6 +17,7 @@ const lines = {
   deploy: [
     'muster deploy -f service.yaml',
     'muster deploy -f deploy/samples --wait',
+    'muster deploy -f gateway-policy.yaml        who may ask, budgets, queues, caches',
     'cat service.yaml | muster deploy -f -',
     'muster deploy mine --model /models/mine --format onnx --min 2 --max 4 --wait',
   ],
@@ -48,7 +49,21 @@ const lines = {
     'muster chat tiny-llm "In the beginning"',
     'muster chat smollm2                        a conversation',
     'cat question.txt | muster chat smollm2 --max-tokens 200',
+    'MUSTER_API_KEY=mk_… muster chat tiny-llm "In the beginning"',
   ],
+  key: [
+    'KEY=$(muster key create ann --tenant acme --expires 90d)',
+    'muster key list',
+    'muster key revoke 7c3m9xk2vq',
+  ],
+  'key create': [
+    'KEY=$(muster key create ann --tenant acme --tier high --expires 90d)',
+    "muster key create ci --model tiny-llm --model 'team/*' --scope infer --scope admin",
+    'muster key create prometheus --scope metrics -o json',
+  ],
+  'key list': ['muster key list', 'muster key list --all -o json'],
+  'key rotate': ['muster key rotate 7c3m9xk2vq --grace 24h'],
+  'key revoke': ['muster key revoke 7c3m9xk2vq'],
   gateway: [
     'muster gateway --port 9081                 a second gateway beside the first',
     'muster gateway --routes routes.yaml --port 9000 --processes 4',

@@ -17,6 +17,14 @@ export const inferenceService: Kind = {
   isNamespaced: true,
 };
 
+export const gatewayPolicy: Kind = {
+  kind: 'GatewayPolicy',
+  group: 'muster.dev/v1alpha1',
+  plural: 'gatewaypolicies',
+  names: ['gatewaypolicy', 'gatewaypolicies', 'policy'],
+  isNamespaced: false,
+};
+
 export const kinds: readonly Kind[] = [
   inferenceService,
   {
@@ -33,6 +41,7 @@ export const kinds: readonly Kind[] = [
     names: ['clusterservingruntime', 'clusterservingruntimes', 'csr'],
     isNamespaced: false,
   },
+  gatewayPolicy,
 ];
 
 /** @param name as a person writes it, e.g. `isvc` or `ServingRuntimes` */

@@ -7,10 +7,12 @@ import type {
   ClusterServingRuntime,
   ServingRuntime,
 } from '../../domain/serving-runtime/serving-runtime.schema.ts';
+import type { GatewayPolicyObject } from '../../domain/gateway-policy/gateway-policy-resource.schema.ts';
 import { ageOf } from './age.ts';
+import { gatewayPolicy, inferenceService } from './kinds.ts';
 import type { Kind } from './kinds.ts';
 
-export type AnyObject = InferenceService | ServingRuntime | ClusterServingRuntime;
+export type AnyObject = InferenceService | ServingRuntime | ClusterServingRuntime | GatewayPolicyObject;
 
 export interface View {
   readonly head: readonly string[];
@@ -19,7 +21,8 @@ export interface View {
 
 /** The columns of KServe's own resource definitions, as `kubectl get` prints them, and the phase. */
 export function viewOf(kind: Kind, isWide: boolean): View {
-  return kind.kind === 'InferenceService' ? servicesView(isWide) : runtimesView(isWide);
+  if (kind === gatewayPolicy) return policyView;
+  return kind === inferenceService ? servicesView(isWide) : runtimesView(isWide);
 }
 
 function servicesView(isWide: boolean): View {
@@ -103,6 +106,19 @@ function runtimesView(isWide: boolean): View {
     },
   };
 }
+
+const policyView: View = {
+  head: ['NAME', 'ACCESS', 'SECTIONS', 'AGE'],
+  row: (object, now) => {
+    const { metadata, spec } = object as GatewayPolicyObject;
+    return [
+      metadata.name,
+      spec.access?.mode ?? 'open',
+      Object.keys(spec).sort().join(','),
+      ageOf(metadata.creationTimestamp, now),
+    ];
+  },
+};
 
 export function conditionOf(status: InferenceServiceStatus | undefined, type: string) {
   return status?.conditions?.find((c) => c.type === type);

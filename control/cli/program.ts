@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { createContext, type Context, type GlobalOptions, type Io } from './context.ts';
 import type { GatewayFlags, ProcessName } from './commands/run-process.ts';
 import { examples } from './examples.ts';
+import { addKeys } from './key-program.ts';
 
 /**
  * The tree of commands. Only names, options and help live here; what a command does is loaded when it is called,
@@ -14,6 +15,7 @@ export function createProgram(io: Io): Command {
     .option('--data-dir <folder>', 'data folder (MUSTER_DATA_DIR, default: ~/.muster)')
     .option('--api <url>', 'control API (MUSTER_API_URL, default: that of the data folder)')
     .option('--gateway <url>', 'gateway (MUSTER_GATEWAY_URL, default: that of the data folder)')
+    .option('--api-key-file <file>', 'file with the API key for the gateway (default: MUSTER_API_KEY)')
     .addHelpText('after', examples['muster'] ?? '')
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
@@ -24,13 +26,20 @@ export function createProgram(io: Io): Command {
   addDeploying(program, context);
   addReading(program, context);
   addAsking(program, context);
+  program.commandsGroup('Who may ask:');
+  addKeys(program, context);
   addProcesses(program, context);
   for (const command of program.commands) {
-    command.exitOverride().copyInheritedSettings(program);
-    const text = examples[command.name()];
-    if (text !== undefined) command.addHelpText('after', text);
+    finish(command, program, command.name());
+    for (const inner of command.commands) finish(inner, program, `${command.name()} ${inner.name()}`);
   }
   return program;
+}
+
+function finish(command: Command, program: Command, words: string): void {
+  command.exitOverride().copyInheritedSettings(program);
+  const text = examples[words];
+  if (text !== undefined) command.addHelpText('after', text);
 }
 
 type Contextual = () => Context;
@@ -58,7 +67,8 @@ function addDeploying(program: Command, context: Contextual): void {
   program.commandsGroup('Change:');
   program
     .command('deploy')
-    .description('create or change services and runtimes')
+    .alias('apply')
+    .description('create or change services, runtimes and the policy of the gateways')
     .argument('[name]', 'name of a service that the options describe')
     .addOption(files('manifest, folder of manifests, or - for standard input; may be repeated'))
     .option('--model <uri>', 'where the model is: a path, file://, https://, hf://, pypi://')
@@ -84,7 +94,7 @@ function addDeploying(program: Command, context: Contextual): void {
     );
   program
     .command('delete')
-    .description('delete services and runtimes')
+    .description('delete services, runtimes and the policy of the gateways')
     .argument('[what...]', '[KIND] NAME')
     .addOption(files('delete what these manifests describe'))
     .option('-w, --wait', 'wait until nothing is left of the services')
@@ -112,10 +122,10 @@ function addReading(program: Command, context: Contextual): void {
   program.commandsGroup('Look:');
   program
     .command('get')
-    .description('list services (isvc) or runtimes')
+    .description('list services (isvc), runtimes or the policy of the gateways')
     .argument(
       '[what...]',
-      '[KIND] [NAME], e.g. isvc iris; kinds: isvc, servingruntimes, clusterservingruntimes',
+      '[KIND] [NAME], e.g. isvc iris; kinds: isvc, servingruntimes, clusterservingruntimes, gatewaypolicy',
     )
     .option('-o, --output <format>', 'json, yaml, wide or name')
     .option('-A, --all-namespaces', 'of all namespaces')
@@ -218,6 +228,7 @@ function addGatewayOptions(command: Command): void {
   command
     .option('--routes <file>', 'serve from this routes file alone (JSON or YAML), without a control API')
     .option('--port <port>', 'HTTP port (MUSTER_GATEWAY_PORT, default: 8080)')
+    .option('--grpc-port <port>', 'port of gRPC V2 (MUSTER_GRPC_PORT, default: 8081 where it is free)')
     .option('--host <address>', 'address to bind (MUSTER_HOST, default: 127.0.0.1)')
     .option('--processes <n>', 'processes that share the port (MUSTER_GATEWAY_PROCESSES, default: 1)');
 }

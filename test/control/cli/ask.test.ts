@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
@@ -90,6 +93,64 @@ describe('muster chat and muster infer', () => {
   test.each([['not json'], ['[1]']])('infer refuses %s before it is sent', async (body) => {
     expect((await muster(['infer', 'iris', '-d', body])).code).toBe(2);
     expect(gateway.seen).toEqual([]);
+  });
+
+  describe('with an API key', () => {
+    const asking = (args: string[], env: Record<string, string> = {}) => {
+      respond = (_seen, response) => response.end(`${event('yes')}data: [DONE]\n\n`);
+      return runCli(['chat', 'x', 'hello', ...args], {
+        env: { MUSTER_GATEWAY_URL: gateway.address, ...env },
+      });
+    };
+    const sent = () => gateway.seen.at(-1)?.headers;
+    let folder: string;
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'muster-key-'));
+      writeFileSync(join(folder, 'key'), 'mk_from-the-file\n');
+    });
+    afterEach(() => {
+      rmSync(folder, { recursive: true });
+    });
+
+    test('of the environment, or of a file before it, it is sent; without one, nothing is', async () => {
+      await asking([]);
+      expect(sent()?.authorization).toBeUndefined();
+      await asking([], { MUSTER_API_KEY: 'mk_from-the-environment' });
+      expect(sent()?.authorization).toBe('Bearer mk_from-the-environment');
+      await asking(['--api-key-file', join(folder, 'key')], { MUSTER_API_KEY: 'mk_other' });
+      expect(sent()?.authorization).toBe('Bearer mk_from-the-file');
+      respond = (_seen, response) => response.end('{}');
+      await runCli(['infer', 'x', '-d', '{"inputs": []}'], {
+        env: { MUSTER_GATEWAY_URL: gateway.address, MUSTER_API_KEY: 'mk_from-the-environment' },
+      });
+      expect(sent()?.authorization).toBe('Bearer mk_from-the-environment');
+    });
+
+    test('the namespace is named only where the user names it: a key may have its own', async () => {
+      await asking([]);
+      expect(sent()?.['x-muster-namespace']).toBeUndefined();
+      await asking(['-n', 'team']);
+      expect(sent()?.['x-muster-namespace']).toBe('team');
+    });
+
+    test('that cannot be read, or is none, nothing is sent', async () => {
+      const absent = await asking(['--api-key-file', join(folder, 'absent')]);
+      expect([absent.code, absent.stderr]).toEqual([2, expect.stringContaining('cannot be read')]);
+      const broken = await asking([], { MUSTER_API_KEY: 'two words' });
+      expect([broken.code, broken.stderr]).toEqual([
+        2,
+        expect.stringContaining('MUSTER_API_KEY holds no API key'),
+      ]);
+      expect(broken.stderr).not.toContain('two words');
+      expect(gateway.seen).toEqual([]);
+    });
+
+    test('that is refused, the answer says how to give one', async () => {
+      respond = (_seen, response) => response.writeHead(401).end('{"error":{"message":"no such key"}}');
+      const answer = await runCli(['chat', 'x', 'hi'], { env: { MUSTER_GATEWAY_URL: gateway.address } });
+      expect(answer.code).toBe(1);
+      expect(answer.stderr).toBe('muster: no such key Give the key by MUSTER_API_KEY or --api-key-file.\n');
+    });
   });
 
   test('a gateway that is away is said to be, with what to do', async () => {

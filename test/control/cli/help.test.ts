@@ -29,6 +29,12 @@ describe('muster --help', () => {
     expect(stdout).toMatch(new RegExp(`Examples?:[\\s\\S]*muster ${name}`));
   });
 
+  test.each(['create', 'list', 'rotate', 'revoke'])('key %s --help shows how it is used', async (name) => {
+    const { code, stdout } = await runCli(['key', name, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`Examples?:[\\s\\S]*muster key ${name}`));
+  });
+
   test.each(['bash', 'zsh', 'fish'])('completion for %s is a script', async (shell) => {
     const { code, stdout } = await runCli(['completion', shell]);
     expect(code).toBe(0);
