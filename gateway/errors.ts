@@ -55,6 +55,8 @@ const statuses = {
   queue_full: 503,
   queue_displaced: 503,
   queue_timeout: 503,
+  wake_queue_full: 503,
+  wake_timeout: 503,
   not_cached: 504,
   upstream_timeout: 504,
 } as const;
@@ -67,6 +69,8 @@ const retryAfter: Partial<Record<RefusalCode, string>> = {
   gateway_busy: '1',
   gateway_not_ready: '1',
   issuer_unavailable: '2',
+  wake_queue_full: '5',
+  wake_timeout: '5',
 };
 
 export function refusalStatus(refusal: Refusal): number {

@@ -11,8 +11,8 @@ import { GatewayPolicy } from '../gateway-policy/gateway-policy.schema.ts';
 export const Protocol = z.enum(['v1', 'v2', 'grpc-v1', 'grpc-v2', 'openai']);
 
 export const Endpoint = z.object({
-  /** http://host:port */
-  address: z.string().regex(/^https?:\/\/[^/\s]+$/),
+  /** http://host:port; grpc://host:port for a server that speaks gRPC V2 alone; https and grpcs with TLS. */
+  address: z.string().regex(/^(https?|grpcs?):\/\/[^/\s]+$/),
   revision: z.string(),
   ready: z.boolean(),
 });
@@ -48,7 +48,8 @@ export const ServiceRoute = z.object({
   protocols: z.array(Protocol),
   /** Whole time a request may take, milliseconds; null: the gateway's default. */
   timeoutMs: z.int().positive().nullable(),
-  state: z.enum(['Serving', 'Loading', 'Failed', 'Stopped']),
+  /** Asleep: scaled to nothing; a request wakes it. */
+  state: z.enum(['Serving', 'Loading', 'Failed', 'Stopped', 'Asleep']),
   /** For people, when not Serving. */
   message: z.string(),
   createdAt: z.string(),

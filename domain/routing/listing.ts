@@ -94,6 +94,8 @@ export function unreadyReason(service: RoutedService): string {
   switch (state) {
     case 'Stopped':
       return 'The service is stopped';
+    case 'Asleep':
+      return 'The service is asleep';
     case 'Failed':
       return 'The service failed';
     case 'Loading':

@@ -16,6 +16,7 @@ export interface Endpoint extends Watched {
 export class Endpoints {
   private readonly byAddress = new Map<string, Endpoint>();
   private readonly connect: Connect;
+  private readonly closing: (() => void)[] = [];
 
   constructor(connect: Connect) {
     this.connect = connect;
@@ -64,7 +65,13 @@ export class Endpoints {
     return counts;
   }
 
+  /** For what asks endpoints by itself. */
+  onClose(listener: () => void): void {
+    this.closing.push(listener);
+  }
+
   close(): void {
+    for (const listener of this.closing.splice(0)) listener();
     for (const { upstream } of this.byAddress.values()) upstream.close();
   }
 
