@@ -9,7 +9,7 @@ import { ChainCallers } from './chain/chain-callers.ts';
 import { ControlLink } from './control-proxy/control-link.ts';
 import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
-import { Guards } from './forward/guards.ts';
+import { Resilience } from './forward/resilience.ts';
 import { buildFront } from './front/front.ts';
 import { askInternally } from './front/internal-exchange.ts';
 import type { TlsOptions } from './front/tls-files.ts';
@@ -94,18 +94,26 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     { redis, logger, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },
     deps.accounting,
   );
-  const guards = new Guards(() => performance.now());
+  const control = new ControlLink();
+  const resilience = new Resilience({
+    registry: metrics.registry,
+    logger,
+    routes: () => store.current(),
+    endpoints,
+    control,
+    nowMs: () => performance.now(),
+    chance,
+  });
   const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
   store.onApplied((table, policy) => {
     payloadLog.apply(table, policy.payloadLog);
-    guards.use(policy.resilience, table);
     accounting.use(policy);
     cache.use(table, policy);
     access.apply(policy.access);
     admission.apply(policy.qos);
     modelRoutes.apply(policy.models);
+    resilience.use(policy.resilience, table); // last: it lets go of those who waited for this table
   });
-  const control = new ControlLink();
   const chains = new ChainCallers();
   const access = new Access({
     limits,
@@ -133,7 +141,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     chance,
   });
   cache.register(metrics.registry);
-  const steps: Step[] = [stored, payloadLog, ...accounting.steps, cache, admission]; // may it; payload log; budget; cache; batch; wake; queue
+  const steps: Step[] = [stored, payloadLog, ...accounting.steps, cache, resilience.activator, admission]; // may it; payload log; budget; cache; batch; wake; queue
   const dataPath: DataPath = new DataPath({
     limits,
     store,
@@ -145,7 +153,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
     chance,
     picker: pinnedPicker(leastLoadedPicker(chance)),
-    guards,
+    resilience,
     stored,
     control,
     chains,

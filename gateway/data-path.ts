@@ -7,9 +7,8 @@ import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { refusalBody, refusalHeaders, refusalStatus } from './errors.ts';
 import type { Refusal } from './errors.ts';
 import { forward } from './forward/forward.ts';
-import { CoarseTimer } from './forward/coarse-timer.ts';
 import type { ForwardDeps } from './forward/forward.ts';
-import type { Guards } from './forward/guards.ts';
+import type { Resilience } from './forward/resilience.ts';
 import { answer } from './front/exchange.ts';
 import type { Exchange } from './front/exchange.ts';
 import { givenRequestId } from './front/headers.ts';
@@ -43,7 +42,7 @@ export interface DataPathDeps {
   /** Makes the id of a request that brings none. */
   readonly makeRequestId: () => string;
   readonly picker: Picker;
-  readonly guards: Guards;
+  readonly resilience: Resilience;
   readonly stored: StoredResponses;
   readonly control: ControlLink;
   readonly chains: ChainCallers;
@@ -68,8 +67,8 @@ export class DataPath implements Flow {
       limits: deps.limits,
       endpoints: deps.endpoints,
       picker: deps.picker,
-      guards: deps.guards,
-      timer: new CoarseTimer(deps.nowMs),
+      guards: deps.resilience.guards,
+      timer: deps.resilience.timer,
       routes: () => deps.store.current(),
       nowMs: deps.nowMs,
       chance: deps.chance,
