@@ -57,7 +57,7 @@ export class TokenBucket {
 export function formatReset(ms: number): string {
   const whole = Math.ceil(ms);
   if (whole < 1_000) return `${whole}ms`;
-  const minutes = Math.floor(whole / 60_000);
-  const seconds = (whole - minutes * 60_000) / 1_000;
-  return minutes === 0 ? `${seconds}s` : `${minutes}m${Math.ceil(seconds)}s`;
+  if (whole < 60_000) return `${whole / 1_000}s`;
+  const seconds = Math.ceil(whole / 1_000);
+  return `${Math.floor(seconds / 60)}m${seconds % 60}s`;
 }
