@@ -51,6 +51,12 @@ const lines = {
     'cat question.txt | muster chat smollm2 --max-tokens 200',
     'MUSTER_API_KEY=mk_… muster chat tiny-llm "In the beginning"',
   ],
+  cache: ['muster cache purge tiny-llm', 'muster cache warm questions.jsonl --concurrency 8'],
+  'cache purge': ['muster cache purge team/tiny-llm'],
+  'cache warm': [
+    'muster cache warm questions.jsonl',
+    'cat payload-log.jsonl | muster cache warm - --concurrency 16',
+  ],
   key: [
     'KEY=$(muster key create ann --tenant acme --expires 90d)',
     'muster key list',

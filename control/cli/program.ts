@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { createContext, type Context, type GlobalOptions, type Io } from './context.ts';
 import type { GatewayFlags, ProcessName } from './commands/run-process.ts';
 import { examples } from './examples.ts';
+import { addCache } from './cache-program.ts';
 import { addKeys } from './key-program.ts';
 
 /**
@@ -28,6 +29,7 @@ export function createProgram(io: Io): Command {
   addAsking(program, context);
   program.commandsGroup('Who may ask:');
   addKeys(program, context);
+  addCache(program, context);
   addProcesses(program, context);
   for (const command of program.commands) {
     finish(command, program, command.name());

@@ -12,6 +12,7 @@ import type { Level } from './replay.ts';
 import { SemanticIndex } from './semantic.ts';
 import type { AskInternally } from './semantic.ts';
 import { SharedStore } from './shared-store.ts';
+import { siblings } from './siblings.ts';
 import { serviceIdOf } from './versions.ts';
 import type { Versions } from './versions.ts';
 
@@ -26,6 +27,7 @@ export class Keeper {
   private readonly shared: SharedStore | null;
   private readonly semantic: SemanticIndex;
   private readonly purges = new Purges();
+  private readonly siblings = siblings();
   private readonly metrics: CacheMetrics;
   private readonly versions: Versions;
   private readonly nowMs: () => number;
@@ -48,6 +50,9 @@ export class Keeper {
     this.nowMs = nowMs;
     this.shared = redis === null ? null : new SharedStore(redis, metrics, logger, nowMs);
     this.semantic = new SemanticIndex(deps.ask, metrics, nowMs);
+    this.siblings?.listen((serviceId) => {
+      this.forget(serviceId);
+    });
   }
 
   /** Called once the versions are those of the new table. */
@@ -174,6 +179,7 @@ export class Keeper {
   async purge(serviceKey: string): Promise<{ local: number; shared: number }> {
     const serviceId = serviceIdOf(serviceKey);
     const local = this.forget(serviceId);
+    this.siblings?.tell(serviceId);
     const shared = (await this.shared?.purge(serviceId)) ?? 0;
     this.metrics.purges.shared += shared;
     return { local, shared };

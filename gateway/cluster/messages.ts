@@ -8,10 +8,16 @@ export type ToWorker =
   | { readonly muster: 'table'; readonly table: RouteTable }
   /** Give me your numbers. */
   | { readonly muster: 'numbers?'; readonly id: number }
+  /** Another process was asked to forget the cached answers of a service. */
+  | { readonly muster: 'purged'; readonly serviceId: string }
   /** The answer to `scrape`; null: it could not be made. */
   | { readonly muster: 'scraped'; readonly id: number; readonly text: string | null };
 
 export type ToPrimary =
+  /** All ports are open. */
+  | { readonly muster: 'ready' }
+  /** Tell the others. */
+  | { readonly muster: 'purged'; readonly serviceId: string }
   | { readonly muster: 'numbers'; readonly id: number; readonly metrics: readonly MetricJson[] }
   /** Somebody asks me for /metrics: here are mine, add those of all others. */
   | { readonly muster: 'scrape'; readonly id: number; readonly metrics: readonly MetricJson[] };

@@ -52,6 +52,7 @@ export class Primary {
   private readonly own = new Registry();
   private readonly workers = new Map<number, Worker>();
   private readonly waiting = new Map<string, (metrics: readonly MetricJson[]) => void>();
+  private readonly starting = new Map<number, () => void>();
   private readonly timers = new Set<NodeJS.Timeout>();
   private table: RouteTable | null = null;
   private questions = 0;
@@ -118,6 +119,7 @@ export class Primary {
     });
     worker.once('exit', (code, signal) => {
       this.workers.delete(worker.id);
+      this.starting.delete(worker.id);
       this.numbers.end(worker.id);
       if (this.workers.size === 0) this.onGone();
       if (this.isStopping) return;
@@ -134,9 +136,7 @@ export class Primary {
 
   private listening(worker: Worker): Promise<void> {
     return new Promise((resolve, reject) => {
-      worker.once('listening', () => {
-        resolve();
-      });
+      this.starting.set(worker.id, resolve);
       worker.once('exit', (code: number | null) => {
         reject(new StartFailed(code ?? 1));
       });
@@ -144,6 +144,15 @@ export class Primary {
   }
 
   private hear(worker: Worker, message: ToPrimary): void {
+    if (message.muster === 'ready') {
+      this.starting.get(worker.id)?.();
+      this.starting.delete(worker.id);
+      return;
+    }
+    if (message.muster === 'purged') {
+      for (const other of this.workers.values()) if (other !== worker) tell(other, message);
+      return;
+    }
     this.numbers.set(worker.id, message.metrics);
     if (message.muster === 'numbers') {
       this.waiting.get(`${worker.id} ${message.id}`)?.(message.metrics);

@@ -32,6 +32,11 @@ export class PrimaryLink {
     this.registry = registry;
   }
 
+  /** Every port is open. */
+  ready(): void {
+    send({ muster: 'ready' });
+  }
+
   /**
    * The metrics of all processes.
    * @throws when the first process does not answer in time: a part of the numbers would be wrong ones

@@ -27,6 +27,7 @@ export function logPassage(
       revision: candidate?.revision ?? '',
       endpoint: candidate?.address ?? '',
       tries: passage.tries,
+      ...((passage.cache?.result ?? null) === null ? {} : { cache: passage.cache?.result }),
       ...(passage.refused === null ? {} : { refused: passage.refused }),
       ...(isWhole && !passage.isCut ? {} : { isWhole: false }),
     },
