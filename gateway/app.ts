@@ -11,8 +11,10 @@ import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
 import { Resilience } from './forward/resilience.ts';
 import { buildFront } from './front/front.ts';
+import type { Exchange } from './front/exchange.ts';
 import { askInternally } from './front/internal-exchange.ts';
 import type { TlsOptions } from './front/tls-files.ts';
+import { grpcUpstreams, isGrpcAddress } from './grpc/grpc-upstream.ts';
 import type { GatewayLimits } from './limits.ts';
 import { ModelRouting } from './model-route/model-routes.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
@@ -39,6 +41,8 @@ export interface Gateway {
   readonly endpoints: Endpoints;
   readonly metrics: GatewayMetrics;
   readonly control: ControlLink;
+  /** For requests that come another way than by the HTTP port. */
+  readonly handle: (exchange: Exchange) => void;
   readonly accounting: Accounting;
   /** From now on each response ends its connection, and readiness says no. */
   drain(): void;
@@ -180,6 +184,9 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     metrics,
     control,
     accounting,
+    handle: (exchange) => {
+      dataPath.handle(exchange);
+    },
     drain: () => {
       isDraining = true;
     },
@@ -198,7 +205,11 @@ function requestIds(): () => string {
 }
 
 function connectWith({ limits, logger, upstreamTls }: GatewayDeps, stats: SocketStats): Connect {
-  return socketUpstreams({
+  const grpc = grpcUpstreams({
+    messageBytesMax: limits.grpcMessageBytesMax,
+    secureContext: () => upstreamTls?.().secureContext,
+  });
+  const http = socketUpstreams({
     limits: { connectMs: limits.connectMs },
     stats,
     nowMs: () => performance.now(),
@@ -207,4 +218,5 @@ function connectWith({ limits, logger, upstreamTls }: GatewayDeps, stats: Socket
     },
     ...(upstreamTls === undefined ? {} : { tls: upstreamTls }),
   });
+  return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));
 }

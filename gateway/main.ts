@@ -29,6 +29,7 @@ const packageJson = JSON.parse(readFileSync(new URL('../package.json', import.me
 const options: ServeOptions = {
   host: settings.host,
   port: settings.gatewayPort,
+  grpc: { port: settings.grpcPort, isChosen: settings.grpcIsChosen },
   folder: dataFolder(settings.dataDir),
   limits: defaultLimits,
   logger,
@@ -102,6 +103,7 @@ async function runWorker(): Promise<void> {
       ? await startGateway({ ...workerOptions, apiUrl: settings.apiUrl, gatewayId: makeId() })
       : await serve(workerOptions, ({ store }) => link.tables((table) => store.apply(table, -1)));
   stopWith(() => running.stop());
+  link.ready();
 }
 
 function makeId(): string {
@@ -113,9 +115,11 @@ function fail(error: unknown): never {
   if (error instanceof StartFailed) process.exit(error.exitCode); // it has said why
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
-    process.stderr.write(
-      `Port ${settings.gatewayPort} is in use: stop what uses it, or set MUSTER_GATEWAY_PORT to another port.\n`,
-    );
+    const isGrpc = 'port' in error && error.port === settings.grpcPort && settings.grpcIsChosen;
+    const [port, variable] = isGrpc
+      ? [settings.grpcPort, 'MUSTER_GRPC_PORT']
+      : [settings.gatewayPort, 'MUSTER_GATEWAY_PORT'];
+    process.stderr.write(`Port ${port} is in use: stop what uses it, or set ${variable} to another port.\n`);
     process.exit(3);
   }
   process.stderr.write(

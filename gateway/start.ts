@@ -4,6 +4,8 @@ import type { Logger } from 'pino';
 import type { DataFolder } from '../domain/process/data-folder.ts';
 import { buildGateway } from './app.ts';
 import type { Gateway } from './app.ts';
+import { startGrpc } from './grpc/server.ts';
+import type { RunningGrpc } from './grpc/server.ts';
 import type { GatewayLimits } from './limits.ts';
 import { SharedRedis } from './redis/shared-redis.ts';
 import { controlSource } from './route-table/control-source.ts';
@@ -21,6 +23,8 @@ export interface ServeOptions {
   readonly logger: Logger;
   readonly version: string;
   readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable'>;
+  /** Absent: no gRPC. */
+  readonly grpc?: GrpcPort;
   /** Shared with other gateways; undefined: this one stands alone. */
   readonly redisUrl?: string | undefined;
   /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
@@ -29,11 +33,20 @@ export interface ServeOptions {
   readonly onBuilt?: (gateway: Gateway) => void;
 }
 
+export interface GrpcPort {
+  /** 0: any free port. */
+  readonly port: number;
+  /** Somebody chose it: without it there is no gateway. A taken default port is a warning. */
+  readonly isChosen: boolean;
+}
+
 /** A gateway of the control API's. */
 export type GatewayOptions = ServeOptions & Omit<ControlSourceOptions, 'folder' | 'logger'>;
 
 export interface RunningGateway {
   readonly url: string;
+  /** Null: no gRPC. */
+  readonly grpcPort: number | null;
   /** Finishes what is in flight, within the drain limit, and frees the port. */
   stop(): Promise<void>;
 }
@@ -79,18 +92,39 @@ export async function serve(
   redis?.start();
   if (options.warmUpMs !== undefined && options.warmUpMs > 0) await rehearse(options, options.warmUpMs);
   const url = await app.listen({ host: options.host, port: options.port });
+  const grpc = options.grpc === undefined ? null : await startGrpcFront(options, options.grpc, gateway);
   source.follow();
-  logger.info({ url }, 'listening');
+  logger.info({ url, grpcPort: grpc?.port ?? null }, 'listening');
   let stopping: Promise<void> | null = null;
   const stop = async () => {
     gateway.drain();
-    await drain(app.server, () => app.close(), limits.drainMs, logger);
+    await Promise.all([drain(app.server, () => app.close(), limits.drainMs, logger), grpc?.stop()]);
     await source.stop();
     await gateway.finish();
     endpoints.close();
     redis?.close();
   };
-  return { url, stop: () => (stopping ??= stop()) };
+  return { url, grpcPort: grpc?.port ?? null, stop: () => (stopping ??= stop()) };
+}
+
+/** @returns null when the port, which nobody chose, is taken */
+async function startGrpcFront(
+  { host, limits, logger }: ServeOptions,
+  { port, isChosen }: GrpcPort,
+  { app, endpoints, metrics, handle }: Gateway,
+): Promise<RunningGrpc | null> {
+  try {
+    return await startGrpc({ host, port, limits, logger, registry: metrics.registry, handle });
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === 'EADDRINUSE' && !isChosen) {
+      logger.warn({ port }, 'the port of gRPC is in use: gRPC is off (MUSTER_GRPC_PORT moves it)');
+      return null;
+    }
+    await app.close();
+    endpoints.close();
+    throw error;
+  }
 }
 
 async function rehearse({ limits, logger, version }: ServeOptions, msMax: number): Promise<void> {

@@ -12,6 +12,8 @@ const shape = z.object({
   /** Address that every server of Muster binds. */
   MUSTER_HOST: z.string().default('127.0.0.1'),
   MUSTER_GATEWAY_PORT: port(8080),
+  /** gRPC V2. Where nobody chose it and it is taken, the gateway goes without gRPC. */
+  MUSTER_GRPC_PORT: port(8081),
   /** Processes of one gateway that share its port. */
   MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
   /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
@@ -48,6 +50,9 @@ export interface Settings {
   readonly dataDir: string;
   readonly host: string;
   readonly gatewayPort: number;
+  readonly grpcPort: number;
+  /** True when MUSTER_GRPC_PORT was given. */
+  readonly grpcIsChosen: boolean;
   readonly gatewayProcesses: number;
   readonly gatewayWarmUpMs: number;
   readonly gatewayRoutes: string | undefined;
@@ -81,6 +86,8 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     dataDir: s.MUSTER_DATA_DIR ?? `${home}/.muster`,
     host: s.MUSTER_HOST,
     gatewayPort: s.MUSTER_GATEWAY_PORT,
+    grpcPort: s.MUSTER_GRPC_PORT,
+    grpcIsChosen: given['MUSTER_GRPC_PORT'] !== undefined,
     gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
     gatewayWarmUpMs: s.MUSTER_GATEWAY_WARM_UP_MS,
     gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,

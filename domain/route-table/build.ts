@@ -19,7 +19,7 @@ export interface HeardReport {
 /** After this time without a report a node counts as silent. */
 export const nodeSilentAfterMs = 15_000;
 
-const addressShape = /^https?:\/\/[^/\s]+$/;
+const addressShape = /^(https?|grpcs?):\/\/[^/\s]+$/;
 
 /**
  * @param version of the table to be made

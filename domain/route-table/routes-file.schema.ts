@@ -12,7 +12,10 @@ const FileEndpoint = z.preprocess(
   z.strictObject({
     address: z
       .string()
-      .regex(/^https?:\/\/[^/\s]+$/, 'must be http://host:port or https://host:port, without a path'),
+      .regex(
+        /^(https?|grpcs?):\/\/[^/\s]+$/,
+        'must be http://host:port (or https, grpc, grpcs), without a path',
+      ),
     ready: Endpoint.shape.ready.default(true),
     revision: Endpoint.shape.revision.min(1).optional(),
   }),

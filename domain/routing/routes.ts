@@ -134,7 +134,9 @@ function compileServers<E extends Load>(route: ServiceRoute, bind: (address: str
     speaks: {
       openai: route.protocols.length === 0 || route.protocols.includes('openai'),
       v1: route.protocols.length === 0 || route.protocols.includes('v1'),
-      v2: route.protocols.length === 0 || route.protocols.includes('v2'),
+      // gRPC by translation: see gateway/grpc.
+      v2:
+        route.protocols.length === 0 || route.protocols.includes('v2') || route.protocols.includes('grpc-v2'),
       // By translation: see domain/anthropic.
       anthropic: route.protocols.length === 0 || route.protocols.includes('openai'),
     },

@@ -36,6 +36,7 @@ describe('the gateway as a process', () => {
         MUSTER_API_URL: 'http://127.0.0.1:9',
         MUSTER_LOG_LEVEL: level,
         MUSTER_GATEWAY_WARM_UP_MS: '0',
+        MUSTER_GRPC_PORT: '0',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -17,6 +17,7 @@ export type ProcessName = keyof typeof processFiles;
 export interface GatewayFlags {
   readonly routes?: string;
   readonly port?: string;
+  readonly grpcPort?: string;
   readonly host?: string;
   readonly processes?: string;
 }
@@ -56,11 +57,12 @@ export async function runProcess(
 /** Options are the environment's variables by other names; an option that is given wins. */
 function variables(
   context: Context,
-  { routes, port, host, processes }: GatewayFlags,
+  { routes, port, grpcPort, host, processes }: GatewayFlags,
 ): Record<string, string> {
   return {
     ...(routes === undefined ? {} : { MUSTER_GATEWAY_ROUTES: resolve(context.io.cwd, routes) }),
     ...(port === undefined ? {} : { MUSTER_GATEWAY_PORT: port }),
+    ...(grpcPort === undefined ? {} : { MUSTER_GRPC_PORT: grpcPort }),
     ...(host === undefined ? {} : { MUSTER_HOST: host }),
     ...(processes === undefined ? {} : { MUSTER_GATEWAY_PROCESSES: processes }),
   };

@@ -55,6 +55,7 @@ describe('a gateway in two processes', () => {
         MUSTER_GATEWAY_PORT: String(port),
         MUSTER_GATEWAY_PROCESSES: '2',
         MUSTER_GATEWAY_WARM_UP_MS: '0',
+        MUSTER_GRPC_PORT: '0',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

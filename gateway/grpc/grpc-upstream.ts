@@ -1,0 +1,216 @@
+import { Client, Metadata, credentials, status } from '@grpc/grpc-js';
+import type { ChannelCredentials, ServiceError, StatusObject } from '@grpc/grpc-js';
+import type { SecureContext } from 'node:tls';
+import { MusterError } from '../../domain/errors.ts';
+import type {
+  Connect,
+  Upstream,
+  UpstreamCall,
+  UpstreamFailure,
+  UpstreamHandler,
+  UpstreamRequest,
+} from '../upstream/upstream.ts';
+import { planCall } from './rest-call.ts';
+import type { RestAnswer } from './rest-call.ts';
+import { inferenceMethods } from './schema.ts';
+import type { Fields } from './schema.ts';
+import { httpStatusOf } from './status.ts';
+
+/**
+ * A server that speaks gRPC V2 alone (`grpc://host:port`), behind the interface of all servers: a V2 REST request
+ * goes in, the call that means the same goes out, and its answer comes back as REST's. So tries, queues and picks are
+ * the same for it. grpc-js's own retries are off: they would be further tries that nobody counts.
+ */
+export interface GrpcUpstreamOptions {
+  readonly messageBytesMax: number;
+  /** For grpcs:// addresses. */
+  readonly secureContext?: () => SecureContext | undefined;
+}
+
+export function grpcUpstreams(options: GrpcUpstreamOptions): Connect {
+  return (address) => new GrpcUpstream(address, options);
+}
+
+export function isGrpcAddress(address: string): boolean {
+  return address.startsWith('grpc://') || address.startsWith('grpcs://');
+}
+
+class GrpcUpstream implements Upstream {
+  private readonly client: Client;
+  private inFlight = 0;
+  private isClosing = false;
+
+  constructor(address: string, { messageBytesMax, secureContext }: GrpcUpstreamOptions) {
+    const target = address.slice(address.indexOf('//') + 2);
+    this.client = new Client(target, credentialsFor(address, secureContext), {
+      'grpc.max_receive_message_length': messageBytesMax,
+      'grpc.max_send_message_length': messageBytesMax,
+      'grpc.enable_retries': 0,
+      'grpc.service_config_disable_resolution': 1,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+    });
+  }
+
+  send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
+    const state = { isOver: false, cancel: () => undefined as unknown };
+    const over = (act: () => void) => {
+      if (state.isOver) return;
+      state.isOver = true;
+      act();
+    };
+    this.inFlight += 1;
+    this.start(request, state, (outcome) => {
+      this.inFlight -= 1;
+      if (this.isClosing && this.inFlight === 0) this.client.close();
+      over(() => {
+        deliver(outcome, handler);
+      });
+    });
+    return {
+      abort: () => {
+        over(() => state.cancel());
+      },
+      // One message at a time comes, and it is here already.
+      pause: () => undefined,
+      resume: () => undefined,
+    };
+  }
+
+  close(): void {
+    this.isClosing = true;
+    if (this.inFlight === 0) this.client.close();
+  }
+
+  private start(
+    request: UpstreamRequest,
+    state: { cancel: () => unknown },
+    done: (outcome: Outcome) => void,
+  ): void {
+    const plan = attempt(() => planCall(request));
+    if (plan.kind === 'answer') {
+      // Not at once: nobody expects an answer before `send` has returned.
+      setImmediate(done, plan);
+      return;
+    }
+    const { method, fields, answer } = plan.value;
+    const definition = inferenceMethods[method];
+    if (definition === undefined) throw new Error(`there is no method ${method}`);
+    let isHeard = false;
+    const call = this.client.makeUnaryRequest<Fields, Fields>(
+      definition.path,
+      definition.requestSerialize,
+      definition.responseDeserialize,
+      fields,
+      metadataOf(request.headers),
+      { deadline: Date.now() + request.headersMs },
+      (error, response) => {
+        if (error === null && response !== undefined) {
+          const made = attempt(() => answer(response));
+          done({ kind: 'answer', answer: made.kind === 'answer' ? unreadable(made.answer) : made.value });
+        } else if (error !== null) done(outcomeOf(error, isHeard));
+      },
+    );
+    call.on('metadata', () => {
+      isHeard = true;
+    });
+    state.cancel = () => {
+      call.cancel();
+    };
+  }
+}
+
+type Outcome =
+  | { readonly kind: 'answer'; readonly answer: RestAnswer }
+  | { readonly kind: 'failure'; readonly failure: UpstreamFailure };
+
+function deliver(outcome: Outcome, handler: UpstreamHandler): void {
+  if (outcome.kind === 'failure') {
+    if (outcome.failure.kind !== 'refused') handler.onSent();
+    handler.onFailure(outcome.failure);
+    return;
+  }
+  const { status: httpStatus, headers, body } = outcome.answer;
+  handler.onSent();
+  handler.onHead(httpStatus, { ...headers, 'content-length': String(body.length) });
+  if (body.length > 0) handler.onData(body);
+  handler.onEnd();
+}
+
+/** What a request or an answer cannot say in the other form is told as a server would tell it. */
+function attempt<T>(
+  act: () => T,
+): { readonly kind: 'value'; readonly value: T } | { readonly kind: 'answer'; readonly answer: RestAnswer } {
+  try {
+    return { kind: 'value', value: act() };
+  } catch (error) {
+    if (!(error instanceof MusterError)) throw error;
+    const httpStatus = error.code === 'not_implemented' ? 501 : 400;
+    return { kind: 'answer', answer: errorAnswer(httpStatus, error.message) };
+  }
+}
+
+function unreadable({ body }: RestAnswer): RestAnswer {
+  const { error } = JSON.parse(Buffer.from(body).toString()) as { error: string };
+  return errorAnswer(502, `The server's answer cannot be read: ${error}`);
+}
+
+function errorAnswer(httpStatus: number, error: string): RestAnswer {
+  return {
+    status: httpStatus,
+    headers: { 'content-type': 'application/json' },
+    body: Buffer.from(JSON.stringify({ error })),
+  };
+}
+
+/** @param isHeard the server had begun to answer */
+function outcomeOf(error: ServiceError, isHeard: boolean): Outcome {
+  if (isHeard || isFromServer(error)) {
+    return { kind: 'answer', answer: errorAnswer(httpStatusOf(error.code), error.details) };
+  }
+  return { kind: 'failure', failure: failureOf(error) };
+}
+
+/** A status that came over the wire brings trailers; one that grpc-js made up has none. */
+function isFromServer({ metadata }: StatusObject): boolean {
+  return Object.keys(metadata.getMap()).length > 0;
+}
+
+function failureOf({ code, details }: StatusObject): UpstreamFailure {
+  const told = { code: status[code] ?? String(code), message: details };
+  switch (code) {
+    case status.DEADLINE_EXCEEDED:
+      return { kind: 'timeout', ...told };
+    case status.RESOURCE_EXHAUSTED: // the answer is larger than may be
+    case status.UNIMPLEMENTED: // no gRPC at all
+    case status.UNKNOWN:
+      return { kind: 'garbage', ...told };
+    default: {
+      const isRefused = /^(No connection established|Name resolution failed)/.test(details);
+      return { kind: isRefused ? 'refused' : 'reset', ...told };
+    }
+  }
+}
+
+const passedOn = /^(x-|traceparent$|tracestate$|baggage$)/;
+
+function metadataOf(headers: readonly string[]): Metadata {
+  const metadata = new Metadata();
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = (headers[at] ?? '').toLowerCase();
+    const value = headers[at + 1] ?? '';
+    if (passedOn.test(name) && !name.endsWith('-bin') && /^[\x20-\x7e]*$/.test(value))
+      metadata.add(name, value);
+  }
+  return metadata;
+}
+
+function credentialsFor(
+  address: string,
+  secureContext: GrpcUpstreamOptions['secureContext'],
+): ChannelCredentials {
+  if (address.startsWith('grpc://')) return credentials.createInsecure();
+  const context = secureContext?.();
+  return context === undefined ? credentials.createSsl() : credentials.createFromSecureContext(context);
+}

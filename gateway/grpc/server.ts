@@ -1,0 +1,145 @@
+import { Server, ServerCredentials, experimental, status } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { Counter, Gauge } from 'prom-client';
+import type { Registry } from 'prom-client';
+import { BodyBudget } from '../front/body-budget.ts';
+import type { Exchange } from '../front/exchange.ts';
+import { askInternally } from '../front/internal-exchange.ts';
+import type { TlsOptions } from '../front/tls-files.ts';
+import type { GatewayLimits } from '../limits.ts';
+import { healthService } from './health.ts';
+import { healthMethods, inferenceMethods } from './schema.ts';
+import { inferenceService } from './service.ts';
+
+/** The gRPC front: a port of its own, in front of the same data path as HTTP. */
+export interface GrpcOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly limits: GatewayLimits;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly handle: (exchange: Exchange) => void;
+  readonly tls?: TlsOptions | undefined;
+}
+
+export interface RunningGrpc {
+  readonly port: number;
+  /** Calls in flight are finished, within the drain limit. */
+  stop(): Promise<void>;
+}
+
+/** @throws Error with code EADDRINUSE when the port is taken */
+export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
+  const { limits, logger, handle } = options;
+  const bodies = new BodyBudget(limits.bodiesBytesMax);
+  const count = registerMetrics(options.registry, bodies);
+  const server = new Server({
+    'grpc.max_receive_message_length': limits.grpcMessageBytesMax,
+    'grpc.max_send_message_length': limits.grpcMessageBytesMax,
+    'grpc.max_concurrent_streams': limits.grpcCallsPerConnectionMax,
+    'grpc.keepalive_time_ms': 60_000,
+    'grpc.keepalive_timeout_ms': 20_000,
+  });
+  const ask: Parameters<typeof inferenceService>[0]['ask'] = (request, signal) =>
+    askInternally(handle, request, limits.grpcMessageBytesMax, signal);
+  server.addService(
+    inferenceMethods,
+    inferenceService({
+      ask,
+      take: (bytes) => bodies.take(bytes),
+      give: (bytes) => {
+        bodies.give(bytes);
+      },
+      onCall: count,
+      logError: (error, method) => {
+        logger.error({ err: error, method }, 'a gRPC call failed inside the gateway');
+      },
+      streamWidth: limits.grpcStreamWidth,
+    }),
+  );
+  const isReady = async () => {
+    const request = { method: 'GET', path: '/v2/health/ready', headers: {}, body: null };
+    return (await ask(request, new AbortController().signal)).status === 200;
+  };
+  server.addService(healthMethods, healthService({ isReady, everyMs: 1_000 }));
+  const host = options.host.includes(':') ? `[${options.host}]` : options.host;
+  const port = await bind(server, `${host}:${options.port}`, credentialsOf(options.tls));
+  return { port, stop: () => shutDown(server, limits.drainMs) };
+}
+
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error === null) resolve(port);
+      else if (error.message.includes('EADDRINUSE'))
+        reject(
+          Object.assign(new Error(error.message), {
+            code: 'EADDRINUSE',
+            port: Number(address.split(':').at(-1)),
+          }),
+        );
+      else reject(error);
+    });
+  });
+}
+
+/** The same files as HTTP's; renewed ones are taken without a restart. */
+function credentialsOf(tls: TlsOptions | undefined): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const { clientCaPath, requireClientCertificate = false } = tls;
+  const provider = new experimental.FileWatcherCertificateProvider({
+    certificateFile: tls.certPath,
+    privateKeyFile: tls.keyPath,
+    ...(clientCaPath === undefined ? {} : { caCertificateFile: clientCaPath }),
+    refreshIntervalMs: 2_000,
+  });
+  return experimental.createCertificateProviderServerCredentials(
+    provider,
+    clientCaPath === undefined ? null : provider,
+    requireClientCertificate,
+  );
+}
+
+async function shutDown(server: Server, drainMs: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      resolve();
+    }, drainMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function registerMetrics(registry: Registry, bodies: BodyBudget): (method: string, code: status) => void {
+  const registers = [registry];
+  const calls = new Map<string, Map<status, number>>();
+  new Counter({
+    name: 'muster_gateway_grpc_calls_total',
+    help: 'gRPC calls, and requests of gRPC streams, by outcome',
+    labelNames: ['method', 'code'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [method, byCode] of calls) {
+        for (const [code, total] of byCode) this.inc({ method, code: status[code] }, total);
+      }
+    },
+  });
+  new Gauge({
+    name: 'muster_gateway_grpc_request_bytes',
+    help: 'Bytes of gRPC requests that are being served',
+    registers,
+    collect() {
+      this.set(bodies.bytes);
+    },
+  });
+  return (method, code) => {
+    const byCode = calls.get(method) ?? new Map<status, number>();
+    calls.set(method, byCode);
+    byCode.set(code, (byCode.get(code) ?? 0) + 1);
+  };
+}
