@@ -23,6 +23,7 @@ import { openaiRoutes } from './routes/openai.ts';
 import { servingRuntimeRoutes } from './routes/serving-runtimes.ts';
 import { streamRoutes } from './routes/streams.ts';
 import { systemRoutes } from './routes/system.ts';
+import { usageRoutes } from './routes/usage.ts';
 import { securityCheck } from './security.ts';
 import { sentences } from './zod-sentences.ts';
 
@@ -90,6 +91,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     musterRoutes,
     keyRoutes,
     gatewayPolicyRoutes,
+    usageRoutes,
     internalRoutes,
     openaiRoutes,
     streamRoutes,

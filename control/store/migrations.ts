@@ -133,4 +133,66 @@ export const migrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    version: 5,
+    title: 'the ledger: what requests used, their sums, and what budgets were drawn on',
+    statements: [
+      // In the order of the gateways' records: they are inserted as they come.
+      `CREATE TABLE usage_ledger (
+        gateway text NOT NULL,
+        seq bigint NOT NULL,
+        request_id text NOT NULL,
+        at bigint NOT NULL,
+        key text NOT NULL,
+        tenant text NOT NULL,
+        namespace text NOT NULL,
+        service text NOT NULL,
+        model text NOT NULL,
+        input_tokens bigint NOT NULL,
+        cached_input_tokens bigint NOT NULL,
+        output_tokens bigint NOT NULL,
+        cost_micros bigint NOT NULL,
+        currency text NOT NULL,
+        estimated boolean NOT NULL,
+        budgets json NOT NULL,
+        PRIMARY KEY (gateway, seq)
+      )`,
+      'CREATE INDEX usage_ledger_by_time ON usage_ledger (at)',
+      `CREATE TABLE usage_hours (
+        hour bigint NOT NULL,
+        key text NOT NULL,
+        tenant text NOT NULL,
+        namespace text NOT NULL,
+        service text NOT NULL,
+        model text NOT NULL,
+        currency text NOT NULL,
+        requests bigint NOT NULL,
+        estimated bigint NOT NULL,
+        input_tokens bigint NOT NULL,
+        cached_input_tokens bigint NOT NULL,
+        output_tokens bigint NOT NULL,
+        cost_micros bigint NOT NULL,
+        PRIMARY KEY (hour, key, tenant, namespace, service, model, currency)
+      )`,
+      `CREATE TABLE budget_spent (
+        budget_window text NOT NULL,
+        gateway text NOT NULL,
+        tokens bigint NOT NULL,
+        micros bigint NOT NULL,
+        PRIMARY KEY (budget_window, gateway)
+      )`,
+      `CREATE TABLE budget_shares (
+        budget_window text NOT NULL,
+        gateway text NOT NULL,
+        budget text NOT NULL,
+        end_ms bigint,
+        limit_tokens bigint,
+        limit_micros bigint,
+        granted_tokens bigint NOT NULL,
+        granted_micros bigint NOT NULL,
+        at bigint NOT NULL,
+        PRIMARY KEY (budget_window, gateway)
+      )`,
+    ],
+  },
 ];

@@ -8,6 +8,8 @@ import { observed } from './database.ts';
 import { storeFailure } from './failure.ts';
 import type { FolderLock } from './folder-lock.ts';
 import { lockFolder } from './folder-lock.ts';
+import type { Ledger } from './ledger.ts';
+import { ledgerIn } from './ledger.ts';
 import type { Migration } from './migrate.ts';
 import { migrate } from './migrate.ts';
 import { migrations as released } from './migrations.ts';
@@ -30,6 +32,7 @@ export interface Store {
   readonly routing: Routing;
   readonly access: Access;
   readonly batches: Batches;
+  readonly ledger: Ledger;
   /** The versions before and after this start. */
   readonly migrated: { readonly from: number; readonly to: number };
   close(): Promise<void>;
@@ -112,6 +115,7 @@ async function assemble(
     routing: routingIn(database),
     access: accessIn(database),
     batches: batchesIn(database),
+    ledger: ledgerIn(database),
     migrated,
     async close() {
       await database.close();

@@ -1,0 +1,211 @@
+import type {
+  BudgetState,
+  UsageRecord,
+  UsageReport,
+  UsageSum,
+  WindowSpending,
+  usageGroups,
+} from '../../domain/usage/usage-record.schema.ts';
+import type { Database, Queries, Row } from './database.ts';
+import { withoutNul } from './database.ts';
+
+/** What requests used and cost: each once, by the name that its gateway gave it. */
+export interface Ledger {
+  /** @returns how many records were new */
+  add(report: UsageReport, nowMs: number): Promise<number>;
+  /** Sums over [since, until), milliseconds since 1970, whole hours; the dearest first. */
+  sums(by: (typeof usageGroups)[number], since: number, until: number): Promise<UsageSum[]>;
+  /** Of windows that have not ended. */
+  budgets(nowMs: number): Promise<BudgetState[]>;
+  /** Windows that ended after `since` or have not, in the order of their names, from one on. */
+  spending(since: number, after: string, limit: number): Promise<WindowSpending[]>;
+  /** Forgets single records older than `before`, and budgets that ended before; sums stay. @returns records */
+  prune(before: number): Promise<number>;
+}
+
+const hourMs = 3_600_000;
+/** Gateways tell their shares every few seconds; what one holds that is silent for so long is on its way back. */
+const silentMs = 120_000;
+const recordColumns = `seq bigint, "requestId" text, at bigint, key text, tenant text, namespace text, service text,
+  model text, "inputTokens" bigint, "cachedInputTokens" bigint, "outputTokens" bigint, "costMicros" bigint,
+  currency text, estimated boolean, budgets json`;
+
+/**
+ * One statement: records that are new go into the ledger, and only those are added to the sums and the budgets. A
+ * report that comes twice, or twice at once, counts once.
+ */
+const addRecords = `
+  WITH added AS (
+    INSERT INTO usage_ledger
+    SELECT $1, r.* FROM json_to_recordset($2::json) AS r (${recordColumns})
+    ON CONFLICT (gateway, seq) DO NOTHING
+    RETURNING *
+  ), hours AS (
+    INSERT INTO usage_hours
+    SELECT at / ${hourMs} * ${hourMs}, key, tenant, namespace, service, model, currency, count(*),
+      count(*) FILTER (WHERE estimated), sum(input_tokens), sum(cached_input_tokens), sum(output_tokens),
+      sum(cost_micros)
+    FROM added GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ON CONFLICT (hour, key, tenant, namespace, service, model, currency) DO UPDATE SET
+      requests = usage_hours.requests + excluded.requests,
+      estimated = usage_hours.estimated + excluded.estimated,
+      input_tokens = usage_hours.input_tokens + excluded.input_tokens,
+      cached_input_tokens = usage_hours.cached_input_tokens + excluded.cached_input_tokens,
+      output_tokens = usage_hours.output_tokens + excluded.output_tokens,
+      cost_micros = usage_hours.cost_micros + excluded.cost_micros
+  ), spent AS (
+    INSERT INTO budget_spent
+    SELECT account.value, $1, sum(input_tokens + output_tokens), sum(cost_micros)
+    FROM added, json_array_elements_text(budgets) AS account GROUP BY 1
+    ON CONFLICT (budget_window, gateway) DO UPDATE SET
+      tokens = budget_spent.tokens + excluded.tokens, micros = budget_spent.micros + excluded.micros
+  )
+  SELECT count(*) AS added FROM added`;
+
+export function ledgerIn(database: Database): Ledger {
+  return {
+    add: (report, nowMs) => database.transaction((queries) => add(queries, report, nowMs)),
+    async sums(by, since, until) {
+      const rows = await database.query(
+        `SELECT ${groupOf[by]} AS name, currency, sum(requests) AS requests, sum(estimated) AS estimated,
+           sum(input_tokens) AS input, sum(cached_input_tokens) AS cached, sum(output_tokens) AS output,
+           sum(cost_micros) AS cost
+         FROM usage_hours WHERE hour >= $1 AND hour < $2 GROUP BY 1, 2 ORDER BY cost DESC, input DESC, name`,
+        [since, until],
+      );
+      return rows.map(sumOf);
+    },
+    async budgets(nowMs) {
+      const rows = await database.query(
+        `SELECT s.budget_window, max(s.budget) AS budget, max(s.end_ms) AS end_ms,
+           max(s.limit_tokens) AS limit_tokens, max(s.limit_micros) AS limit_micros,
+           sum(GREATEST(s.granted_tokens - COALESCE(t.tokens, 0), 0)) FILTER (WHERE s.at > $2) AS leased_tokens,
+           sum(GREATEST(s.granted_micros - COALESCE(t.micros, 0), 0)) FILTER (WHERE s.at > $2) AS leased_micros,
+           (SELECT COALESCE(sum(tokens), 0) FROM budget_spent b WHERE b.budget_window = s.budget_window) AS tokens,
+           (SELECT COALESCE(sum(micros), 0) FROM budget_spent b WHERE b.budget_window = s.budget_window) AS micros
+         FROM budget_shares s LEFT JOIN budget_spent t USING (budget_window, gateway)
+         WHERE s.end_ms IS NULL OR s.end_ms > $1
+         GROUP BY s.budget_window ORDER BY s.budget_window`,
+        [nowMs, nowMs - silentMs],
+      );
+      return rows.map(budgetOf);
+    },
+    async spending(since, after, limit) {
+      const rows = await database.query(
+        `SELECT w.budget_window, w.end_ms,
+           COALESCE(json_agg(json_build_object('gateway', t.gateway, 'tokens', t.tokens, 'micros', t.micros)
+             ORDER BY t.gateway) FILTER (WHERE t.gateway IS NOT NULL), '[]') AS spent
+         FROM (SELECT budget_window, max(end_ms) AS end_ms, bool_or(end_ms IS NULL) AS is_endless
+               FROM budget_shares GROUP BY budget_window) w
+         LEFT JOIN budget_spent t USING (budget_window)
+         WHERE (w.is_endless OR w.end_ms > $1) AND w.budget_window > $2
+         GROUP BY w.budget_window, w.end_ms ORDER BY w.budget_window LIMIT $3`,
+        [since, after, limit],
+      );
+      return rows.map((row) => ({
+        window: String(row['budget_window']),
+        endMs: row['end_ms'] === null ? null : Number(row['end_ms']),
+        spent: row['spent'] as WindowSpending['spent'],
+      }));
+    },
+    prune: (before) =>
+      database.transaction(async (queries) => {
+        const rows = await queries.query('DELETE FROM usage_ledger WHERE at < $1 RETURNING 1', [before]);
+        await queries.query(
+          `DELETE FROM budget_spent WHERE budget_window IN
+             (SELECT budget_window FROM budget_shares GROUP BY 1 HAVING max(end_ms) < $1)`,
+          [before],
+        );
+        await queries.query('DELETE FROM budget_shares WHERE end_ms < $1', [before]);
+        return rows.length;
+      }),
+  };
+}
+
+async function add(queries: Queries, report: UsageReport, nowMs: number): Promise<number> {
+  const gateway = withoutNul(report.gateway);
+  let added = 0;
+  if (report.records.length > 0) {
+    const [row] = await queries.query(addRecords, [gateway, JSON.stringify(report.records.map(clean))]);
+    added = Number(row?.['added'] ?? 0);
+  }
+  if (report.shares.length > 0) {
+    await queries.query(
+      `INSERT INTO budget_shares
+       SELECT "window", $1, budget, "endMs", "limitTokens", "limitMicros", "grantedTokens", "grantedMicros", $3
+       FROM json_to_recordset($2::json) AS r ("window" text, budget text, "endMs" bigint, "limitTokens" bigint,
+         "limitMicros" bigint, "grantedTokens" bigint, "grantedMicros" bigint)
+       ON CONFLICT (budget_window, gateway) DO UPDATE SET budget = excluded.budget, end_ms = excluded.end_ms,
+         limit_tokens = excluded.limit_tokens, limit_micros = excluded.limit_micros,
+         granted_tokens = excluded.granted_tokens, granted_micros = excluded.granted_micros, at = excluded.at`,
+      [gateway, JSON.stringify(report.shares.map(cleanWindow)), nowMs],
+    );
+  }
+  return added;
+}
+
+const groupOf = {
+  tenant: 'tenant',
+  key: 'key',
+  model: 'model',
+  service: `namespace || '/' || service`,
+  day: `to_char(to_timestamp(hour / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')`,
+} as const;
+
+/** Texts inside JSON are not seen by what cleans the values of a statement. */
+function clean(record: UsageRecord): UsageRecord {
+  return {
+    ...record,
+    requestId: withoutNul(record.requestId),
+    key: withoutNul(record.key),
+    tenant: withoutNul(record.tenant),
+    model: withoutNul(record.model),
+    budgets: record.budgets.map(withoutNul),
+  };
+}
+
+function cleanWindow<T extends { readonly window: string }>(share: T): T {
+  return { ...share, window: withoutNul(share.window) };
+}
+
+function sumOf(row: Row): UsageSum {
+  return {
+    group: String(row['name']),
+    currency: String(row['currency']),
+    requests: Number(row['requests']),
+    estimated: Number(row['estimated']),
+    inputTokens: Number(row['input']),
+    cachedInputTokens: Number(row['cached']),
+    outputTokens: Number(row['output']),
+    costMicros: Number(row['cost']),
+  };
+}
+
+function budgetOf(row: Row): BudgetState {
+  const name = String(row['budget_window']);
+  const bar = name.lastIndexOf('|');
+  const [limitTokens, limitCostMicros] = [numberOf(row['limit_tokens']), numberOf(row['limit_micros'])];
+  const [spentTokens, spentCostMicros] = [Number(row['tokens']), Number(row['micros'])];
+  const leasedTokens = limitTokens === null ? 0 : (numberOf(row['leased_tokens']) ?? 0);
+  const leasedCostMicros = limitCostMicros === null ? 0 : (numberOf(row['leased_micros']) ?? 0);
+  const endMs = numberOf(row['end_ms']);
+  return {
+    budget: String(row['budget']),
+    account: name.slice(0, bar),
+    window: name.slice(bar + 1),
+    endsAt: endMs === null ? null : new Date(endMs).toISOString(),
+    limitTokens,
+    limitCostMicros,
+    spentTokens,
+    spentCostMicros,
+    leasedTokens,
+    leasedCostMicros,
+    leftTokens: limitTokens === null ? null : Math.max(0, limitTokens - spentTokens - leasedTokens),
+    leftCostMicros:
+      limitCostMicros === null ? null : Math.max(0, limitCostMicros - spentCostMicros - leasedCostMicros),
+  };
+}
+
+function numberOf(value: unknown): number | null {
+  return value === null || value === undefined ? null : Number(value);
+}

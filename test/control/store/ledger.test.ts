@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Ledger } from '../../../control/store/ledger.ts';
+import type { UsageRecord, UsageReport } from '../../../domain/usage/usage-record.schema.ts';
+import { openTemporaryStore } from '../../fixtures/control/api-harness.ts';
+
+const noon = Date.parse('2026-11-24T12:00:00Z');
+const hour = 3_600_000;
+
+let opened: Awaited<ReturnType<typeof openTemporaryStore>>;
+let ledger: Ledger;
+let gateways = 0;
+let gateway = '';
+let window = '';
+beforeAll(async () => {
+  opened = await openTemporaryStore();
+  ({ ledger } = opened.store);
+});
+afterAll(async () => {
+  await opened.close();
+});
+beforeEach(async () => {
+  await ledger.prune(Number.MAX_SAFE_INTEGER);
+  gateway = `gateway-${(gateways += 1)}`;
+  window = `team-${gateways}|2026-11-24`;
+});
+
+const record = (seq: number, more: Partial<UsageRecord> = {}): UsageRecord => ({
+  seq,
+  requestId: `r${seq}`,
+  at: noon + seq,
+  key: 'k1',
+  tenant: gateway,
+  namespace: 'default',
+  service: 'chat',
+  model: 'chat',
+  inputTokens: 10,
+  cachedInputTokens: 4,
+  outputTokens: 5,
+  costMicros: 7,
+  currency: 'USD',
+  estimated: false,
+  budgets: [window],
+  ...more,
+});
+const report = (records: UsageRecord[], shares: UsageReport['shares'] = []): UsageReport => ({
+  gateway,
+  records,
+  shares,
+});
+const share = (more: Partial<UsageReport['shares'][number]> = {}): UsageReport['shares'][number] => ({
+  window,
+  budget: 'team-a',
+  endMs: noon + 12 * hour,
+  limitTokens: 1_000,
+  limitMicros: null,
+  grantedTokens: 100,
+  grantedMicros: 0,
+  spentTokens: 30,
+  spentMicros: 0,
+  ...more,
+});
+const sumsOf = async (tenant: string) =>
+  (await ledger.sums('tenant', noon - hour, noon + hour)).find(({ group }) => group === tenant);
+
+describe('the ledger', () => {
+  test('counts a record once, however often and in whatever company it comes', async () => {
+    expect(await ledger.add(report([record(1), record(2)]), noon)).toBe(2);
+    expect(await ledger.add(report([record(2), record(3), record(3)]), noon)).toBe(1);
+    expect(await ledger.add(report([record(1), record(2), record(3)]), noon)).toBe(0);
+    expect(await sumsOf(gateway)).toEqual({
+      group: gateway,
+      currency: 'USD',
+      requests: 3,
+      estimated: 0,
+      inputTokens: 30,
+      cachedInputTokens: 12,
+      outputTokens: 15,
+      costMicros: 21,
+    });
+  });
+
+  test('counts once what comes twice at the same time', async () => {
+    const records = Array.from({ length: 50 }, (_, seq) => record(seq));
+    const added = await Promise.all([1, 2, 3, 4].map(() => ledger.add(report(records), noon)));
+    expect(added.reduce((sum, one) => sum + one)).toBe(50);
+    expect((await sumsOf(gateway))?.requests).toBe(50);
+  });
+
+  test('keeps gateways apart: the same number of another is another record', async () => {
+    await ledger.add(report([record(1)]), noon);
+    expect(await ledger.add({ ...report([record(1)]), gateway: `${gateway}-b` }, noon)).toBe(1);
+  });
+
+  test.each([
+    ['key', 'k1', 2],
+    ['model', 'chat', 2],
+    ['service', 'default/chat', 2],
+    ['day', '2026-11-24', 2],
+  ] as const)('sums by %s', async (by, group, requests) => {
+    const since = noon + gateways * 1000 * hour; // an hour of this test's own
+    const day = new Date(since).toISOString().slice(0, 10);
+    await ledger.add(report([record(1, { at: since }), record(2, { at: since + 1, estimated: true })]), noon);
+    const sums = await ledger.sums(by, since, since + hour);
+    expect(sums).toEqual([
+      expect.objectContaining({ group: by === 'day' ? day : group, requests, estimated: 1, costMicros: 14 }),
+    ]);
+  });
+
+  test('takes any text that a client can send', async () => {
+    const model = `a'b"c\\u0000\0\u2028😀`;
+    expect(await ledger.add(report([record(1, { model, requestId: '\0', budgets: ['\0|x'] })]), noon)).toBe(
+      1,
+    );
+    const [sum] = (await ledger.sums('model', noon, noon + hour)).filter(({ group }) =>
+      group.startsWith("a'b"),
+    );
+    expect(sum?.group).toBe(model.replace('\0', '\ufffd'));
+  });
+
+  test('tells of a budget what is spent by its own account, and what gateways hold beyond that', async () => {
+    await ledger.add(report([record(1), record(2)], [share()]), noon);
+    const other = { ...report([record(1)], [share({ grantedTokens: 50 })]), gateway: `${gateway}-b` };
+    await ledger.add(other, noon);
+    const expected = {
+      budget: 'team-a',
+      account: `team-${gateways}`,
+      window: '2026-11-24',
+      endsAt: '2026-11-25T00:00:00.000Z',
+      limitTokens: 1_000,
+      limitCostMicros: null,
+      spentTokens: 45,
+      spentCostMicros: 21,
+      leasedTokens: 105,
+      leasedCostMicros: 0,
+      leftTokens: 850,
+      leftCostMicros: null,
+    };
+    const ours = async (at: number) =>
+      (await ledger.budgets(at)).filter(({ account }) => account === expected.account);
+    expect(await ours(noon)).toEqual([expected]);
+    const silent = { ...expected, leasedTokens: 0, leftTokens: 955 };
+    expect(await ours(noon + 121_000)).toEqual([silent]);
+    expect(await ours(noon + 12 * hour)).toEqual([]);
+  });
+
+  test('gives the settling each window with what each gateway spent, page by page', async () => {
+    const windows = ['a|total', 'b|2026-11', 'c|2026-11'];
+    const since = noon + 24 * hour;
+    const shares = windows.map((name) =>
+      share({ window: name, endMs: name === 'a|total' ? null : since + 1 }),
+    );
+    await ledger.add(report([record(1, { budgets: ['a|total', 'c|2026-11'] })], shares), noon);
+    const first = await ledger.spending(since, '', 2);
+    expect(first).toEqual([
+      { window: 'a|total', endMs: null, spent: [{ gateway, tokens: 15, micros: 7 }] },
+      { window: 'b|2026-11', endMs: since + 1, spent: [] },
+    ]);
+    expect((await ledger.spending(since, 'b|2026-11', 2)).map((one) => one.window)).toEqual(['c|2026-11']);
+    expect((await ledger.spending(since + 1, '', 9)).map((one) => one.window)).toEqual(['a|total']);
+  });
+
+  test('forgets single records in time and keeps their sums', async () => {
+    await ledger.add(report([record(1), record(2)], [share({ endMs: noon })]), noon);
+    expect(await ledger.prune(noon + 2)).toBe(1);
+    expect((await sumsOf(gateway))?.requests).toBe(2);
+    expect((await ledger.spending(0, '', 99)).map((one) => one.window)).not.toContain(window);
+  });
+});
