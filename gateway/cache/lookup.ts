@@ -1,6 +1,7 @@
 import type { Wanted } from '../../domain/cache/deliver.ts';
 import type { Directives } from '../../domain/cache/directives.ts';
 import type { Tier } from '../../domain/qos/tier.ts';
+import { tierFor } from '../admission/tier-for.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow } from '../step.ts';
 import type { CacheResult } from './cache-metrics.ts';
@@ -59,7 +60,7 @@ export class Lookup implements CacheState {
   }
 
   get tier(): Tier {
-    return this.passage.caller?.tier ?? 'standard';
+    return tierFor(this.passage);
   }
 
   get isLeader(): boolean {

@@ -106,13 +106,14 @@ export function bodyText(body: Uint8Array): string {
 }
 
 /**
- * Tenants are kept apart. Callers whom the gateway does not know may be known to the server: what they show it keeps
- * them apart.
+ * Tenants are kept apart. A caller without a tenant is one by itself; callers whom the gateway does not know may be
+ * known to the server: what they show it keeps them apart.
  */
 function partitionOf(passage: Passage, scope: 'tenant' | 'shared'): string {
   if (scope === 'shared') return '';
   const { caller, exchange } = passage;
-  if (caller !== null && caller.kind !== 'anonymous') return `t${caller.tenant}`;
+  if (caller !== null && caller.kind !== 'anonymous')
+    return caller.tenant === '' ? `c${caller.kind}:${caller.id}` : `t${caller.tenant}`;
   const { headers } = exchange;
   const shown = [headers['authorization'], headers['x-api-key'], headers['api-key'], headers['cookie']];
   return shown.some((value) => value !== undefined) ? `a${JSON.stringify(shown)}` : 'a';

@@ -24,14 +24,21 @@ export function versionTags(route: ServiceRoute, rules: CacheRules): VersionTag[
   const service = `${route.namespace}/${route.name}`;
   const serviceId = digest(service);
   const { createdAt, generation, upstreamModel } = route;
-  return route.targets
-    .filter(({ percent }) => percent > 0)
-    .map(({ revision, percent }) => {
-      const id = digest(
-        JSON.stringify([service, createdAt, generation, upstreamModel, rules.epoch, revision]),
-      );
-      return { service, serviceId, id, revision, percent };
-    });
+  return [...revisionShares(route)].map(([revision, percent]) => {
+    const id = digest(JSON.stringify([service, createdAt, generation, upstreamModel, rules.epoch, revision]));
+    return { service, serviceId, id, revision, percent };
+  });
+}
+
+/** An endpoint's own revision is what counts; a target without endpoints (asleep) has only its name for one. */
+function revisionShares({ targets }: ServiceRoute): Map<string, number> {
+  const shares = new Map<string, number>();
+  for (const { revision, percent, endpoints } of targets) {
+    if (percent <= 0) continue;
+    const revisions = endpoints.length === 0 ? [revision] : endpoints.map((endpoint) => endpoint.revision);
+    for (const each of revisions) shares.set(each, (shares.get(each) ?? 0) + percent / revisions.length);
+  }
+  return shares;
 }
 
 function digest(text: string): string {

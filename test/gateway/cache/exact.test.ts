@@ -195,6 +195,29 @@ describe('the exact cache', () => {
     await old.close();
   });
 
+  test('goes by the revisions of the servers, and answers while they sleep', async () => {
+    const server = chatServer();
+    const { address } = await serve(server.respond);
+    const target = (own: string | null) => [
+      {
+        revision: 'r1',
+        percent: 100,
+        endpoints: own === null ? [] : [{ address, revision: own, ready: true }],
+      },
+    ];
+    const use = (own: string | null) => {
+      gateway.use([service('tiny', { targets: target(own) })], { enabled: true });
+    };
+    use('r1-special');
+    await chat(ask());
+    expect(state(await chat(ask()))).toBe('hit');
+    use('r1');
+    expect(state(await chat(ask()))).toBe('miss');
+    use(null);
+    expect(state(await chat(ask()))).toBe('hit');
+    expect((await chat(ask('another'))).status).toBe(503);
+  });
+
   test('does not answer for a service that is stopped', async () => {
     const server = chatServer();
     const { address } = await serve(server.respond);
