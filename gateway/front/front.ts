@@ -50,20 +50,9 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
   registerFrontMetrics(deps.registry, lean, bodies, tls);
   const exchange = (request: IncomingMessage, response: ServerResponse, body: Buffer | null) =>
     new NodeExchange(request, response, body, isDraining);
-  const options: FastifyHttpOptions<RawServerDefault> = {
-    logger: false,
-    forceCloseConnections: 'idle',
-    return503OnClosing: false,
-    // A path that does not decode is the data path's to refuse, in the protocol's own body.
-    frameworkErrors: (error, request, reply) => {
-      reply.hijack();
-      deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
-    },
-    serverFactory: (handler) => lean.createServer(handler),
-  };
-  const app = Fastify(options);
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     if (hasSeveralHosts(request)) {
+      response.shouldKeepAlive = false;
       deps.refuse(exchange(request, response, null), severalHosts);
       return;
     }
@@ -79,6 +68,18 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
       deps.handle(made);
     });
   };
+  const options: FastifyHttpOptions<RawServerDefault> = {
+    logger: false,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    // A path that does not decode is the data path's to refuse, in the protocol's own body.
+    frameworkErrors: (_error, request, reply) => {
+      reply.hijack();
+      serve(request.raw, reply.raw);
+    },
+    serverFactory: (handler) => lean.createServer(handler),
+  };
+  const app = Fastify(options);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     reply.hijack();
     deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
@@ -114,7 +115,6 @@ const severalHosts: Refusal = {
 };
 
 function frontRefusal(error: FastifyError): Refusal {
-  if (error.code === 'FST_ERR_BAD_URL') return { code: 'invalid_request', message: 'The path is malformed.' };
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
     return { code: 'invalid_request', message: 'The content-type is malformed.' };
   return {

@@ -210,7 +210,6 @@ const singletons = [
   'retry-after',
   'server',
   'user-agent',
-  'set-cookie',
 ];
 
 const rules: ReadonlyMap<string, Rule> = new Map<string, Rule>([
@@ -221,7 +220,9 @@ const rules: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['upgrade', isOdd('connection')],
   ['proxy-connection', isOdd('connection')],
   ['connection', connection],
-  ['__proto__', isOdd('field')],
+  ['set-cookie', isOdd('field')], // a list in node, and of no use in a request
+  ['__proto__', isOdd('field')], // every object has these two already
+  ['constructor', isOdd('field')],
   ...singletons.map((name): [string, Rule] => [name, once(name)]),
 ]);
 
