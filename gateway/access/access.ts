@@ -58,6 +58,7 @@ export class Access implements Step {
   private isOff = true;
   private certificates: readonly CertificateRule[] = [];
   private readonly byFingerprint: BoundedMap<Identity | null>;
+  private applied: AccessPolicy | null = null;
   private policyText = '';
   private generation: Generation = { isOver: false };
   private anyone: Identity = identityOf(anonymous, this.generation, Infinity);
@@ -93,6 +94,8 @@ export class Access implements Step {
 
   /** The policy of a new table: what it ends is over with this call. */
   apply(policy: AccessPolicy): void {
+    if (policy === this.applied) return;
+    this.applied = policy;
     const isOther = this.keys.use(policy.keys);
     const hasOtherIssuers = this.tokens.use(policy.issuers);
     const text = JSON.stringify([policy.mode, policy.certificates]);

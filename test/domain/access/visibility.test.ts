@@ -35,15 +35,18 @@ const pattern = fc.oneof(
   fc.tuple(fc.constantFrom(...namespaces), fc.constantFrom(...names)).map((parts) => parts.join('/')),
 );
 const viewer = fc.array(pattern, { maxLength: 3 }).map((models) => ({ models }));
-const asked: fc.Arbitrary<RequestNames> = fc.record({
-  host: fc.constant(null),
-  prefix: fc.option(
-    fc.record({ namespace: fc.constantFrom(...namespaces), name: fc.constantFrom(...names) }),
-    { freq: 3 },
-  ),
-  namespace: fc.option(fc.constantFrom(...namespaces)),
-  home: fc.option(fc.constantFrom(...namespaces)),
-});
+const asked: fc.Arbitrary<RequestNames> = fc
+  .tuple(
+    fc.option(fc.tuple(fc.constantFrom(...namespaces), fc.constantFrom(...names)), { freq: 3, nil: null }),
+    fc.option(fc.constantFrom(...namespaces), { nil: null }),
+    fc.option(fc.constantFrom(...namespaces), { nil: null }),
+  )
+  .map(([prefix, namespace, home]) => ({
+    host: null,
+    prefix: prefix === null ? null : { namespace: prefix[0], name: prefix[1] },
+    namespace,
+    home,
+  }));
 const model = fc.option(
   fc.oneof(
     fc.constantFrom(...names, 'shared', 'nothing'),

@@ -243,6 +243,19 @@ describe('what is remembered', () => {
     expect((await ask(bearer(key))).status).toBe(200);
   });
 
+  test('a table with other endpoints and the same keys makes nobody be looked at again', async () => {
+    const { key, record } = newKey();
+    const access = { mode: 'required', keys: [record] } as const;
+    useAccess(gateway, services(), { ...access, keys: [record] });
+    expect((await ask(bearer(key))).status).toBe(200);
+    for (let time = 0; time < 3; time += 1) {
+      useAccess(gateway, services().slice(0, 1 + (time % 2)), { ...access, keys: [{ ...record }] });
+      expect((await ask(bearer(key))).status).toBe(200);
+    }
+    expect(await metric('muster_gateway_access_first_sights_total{kind="key"}')).toBe(1);
+    expect((await ask({})).status).toBe(401);
+  });
+
   test('the log names the caller, and holds no credential', async () => {
     const { key, record } = newKey({ tenant: 'acme' });
     useAccess(gateway, services(), { mode: 'required', keys: [record] });
