@@ -35,6 +35,7 @@ const options: ServeOptions = {
   logger,
   version: packageJson.version,
   redisUrl: settings.redisUrl,
+  processes: settings.gatewayProcesses,
   warmUpMs: settings.gatewayWarmUpMs,
 };
 

@@ -2,12 +2,14 @@ import type { Caller } from '../domain/access/caller.ts';
 import type { QueueEntry } from '../domain/qos/fair-queue.ts';
 import type { Candidate } from '../domain/routing/pick.ts';
 import type { Operation } from '../domain/routing/operation.ts';
+import type { PrefixState } from '../domain/routing/prefix/prefix-pick.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Usage } from '../domain/usage/usage.ts';
 import type { Holder } from './activator/sleeper.ts';
 import type { Gate } from './admission/gate.ts';
 import type { CacheState } from './cache/cache-state.ts';
 import type { BudgetAccount } from './budget/budget-account.ts';
+import type { Batch } from './batcher/batch.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward.ts';
 import type { Exchange } from './front/exchange.ts';
@@ -34,6 +36,10 @@ export class Passage {
   firstByteMs = -1;
   /** Steps entered so far. */
   entered = 0;
+  /** Steps that were another request's: this one was made on the way (`Flow.fork`). */
+  forkedAt = 0;
+  /** Waits with others, or is being answered with them: the batcher's own. */
+  batch: Batch | null = null;
   /** The response has ended or its connection is gone. */
   isClosed = false;
   service: RoutedService<Endpoint> | null = null;
@@ -60,6 +66,9 @@ export class Passage {
   cache: CacheState | null = null;
   /** Its place among those that wait for a sleeping service. */
   holder: Holder | null = null;
+  /** The picker's own: whom it counts as computing how many bytes of this prompt. */
+  prefix: PrefixState | null = null;
+  prefixBytes = 0;
   /** Sees the server's answer; add one with `tapInto`. */
   tap: ResponseTap | null = null;
   /** Flat; sent with the answer's own headers. Later ones only where the head was held back. */
@@ -75,7 +84,7 @@ export class Passage {
   /** What the request may use, as far as it says; -1: not estimated. */
   estimatedTokens = -1;
   estimatedMicros = 0;
-  /** Budgets and rate limits that it was taken from, until it has ended. */
+  /** Budgets and rate limits that it was taken from. */
   budgets: readonly BudgetAccount[] | null = null;
   rates: readonly RateBucket[] | null = null;
   /** Address of the one server that can answer, where a request goes on from what that server keeps. */

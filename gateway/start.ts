@@ -12,6 +12,7 @@ import { controlSource } from './route-table/control-source.ts';
 import type { ControlSourceOptions } from './route-table/control-source.ts';
 import { RoutesFileError, RoutesFileSource } from './route-table/routes-file.ts';
 import type { TableSource } from './route-table/table-source.ts';
+import { Books } from './usage/books.ts';
 import { warmUp } from './warm-up.ts';
 
 /** A whole gateway: first table, port, what follows changes of the table; and the way back out of all of it. */
@@ -22,7 +23,11 @@ export interface ServeOptions {
   readonly limits: GatewayLimits;
   readonly logger: Logger;
   readonly version: string;
-  readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable'>;
+  readonly folder: Pick<DataFolder, 'internalToken' | 'routeTable' | 'budgets' | 'usage'>;
+  /** Names this process in books and in the ledger; absent: it stands alone. */
+  readonly gatewayId?: string;
+  /** Processes of this gateway; 1 when absent. */
+  readonly processes?: number;
   /** Absent: no gRPC. */
   readonly grpc?: GrpcPort;
   /** Shared with other gateways; undefined: this one stands alone. */
@@ -84,7 +89,15 @@ export async function serve(
 ): Promise<RunningGateway> {
   const { limits, logger } = options;
   const redis = options.redisUrl === undefined ? null : new SharedRedis({ url: options.redisUrl, logger });
-  const gateway = buildGateway({ limits, logger, version: options.version, redis });
+  const books = await Books.open({
+    folder: options.folder,
+    gatewayId: options.gatewayId ?? null,
+    processes: options.processes ?? 1,
+    isShared: redis !== null,
+    logger,
+  });
+  const { accounting } = books;
+  const gateway = buildGateway({ limits, logger, version: options.version, redis, accounting });
   const { app, endpoints } = gateway;
   options.onBuilt?.(gateway);
   const source = makeSource(gateway);
@@ -94,11 +107,13 @@ export async function serve(
   const url = await app.listen({ host: options.host, port: options.port });
   const grpc = options.grpc === undefined ? null : await startGrpcFront(options, options.grpc, gateway);
   source.follow();
+  books.follow(gateway);
   logger.info({ url, grpcPort: grpc?.port ?? null }, 'listening');
   let stopping: Promise<void> | null = null;
   const stop = async () => {
     gateway.drain();
     await Promise.all([drain(app.server, () => app.close(), limits.drainMs, logger), grpc?.stop()]);
+    await books.close();
     await source.stop();
     await gateway.finish();
     endpoints.close();

@@ -24,6 +24,10 @@ export interface DataFolder {
   readonly files: string;
   /** The gateway's last good route table. */
   readonly routeTable: string;
+  /** Journals of budget leases of gateways without Redis. */
+  readonly budgets: string;
+  /** Usage records of gateways on their way to the ledger. */
+  readonly usage: string;
   /** The node agent's desired replicas and what it started. */
   readonly agent: string;
   /** Logs of model servers: <modelLogs>/<namespace>/<name>/<revision>-<index>.log */
@@ -47,6 +51,8 @@ export function dataFolder(root: string): DataFolder {
     bundles: `${root}/bundles`,
     files: `${root}/files`,
     routeTable: `${root}/gateway/route-table.json`,
+    budgets: `${root}/gateway/budgets`,
+    usage: `${root}/gateway/usage`,
     agent: `${root}/agent`,
     modelLogs: `${root}/model-logs`,
     models: `${root}/models`,

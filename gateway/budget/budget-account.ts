@@ -11,6 +11,10 @@ export class BudgetAccount {
   readonly name: string;
   readonly window: Window;
   readonly share: BudgetShare;
+  /** Names it in books and in the ledger: account and window. */
+  readonly key: string;
+  /** The same as JSON. */
+  readonly keyText: string;
   private readonly parts: number;
   /** A call is on its way. */
   isAsking = false;
@@ -35,6 +39,8 @@ export class BudgetAccount {
     this.name = name;
     this.window = window;
     this.parts = parts;
+    this.key = `${name.slice(0, 900)}|${window.key}`;
+    this.keyText = JSON.stringify(this.key);
     this.share = new BudgetShare(limitsOf(budget, parts), sliceOf(budget, parts), gateways);
   }
 
@@ -47,11 +53,6 @@ export class BudgetAccount {
 
   get isShadow(): boolean {
     return this.budget.mode === 'shadow';
-  }
-
-  /** Names it in the book. */
-  get key(): string {
-    return `${this.name}|${this.window.key}`;
   }
 }
 

@@ -48,7 +48,6 @@ export class BudgetStep implements Step {
   settle(passage: Passage): void {
     const { budgets } = passage;
     if (budgets === null) return;
-    passage.budgets = null;
     finalCost(passage);
     const { usage } = passage;
     const tokens = usage === null ? 0 : usage.inputTokens + usage.outputTokens;

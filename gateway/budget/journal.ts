@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
 import { lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
+import { identityOf, isStillThere } from '../usage/process-identity.ts';
 import { keptAfterEndMs } from './lease-source.ts';
 import type { LeaseSource } from './lease-source.ts';
 
@@ -207,7 +208,7 @@ function claimSlot(folder: string): { name: string; release: () => void } {
     }
     try {
       const file = openSync(lock, 'wx', 0o600);
-      writeSync(file, identity(process.pid));
+      writeSync(file, `${process.pid} ${identityOf(process.pid)?.startedAt ?? ''}`);
       closeSync(file);
     } catch {
       continue; // another process was faster
@@ -223,31 +224,10 @@ function claimSlot(folder: string): { name: string; release: () => void } {
 }
 
 function isHeld(lock: string): boolean {
-  let text: string;
   try {
-    text = readFileSync(lock, 'utf8');
+    const [pid, startedAt = ''] = readFileSync(lock, 'utf8').split(' ');
+    return isStillThere({ pid: Number(pid), startedAt });
   } catch {
     return false;
-  }
-  const pid = Number(text.split(' ', 1)[0]);
-  return Number.isSafeInteger(pid) && pid > 0 && identity(pid) === text && isAlive(pid);
-}
-
-/** Process ids come again; with the time of its start a process is known. */
-function identity(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return `${pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''}`;
-  } catch {
-    return `${pid} `;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -77,7 +77,6 @@ export class RateStep implements Step {
   settle(passage: Passage): void {
     const { rates, usage } = passage;
     if (rates === null) return;
-    passage.rates = null;
     const used = usage === null ? 0 : usage.inputTokens + usage.outputTokens;
     for (const { tokens } of rates) tokens?.take(used - passage.estimatedTokens);
   }

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { GatewayPolicy } from '../../domain/gateway-policy/gateway-policy.schema.ts';
+import type { BudgetShareReport } from '../../domain/usage/usage-record.schema.ts';
+import type { BudgetAccount } from '../budget/budget-account.ts';
 import { registerBudgetMetrics } from '../budget/budget-metrics.ts';
 import { BudgetStep } from '../budget/budget-step.ts';
 import { Budgets } from '../budget/budgets.ts';
@@ -90,10 +92,29 @@ export class Accounting {
     if (policy.rateLimits.length > 0) this.count.start();
   }
 
+  /** What this gateway holds and spent of each budget. */
+  shares(): BudgetShareReport[] {
+    return [...this.budgets.accounts.values(), ...this.budgets.closing].map(reportOf);
+  }
+
   /** Slices go back. */
   async close(): Promise<void> {
     await Promise.all([this.budgets.close(), this.count.close()]);
   }
+}
+
+function reportOf({ key, budget, window, share }: BudgetAccount): BudgetShareReport {
+  return {
+    window: key,
+    budget: budget.id,
+    endMs: window.endMs === Infinity ? null : window.endMs,
+    limitTokens: budget.limitTokens ?? null,
+    limitMicros: budget.limitCostMicros ?? null,
+    grantedTokens: share.granted.tokens,
+    grantedMicros: share.granted.micros,
+    spentTokens: share.spentTokens,
+    spentMicros: share.spentMicros,
+  };
 }
 
 function unnamed(): AccountingOptions {

@@ -23,6 +23,8 @@ export interface UsageNumbers {
 export interface Meter {
   readonly price: Price | null;
   readonly numbers: UsageNumbers;
+  /** Who and for which model, as JSON fields of a usage record. */
+  readonly ledgerText: string;
   /** Budgets that these requests draw from; null: not looked up yet. */
   budgets: readonly BudgetAccount[] | null;
   /** Rate limits that these requests count against; null: not looked up yet. */
@@ -69,6 +71,7 @@ export class Meters {
     const meter: Meter = {
       price: priceOf(this.prices, service.key, name),
       numbers: this.numbersOf(service, model, caller.tenant),
+      ledgerText: ledgerText(service, model, caller),
       budgets: null,
       rates: null,
     };
@@ -100,3 +103,16 @@ export class Meters {
 }
 
 const other = 'other';
+
+const textMax = 1_000;
+
+function ledgerText({ route }: RoutedService, model: string, { id, tenant }: Caller): string {
+  const fields = {
+    key: id.slice(0, textMax),
+    tenant: tenant.slice(0, textMax),
+    namespace: route.namespace,
+    service: route.name,
+    model: model.slice(0, textMax),
+  };
+  return JSON.stringify(fields).slice(1, -1);
+}

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { dataFolder } from '../../../domain/process/data-folder.ts';
 import { defaultLimits } from '../../../gateway/limits.ts';
 import { formatSnapshot } from '../../../gateway/route-table/snapshot-file.ts';
 import { startGateway } from '../../../gateway/start.ts';
@@ -41,10 +42,7 @@ describe('the route table of a gateway', () => {
       host: '127.0.0.1',
       port: 0,
       apiUrl: api.url,
-      folder: {
-        internalToken: join(folder, 'token'),
-        routeTable: join(folder, 'gateway', 'route-table.json'),
-      },
+      folder: { ...dataFolder(folder), internalToken: join(folder, 'token') },
       gatewayId: 'here-1-abc',
       limits: defaultLimits,
       logger: pino({ level: 'debug' }, { write: (line: string) => logs.push(line) }),
@@ -155,7 +153,7 @@ describe('the route table of a gateway', () => {
       host: '127.0.0.1',
       port: 0,
       apiUrl: api.url,
-      folder: { internalToken: join(folder, 'token'), routeTable: path },
+      folder: { ...dataFolder(folder), internalToken: join(folder, 'token'), routeTable: path },
       gatewayId: 'g',
       limits: defaultLimits,
       logger: pino({ level: 'debug' }, { write: (line: string) => logs.push(line) }),

@@ -1,0 +1,108 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { BudgetShareReport } from '../../domain/usage/usage-record.schema.ts';
+import type { UsageSpool } from './usage-spool.ts';
+
+/**
+ * Brings usage records to the ledger: what is on disk, oldest first, until the control API has said that it has them.
+ * What is sent twice counts once, so a lost answer is simply sent again.
+ */
+export interface ShipperOptions {
+  readonly gatewayId: string;
+  /**
+   * Posts a JSON text to a path of the control API.
+   * @returns whether it was taken; refused: it is malformed and would be again
+   * @throws when it is to be sent again
+   */
+  readonly post: (path: string, text: string, signal: AbortSignal) => Promise<'taken' | 'refused'>;
+  readonly shares: () => readonly BudgetShareReport[];
+  readonly logger: Logger;
+  readonly everyMs?: number;
+  /** Shares are told so often, records or not. */
+  readonly sharesEveryMs?: number;
+}
+
+/** A batch of lines is some hundred records; the control API takes bodies of 4 MiB. */
+const partBytes = 1024 * 1024;
+const finishMs = 2_000;
+
+export class UsageShipper {
+  /** Records that the ledger has taken, new or not. */
+  shipped = 0;
+  refused = 0;
+  failures = 0;
+  private readonly spool: UsageSpool;
+  private readonly options: ShipperOptions;
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | null = null;
+  private sharesAtMs = -Infinity;
+
+  constructor(spool: UsageSpool, options: ShipperOptions) {
+    this.spool = spool;
+    this.options = options;
+  }
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Sends what is left, for a moment; the rest is sent by the next process that finds it. */
+  async close(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+    this.spool.close();
+    await this.ship(AbortSignal.timeout(finishMs)).catch(() => undefined);
+  }
+
+  /** @throws when the control API does not take it */
+  private async ship(signal: AbortSignal): Promise<void> {
+    this.spool.flush();
+    if (performance.now() - this.sharesAtMs > (this.options.sharesEveryMs ?? 5_000))
+      await this.tellShares(signal);
+    for (
+      let part = await this.spool.next(partBytes);
+      part !== null;
+      part = await this.spool.next(partBytes)
+    ) {
+      const { gateway, records, done } = part;
+      if (records.length > 0) {
+        const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records.join(',')}],"shares":[]}`;
+        if ((await this.options.post('/internal/usage', text, signal)) === 'taken')
+          this.shipped += records.length;
+        else this.refuse(gateway, records.length);
+      }
+      done();
+    }
+  }
+
+  /** A record that the ledger will never take must not hold up those behind it. */
+  private refuse(gateway: string, count: number): void {
+    this.refused += count;
+    this.options.logger.error({ gateway, count }, 'the ledger refused usage records as malformed');
+  }
+
+  private async tellShares(signal: AbortSignal): Promise<void> {
+    const shares = this.options.shares();
+    if (shares.length > 0) {
+      const report = { gateway: this.options.gatewayId, records: [], shares };
+      await this.options.post('/internal/usage', JSON.stringify(report), signal);
+    }
+    this.sharesAtMs = performance.now();
+  }
+
+  private async run(): Promise<void> {
+    const { everyMs = 1_000, logger } = this.options;
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      try {
+        await this.ship(signal);
+        this.failures = 0;
+      } catch (error) {
+        this.failures += 1;
+        if (this.failures === 1 && !signal.aborted)
+          logger.warn({ err: error }, 'the ledger did not take usage records: they are kept and sent again');
+      }
+      await sleep(everyMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
