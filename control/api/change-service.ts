@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MusterError } from '../../domain/errors.ts';
 import { applyDefaults } from '../../domain/inference-service/defaults.ts';
 import type { InferenceService } from '../../domain/inference-service/inference-service.schema.ts';
+import type { ApplyOutcome } from '../../domain/inference-service/messages.ts';
 import { validateInferenceService } from '../../domain/inference-service/validation.ts';
 import type { StoredService } from '../store/services.ts';
 import { deletionOf } from '../store/services.ts';
@@ -64,8 +65,26 @@ export async function setServiceStopped(
   name: string,
   stopped: boolean,
 ): Promise<InferenceService> {
+  return change(context, namespace, name, () => context.lifecycle.setStopped(namespace, name, stopped));
+}
+
+/** Lets a service sleep until a request wakes it. */
+export async function putServiceToSleep(
+  context: ApiContext,
+  namespace: string,
+  name: string,
+): Promise<InferenceService> {
+  return change(context, namespace, name, () => context.lifecycle.sleep(namespace, name));
+}
+
+async function change(
+  context: ApiContext,
+  namespace: string,
+  name: string,
+  ask: () => Promise<ApplyOutcome>,
+): Promise<InferenceService> {
   const previous = await existing(context, namespace, name);
-  const outcome = await context.lifecycle.setStopped(namespace, name, stopped);
+  const outcome = await ask();
   const stored = await context.store.services.accept({
     object: withGeneration(outcome.object, outcome.generation),
     generation: outcome.generation,

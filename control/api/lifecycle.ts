@@ -14,6 +14,10 @@ export interface Lifecycle {
   apply(object: InferenceService, generationBefore?: number): Promise<ApplyOutcome>;
   /** Stops or starts a service, its spec stays. @throws MusterError not_found when it has no workflow */
   setStopped(namespace: string, name: string, stopped: boolean): Promise<ApplyOutcome>;
+  /** Takes a service's servers away until somebody asks for it. @throws MusterError not_found, conflict while stopped */
+  sleep(namespace: string, name: string): Promise<ApplyOutcome>;
+  /** Brings a sleeping service back. Nothing happens to one that is awake. @throws MusterError not_found */
+  wake(namespace: string, name: string): Promise<void>;
   /** Begins the service's deletion. @throws MusterError not_found when it has no workflow */
   remove(namespace: string, name: string): Promise<void>;
   /** Starts the workflow of a batch; one that was started already goes on. @throws as `apply` does */

@@ -96,6 +96,12 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
           .getHandle(names.workflowId(ns, name))
           .executeUpdate<ApplyOutcome, [SetStoppedRequest]>(names.setStopped, { args: [{ stopped }] }),
       ),
+    sleep: (ns, name) =>
+      ask(() =>
+        client.workflow.getHandle(names.workflowId(ns, name)).executeUpdate<ApplyOutcome, []>(names.sleep),
+      ),
+    wake: (ns, name) =>
+      ask(() => client.workflow.getHandle(names.workflowId(ns, name)).signal(names.activate)),
     remove: (ns, name) =>
       ask(async () => {
         await client.workflow.getHandle(names.workflowId(ns, name)).executeUpdate(names.remove);

@@ -61,6 +61,7 @@ export async function waitUntilReady(
     if (isReady(service) && (await isServed(api, key))) return;
     const failure = failureOf(service);
     if (failure !== null) throw new CliError(`${key.name} did not come up. ${failure}`);
+    if (phaseOf(service) === 'Asleep') return; // as good as ready: a request wakes it
     if (phaseOf(service) === 'Stopped')
       throw new CliError(`${key.name} is stopped. Start it: muster start ${key.name}`);
     await sleep(POLL_MS);

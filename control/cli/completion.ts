@@ -31,7 +31,7 @@ export async function complete(program: Command, context: Context, words: readon
     for (const value of values) say(value, '');
   };
   const services = names.get('InferenceService') ?? [];
-  for (const command of ['stop', 'start', 'history', 'events', 'logs', 'infer', 'chat']) {
+  for (const command of ['stop', 'start', 'sleep', 'history', 'events', 'logs', 'infer', 'chat']) {
     const argument = root.commands.get(command)?.arguments.get('name');
     if (argument !== undefined) argument.handler = offer(services);
   }

@@ -28,6 +28,7 @@ const lines = {
     'muster delete servingruntime mine -n team',
   ],
   stop: ['muster stop iris'],
+  sleep: ['muster sleep tiny-llm'],
   start: ['muster start iris --wait'],
   get: [
     'muster get',

@@ -153,6 +153,7 @@ export function phaseOf(service: InferenceService): Phase {
   const step = conditionOf(status, 'LatestDeploymentReady')?.reason ?? '';
   if (step === 'Deleting') return 'Deleting';
   if (conditionOf(status, 'Stopped')?.status === 'True') return stoppedPhase(status);
+  if (conditionOf(status, 'Active')?.status === 'False') return 'Asleep';
   if (steps.includes(step)) return step as Phase;
   if (isReady(service)) return 'Ready';
   if (conditionOf(status, 'Ready')?.status === 'True') return 'Degraded';

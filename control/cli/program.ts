@@ -110,8 +110,13 @@ function addDeploying(program: Command, context: Contextual): void {
     .argument('<name>')
     .action(async (name: string) => (await import('./commands/lifecycle.ts')).stop(context(), name));
   program
+    .command('sleep')
+    .description('stop the servers of a service until a request wakes it')
+    .argument('<name>')
+    .action(async (name: string) => (await import('./commands/lifecycle.ts')).sleep(context(), name));
+  program
     .command('start')
-    .description('start a stopped service again')
+    .description('start a service again that is stopped or asleep')
     .argument('<name>')
     .option('-w, --wait', 'wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '10m')

@@ -70,3 +70,9 @@ export const Progress = z.object({
 export type Progress = z.infer<typeof Progress>;
 
 export { NodeReport, RouteAssignment };
+
+/** A request waits at a gateway for this service. */
+export const WakeRequest = z.strictObject({
+  namespace: z.string().min(1).max(253),
+  name: z.string().min(1).max(253),
+});

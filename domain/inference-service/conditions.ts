@@ -10,6 +10,8 @@ interface Verdict {
   readonly message?: string;
 }
 const isTrue: Verdict = { status: 'True' };
+/** Knative's word for a revision that is scaled to nothing: it is Ready, since a request brings it back. */
+const asleep: Verdict = { status: 'False', reason: 'NoTraffic', message: 'Asleep: a request wakes it' };
 
 /**
  * KServe's conditions from the facts, sorted by type as Knative sorts them on every write. A condition keeps the
@@ -32,6 +34,7 @@ export function statusConditions(
     RoutesReady: ingress,
     Stopped: { status: facts.stopped ? 'True' : 'False' },
     AllFieldsInEffect: allFieldsInEffect(facts),
+    ...(facts.asleep === true ? { Active: asleep } : {}),
   };
   const stamp = (type: string, verdict: Verdict) => stamped(type, verdict, previous, now);
   const conditions = Object.entries(verdicts).map(([type, verdict]) => stamp(type, verdict));
@@ -71,6 +74,7 @@ function predictorReady(facts: StatusFacts): Verdict {
   const { serving, attempt, failure } = facts;
   const gone = goingAway(facts);
   if (gone !== null) return gone;
+  if (facts.asleep === true) return isTrue;
   if (serving !== null) {
     if (serving.ready > 0) return isTrue;
     const why = failure ?? {
@@ -89,6 +93,7 @@ function predictorReady(facts: StatusFacts): Verdict {
 function ingressReady(facts: StatusFacts): Verdict {
   const gone = goingAway(facts);
   if (gone !== null) return gone;
+  if (facts.asleep === true) return isTrue;
   if (facts.serving !== null) return isTrue;
   return {
     status: 'Unknown',
@@ -101,6 +106,7 @@ function latestDeploymentReady(facts: StatusFacts): Verdict {
   const { serving, failure } = facts;
   const gone = goingAway(facts);
   if (gone !== null) return gone;
+  if (facts.asleep === true) return isTrue;
   if (facts.attempt !== null) return underWay(facts);
   if (failure !== null && latestFailed(facts)) {
     return { status: 'False', reason: failure.reason, message: failure.message };

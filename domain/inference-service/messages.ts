@@ -17,6 +17,10 @@ export const lifecycle = {
   apply: 'apply',
   /** update: SetStoppedRequest -> ApplyOutcome; keeps the spec. */
   setStopped: 'setStopped',
+  /** update: -> ApplyOutcome; no server runs until `activate`. Refused while it is stopped. */
+  sleep: 'sleep',
+  /** signal: a request waits for the service; one that is not asleep takes no notice. */
+  activate: 'activate',
   /** update: -> void once accepted; the workflow ends when all is removed. */
   remove: 'remove',
   /** signal: ReplicaFacts, sent by the observer on transitions only. */
@@ -50,6 +54,7 @@ export type Phase =
   | 'Failed'
   | 'Stopping'
   | 'Stopped'
+  | 'Asleep' // no server runs, and a request wakes it
   | 'Deleting';
 
 export interface ApplyRequest {
@@ -176,6 +181,7 @@ export interface Carried {
   /** Newest generation that an attempt was finished for, well or not. */
   readonly observedGeneration: number;
   readonly stopped: boolean;
+  readonly asleep?: boolean;
   /** What serves now. */
   readonly serving: ServingRevision | null;
   readonly failure: LastFailureInfo | null;

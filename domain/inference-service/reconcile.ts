@@ -10,7 +10,7 @@ import { sameDesired } from './equal.ts';
 export const stopAnnotation = 'serving.kserve.io/stop';
 
 /** What the routes of the service say at present; null before anything was published. */
-export type Routed = 'Loading' | 'Serving' | 'Failed' | 'Stopped' | null;
+export type Routed = 'Loading' | 'Serving' | 'Failed' | 'Stopped' | 'Asleep' | null;
 
 export interface EntityState {
   /** Desired state with metadata filled in; null until the first apply. */
@@ -18,6 +18,8 @@ export interface EntityState {
   generation: number;
   observedGeneration: number;
   stopped: boolean;
+  /** No server runs until a request asks for the service. */
+  asleep: boolean;
   deleting: boolean;
   /** A failed generation is to be tried again. */
   retryWanted: boolean;
@@ -39,10 +41,17 @@ export type Action = 'remove' | 'stop' | 'deploy' | 'restore' | 'rest';
 export function nextAction(state: EntityState, nowMs: number): Action {
   if (state.deleting) return 'remove';
   if (state.object === null) return 'rest';
-  if (state.stopped) return state.serving !== null || state.routed !== 'Stopped' ? 'stop' : 'rest';
+  const idle = idleState(state);
+  if (idle !== null) return state.serving !== null || state.routed !== idle ? 'stop' : 'rest';
   if (wantsDeployment(state)) return 'deploy';
   if (state.lost !== null && state.serving !== null && nowMs >= state.lost.nextAtMs) return 'restore';
   return 'rest';
+}
+
+/** How a service is routed that is to run no server; null: it is to run. A stop counts for more than sleep. */
+export function idleState(state: EntityState): 'Stopped' | 'Asleep' | null {
+  if (state.stopped) return 'Stopped';
+  return state.asleep ? 'Asleep' : null;
 }
 
 /**
@@ -50,12 +59,12 @@ export function nextAction(state: EntityState, nowMs: number): Action {
  * same reasons: something newer is wanted.
  */
 export function isSuperseded(state: EntityState, generation: number): boolean {
-  return state.deleting || state.stopped || state.generation !== generation;
+  return state.deleting || idleState(state) !== null || state.generation !== generation;
 }
 
 /** Milliseconds until the entity must look again with nobody waking it; null: never. */
 export function nextLookMs(state: EntityState, nowMs: number): number | null {
-  if (state.lost === null || state.stopped || state.deleting) return null;
+  if (state.lost === null || idleState(state) !== null || state.deleting) return null;
   return Math.max(1, state.lost.nextAtMs - nowMs);
 }
 
@@ -114,6 +123,7 @@ const fresh: EntityState = {
   generation: 0,
   observedGeneration: 0,
   stopped: false,
+  asleep: false,
   deleting: false,
   retryWanted: false,
   serving: null,
@@ -130,6 +140,7 @@ const fresh: EntityState = {
 function routedAtRest(carried: Carried): EntityState['routed'] {
   if (carried.serving) return 'Serving';
   if (carried.stopped) return 'Stopped';
+  if (carried.asleep === true) return 'Asleep';
   return carried.failure ? 'Failed' : null;
 }
 
@@ -137,12 +148,13 @@ function routedAtRest(carried: Carried): EntityState['routed'] {
 export function carry(state: EntityState): Carried {
   const { object, generation, observedGeneration, stopped, serving, failure, failedGeneration } = state;
   if (object === null) throw new TypeError('an entity without an object cannot be carried over');
-  const { previousRevision, lost, withoutEffect, site } = state;
+  const { asleep, previousRevision, lost, withoutEffect, site } = state;
   return {
     object,
     generation,
     observedGeneration,
     stopped,
+    ...(asleep ? { asleep } : {}),
     serving,
     failure,
     failedGeneration,

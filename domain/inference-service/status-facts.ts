@@ -17,6 +17,8 @@ export interface StatusFacts {
   /** Newest generation that an attempt was finished for, well or not. */
   readonly observedGeneration: number;
   readonly stopped: boolean;
+  /** No server is to run until a request asks for one; absent: false. */
+  readonly asleep?: boolean;
   readonly deleting: boolean;
   /** What is under way. */
   readonly attempt: Attempt | null;

@@ -18,6 +18,7 @@ export function phaseOf(facts: StatusFacts): Phase {
   const { serving, attempt } = facts;
   if (facts.deleting) return 'Deleting';
   if (facts.stopped) return serving === null && attempt === null ? 'Stopped' : 'Stopping';
+  if (facts.asleep === true) return serving === null && attempt === null ? 'Asleep' : 'Stopping';
   if (attempt !== null) return attempt.step;
   if (latestFailed(facts)) return serving === null ? 'Failed' : 'Degraded';
   if (serving === null || facts.observedGeneration < facts.generation) return 'Pending';
@@ -154,7 +155,8 @@ const doing: Readonly<Record<Attempt['step'], string>> = {
   Routing: 'traffic moves to it',
 };
 
-function servingLine({ serving, stopped }: StatusFacts): string {
+function servingLine({ serving, stopped, asleep }: StatusFacts): string {
+  if (serving === null && asleep === true) return '- Asleep: nothing runs, a request wakes it';
   if (serving === null) return stopped ? '- Stopped: nothing runs, the spec is kept' : '- Nothing serves yet';
   const { revision, ready, workload, node } = serving;
   const counts = `${ready} of ${workload.replicas} replicas ready`;

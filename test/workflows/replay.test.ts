@@ -19,6 +19,7 @@ const pinned = [
   'continued',
   'restore',
   'superseded',
+  'sleep-wake',
 ];
 
 /**

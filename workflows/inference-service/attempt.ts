@@ -137,6 +137,7 @@ class Attempt {
     await this.compensate();
     if (state.deleting) this.history('Removed', 'the service was deleted before it was ready');
     else if (state.stopped) this.history('Stopped', 'the service was stopped before it was ready');
+    else if (state.asleep) this.history('Stopped', 'the service was put to sleep before it was ready');
     else this.history('Superseded', `generation ${state.generation} came before this one was ready`);
   }
 

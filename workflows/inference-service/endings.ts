@@ -1,15 +1,22 @@
 import { condition } from '@temporalio/workflow';
+import { idleState } from '../../domain/inference-service/reconcile.ts';
 import type { Entity } from './entity.ts';
 import { control } from './activities.ts';
 import type { Retirement } from './retirement.ts';
 import { publishIdle, reachGateways, takeDown } from './routes.ts';
 
-/** Takes the service out of traffic and stops its servers; the spec stays, so that it can be started again. */
+/**
+ * Takes the service out of traffic and stops its servers; the spec stays, so that it can be started again: by a person
+ * where it was stopped, by the next request where it is only asleep.
+ */
 export async function stop(entity: Entity): Promise<void> {
   const { state, object } = entity;
   entity.changed();
-  const message = `${object.metadata.name} is stopped; start it with: muster start ${object.metadata.name}`;
-  const version = await publishIdle(entity, 'Stopped', message);
+  const idle = idleState(state) ?? 'Stopped';
+  const { name } = object.metadata;
+  const word = idle === 'Stopped' ? 'stopped' : 'asleep';
+  const message = `${name} is ${word}; start it with: muster start ${name}`;
+  const version = await publishIdle(entity, idle, message);
   if (state.serving !== null) {
     await reachGateways(entity, version);
     await takeDown(entity, state.serving, version, 'Stopped');
@@ -21,7 +28,8 @@ export async function stop(entity: Entity): Promise<void> {
   state.failedGeneration = null;
   state.retryWanted = false;
   state.observedGeneration = state.generation;
-  entity.event('Normal', 'Stopped', 'no server of this service runs; the spec is kept');
+  const how = idle === 'Stopped' ? 'the spec is kept' : 'a request wakes it';
+  entity.event('Normal', idle, `no server of this service runs; ${how}`);
   entity.changed();
 }
 

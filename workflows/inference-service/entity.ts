@@ -112,13 +112,14 @@ export class Entity {
 
   private facts(): StatusFacts {
     const { state, attempt } = this;
-    const { generation, observedGeneration, stopped, deleting, serving, previousRevision } = state;
+    const { generation, observedGeneration, stopped, asleep, deleting, serving, previousRevision } = state;
     const { failure, failedGeneration, withoutEffect } = state;
     return {
       object: this.object,
       generation,
       observedGeneration,
       stopped,
+      asleep,
       deleting,
       attempt,
       serving,

@@ -20,6 +20,8 @@ const applyUpdate = defineUpdate<ApplyOutcome, [ApplyRequest]>(lifecycle.apply);
 const setStoppedUpdate = defineUpdate<ApplyOutcome, [SetStoppedRequest]>(lifecycle.setStopped);
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- an update's result
 const removeUpdate = defineUpdate<void>(lifecycle.remove);
+const sleepUpdate = defineUpdate<ApplyOutcome>(lifecycle.sleep);
+const activate = defineSignal(lifecycle.activate);
 const replicasObserved = defineSignal<[ReplicaFacts]>(lifecycle.replicasObserved);
 const retry = defineSignal(lifecycle.retry);
 const get = defineQuery<InferenceService>(lifecycle.get);
@@ -38,6 +40,7 @@ export function listen(entity: Entity, input: InferenceServiceInput): void {
     state.generation = generation;
     state.stopped = stopped;
     if (again) state.retryWanted = true;
+    if (changed) state.asleep = false; // whoever changes a service wants to see it run
     if (changed) entity.changed();
     return { generation, changed, object: entity.object };
   };
@@ -57,11 +60,37 @@ export function listen(entity: Entity, input: InferenceServiceInput): void {
     },
   });
 
-  setHandler(setStoppedUpdate, ({ stopped }: SetStoppedRequest) => accept(withStop(entity.object, stopped)), {
+  const setStopped = ({ stopped }: SetStoppedRequest): ApplyOutcome => {
+    const outcome = accept(withStop(entity.object, stopped));
+    if (stopped || !state.asleep) return outcome;
+    wake(entity);
+    return { ...outcome, changed: true };
+  };
+  setHandler(setStoppedUpdate, setStopped, {
     validator: (_request: SetStoppedRequest) => {
       refuseWhileDeleting(entity);
       refuseUnlessApplied(entity);
     },
+  });
+
+  const sleep = (): ApplyOutcome => {
+    const changed = !state.asleep;
+    state.asleep = true;
+    if (changed) entity.changed();
+    return { generation: state.generation, changed, object: entity.object };
+  };
+  setHandler(sleepUpdate, sleep, {
+    validator: () => {
+      refuseWhileDeleting(entity);
+      refuseUnlessApplied(entity);
+      if (state.stopped) refuse('conflict', 'the service is stopped: what is stopped cannot sleep');
+    },
+  });
+
+  setHandler(activate, () => {
+    if (!state.asleep || state.deleting) return;
+    entity.event('Normal', 'Activated', 'a request woke the service');
+    wake(entity);
   });
 
   setHandler(
@@ -92,6 +121,11 @@ export function listen(entity: Entity, input: InferenceServiceInput): void {
   });
 
   setHandler(get, () => entity.object);
+}
+
+function wake(entity: Entity): void {
+  entity.state.asleep = false;
+  entity.changed();
 }
 
 function identity(): { uid: string; creationTimestamp: string } {

@@ -16,7 +16,7 @@ const gatewaysTimeoutMs = 10_000;
  */
 export async function publishIdle(
   entity: Entity,
-  state: 'Loading' | 'Failed' | 'Stopped',
+  state: 'Loading' | 'Failed' | 'Stopped' | 'Asleep',
   message: string,
 ): Promise<number> {
   if (entity.state.routed === state && state === 'Loading') return 0;

@@ -2,7 +2,13 @@ import { EventList, HistoryList } from '../../../domain/control/records.schema.t
 import { AnsweredInferenceService, InferenceServiceList } from '../../../domain/control/resources.schema.ts';
 import { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
 import type { InferenceService as ServiceObject } from '../../../domain/inference-service/inference-service.schema.ts';
-import { applyService, deleteService, existing, setServiceStopped } from '../change-service.ts';
+import {
+  applyService,
+  deleteService,
+  existing,
+  putServiceToSleep,
+  setServiceStopped,
+} from '../change-service.ts';
 import type { ApiContext } from '../deps.ts';
 import type { Routes, TypedApp } from './route.ts';
 import { InNamespace, NamedInNamespace, refusals } from './route.ts';
@@ -128,6 +134,22 @@ function changing(app: TypedApp, context: ApiContext): void {
       const object = await deleteService(context, params.ns, params.name);
       context.metrics.changes.inc({ change: 'delete', outcome: 'accepted' });
       return await reply.code(202).send(object);
+    },
+  );
+  app.post(
+    `${one}/sleep`,
+    {
+      schema: {
+        tags,
+        summary: 'Let a service sleep: no server of it runs until a request wakes it',
+        params: NamedInNamespace,
+        response: { 200: AnsweredInferenceService, ...refusals },
+      },
+    },
+    async ({ params }) => {
+      const object = await putServiceToSleep(context, params.ns, params.name);
+      context.metrics.changes.inc({ change: 'sleep', outcome: 'accepted' });
+      return object;
     },
   );
   for (const [verb, stopped] of [

@@ -4,6 +4,7 @@ import {
   NodeReport,
   RouteAssignment,
   RouteVersion,
+  WakeRequest,
 } from '../../../domain/control/internal-api.schema.ts';
 import { EventBody, RevisionBody } from '../../../domain/control/records.schema.ts';
 import { PublishedObject } from '../../../domain/control/resources.schema.ts';
@@ -23,6 +24,7 @@ const tags = ['internal'];
 export const internalRoutes: Routes = (app, context) => {
   nodes(app, context);
   services(app, context);
+  wake(app, context);
   routeAssignments(app, context);
   records(app, context);
 };
@@ -108,6 +110,26 @@ function services(app: TypedApp, context: ApiContext): void {
     },
     async ({ params }) => {
       await forgetService(context, params.ns, params.name);
+      return {};
+    },
+  );
+}
+
+function wake(app: TypedApp, context: ApiContext): void {
+  app.post(
+    '/internal/wake',
+    {
+      schema: {
+        tags,
+        summary: 'Wake a service that is asleep; nothing happens to one that is awake',
+        description:
+          'A gateway calls it while requests wait, and again until its table shows the service ready.',
+        body: WakeRequest,
+        response: { 200: Empty, ...refusals },
+      },
+    },
+    async ({ body }) => {
+      await context.lifecycle.wake(body.namespace, body.name);
       return {};
     },
   );

@@ -14,7 +14,13 @@ export async function stop(context: Context, name: string): Promise<void> {
   context.print(`inferenceservices/${name} stopping`);
 }
 
-/** `muster start NAME`: what was stopped comes up again. */
+/** `muster sleep NAME`: the servers end, and the next request brings them back. */
+export async function sleep(context: Context, name: string): Promise<void> {
+  await context.api.send('POST', `${pathOf(inferenceService, context.namespace, name)}/sleep`);
+  context.print(`inferenceservices/${name} going to sleep; a request wakes it`);
+}
+
+/** `muster start NAME`: what was stopped, or sleeps, comes up again. */
 export async function start(context: Context, name: string, options: StartOptions): Promise<void> {
   const timeoutMs = durationOf(options.timeout);
   await context.api.send('POST', `${pathOf(inferenceService, context.namespace, name)}/start`);

@@ -150,6 +150,14 @@ export class Service {
     });
   }
 
+  sleep(): Promise<ApplyOutcome> {
+    return this.handle.executeUpdate<ApplyOutcome, []>(lifecycle.sleep);
+  }
+
+  activate(): Promise<void> {
+    return this.handle.signal(lifecycle.activate);
+  }
+
   async remove(): Promise<void> {
     await this.handle.executeUpdate(lifecycle.remove);
   }
