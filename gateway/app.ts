@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Access } from './access/access.ts';
 import { Admission } from './admission/admission.ts';
+import { Batcher } from './batcher/batcher.ts';
 import { CacheStep } from './cache/cache-step.ts';
 import { embeddingCaller } from './cache/embedding-caller.ts';
 import { ChainCallers } from './chain/chain-callers.ts';
@@ -18,10 +19,11 @@ import { grpcUpstreams, isGrpcAddress } from './grpc/grpc-upstream.ts';
 import type { GatewayLimits } from './limits.ts';
 import { ModelRouting } from './model-route/model-routes.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
+import { registerPickMetrics } from './observe/pick-metrics.ts';
 import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
 import { StoredResponses, pinnedPicker } from './openai/stored-responses.ts';
 import { PayloadLog } from './payload-log/payload-log.ts';
-import { leastLoadedPicker } from './pick/picker.ts';
+import { PrefixPicker } from './pick/prefix-picker.ts';
 import { registerRedisMetrics } from './redis/redis-metrics.ts';
 import type { SharedRedis } from './redis/shared-redis.ts';
 import { TableStore } from './route-table/table-store.ts';
@@ -108,9 +110,14 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
     chance,
   });
+  const batcher = new Batcher({ registry: metrics.registry, nowMs: () => performance.now() });
   const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
+  const picker = new PrefixPicker(chance);
+  registerPickMetrics(metrics.registry, picker.counts, () => endpoints.all());
   store.onApplied((table, policy) => {
+    picker.apply(policy.pick);
     payloadLog.apply(table, policy.payloadLog);
+    batcher.apply(table);
     accounting.use(policy);
     cache.use(table, policy);
     access.apply(policy.access);
@@ -145,7 +152,16 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     chance,
   });
   cache.register(metrics.registry);
-  const steps: Step[] = [stored, payloadLog, ...accounting.steps, cache, resilience.activator, admission]; // may it; payload log; budget; cache; batch; wake; queue
+  const steps: Step[] = [
+    stored,
+    payloadLog,
+    ...accounting.steps,
+    cache,
+    batcher,
+    resilience.activator,
+    admission,
+    picker,
+  ]; // may it; payload log; budget; cache; batch; wake; queue; pick
   const dataPath: DataPath = new DataPath({
     limits,
     store,
@@ -156,7 +172,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     isDraining: () => isDraining,
     nowMs: () => performance.now(),
     chance,
-    picker: pinnedPicker(leastLoadedPicker(chance)),
+    picker: pinnedPicker(picker),
     resilience,
     stored,
     control,
@@ -192,7 +208,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     },
     finish: async () => {
       admission.close();
-      await Promise.all([payloadLog.close(limits.finishMs), accounting.close()]);
+      await payloadLog.close(limits.finishMs);
     },
   };
 }

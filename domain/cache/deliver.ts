@@ -29,6 +29,14 @@ const impossible: Delivered = { kind: 'impossible' };
 
 /** @param text of the kept answer; asked for only where it must change */
 export function deliver(kept: Kept, wanted: Wanted, text: () => string): Delivered {
+  try {
+    return choose(kept, wanted, text);
+  } catch {
+    return impossible; // nested too deeply to be written again
+  }
+}
+
+function choose(kept: Kept, wanted: Wanted, text: () => string): Delivered {
   const { form, delivery } = kept;
   if (delivery === 'plain' || kept.status !== 200) return asKept;
   if (form === 'json') {

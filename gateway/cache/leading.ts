@@ -162,8 +162,12 @@ export class Leading {
 
   private giveOrAsk(waiter: Lookup, entry: Entry): void {
     if (waiter.passage.isClosed) return;
-    if (this.serve(waiter, entry, 'flight')) waiter.isConcluded = true;
-    else this.askAlone(waiter, 'other_form');
+    try {
+      if (this.serve(waiter, entry, 'flight')) waiter.isConcluded = true;
+      else this.askAlone(waiter, 'other_form');
+    } catch (error) {
+      waiter.flow.failed(waiter.passage, error); // its own trouble, and not that of the others
+    }
   }
 
   /** The leader brought nothing: the first of the waiters leads, or all go on by themselves. */

@@ -240,6 +240,40 @@ describe('what the cache keeps and gives', () => {
     });
   });
 
+  describe("Anthropic's messages", () => {
+    const say = (more: Record<string, unknown> = {}) =>
+      postJson(`${gateway.url}/v1/messages`, {
+        model: 'tiny',
+        max_tokens: 9,
+        temperature: 0,
+        messages: [{ role: 'user', content: 'hi' }],
+        ...more,
+      });
+
+    test('are given again in their own form, streamed or not', async () => {
+      const server = chatServer();
+      await serve(server.respond);
+      const first = await say();
+      const again = await say();
+      expect([state(first), state(again)]).toEqual(['miss', 'hit']);
+      expect(again.body).toMatchObject({ type: 'message', content: [{ type: 'text', text: 'answer 1' }] });
+      const streamed = await say({ stream: true });
+      expect(state(streamed)).toBe('hit');
+      expect(streamed.text).toContain('event: message_stop');
+      expect(streamed.text).toContain('answer 1');
+      expect(server.count).toBe(1);
+    });
+
+    test('share answers with chats that ask the same', async () => {
+      const server = chatServer();
+      await serve(server.respond);
+      await say({ stream: true });
+      expect(state(await say())).toBe('hit');
+      expect(state(await chat(ask('hi', { max_tokens: 9 })))).toBe('hit');
+      expect(server.count).toBe(1);
+    });
+  });
+
   describe('purging', () => {
     test('forgets the answers of one model and of no other', async () => {
       const server = chatServer();
