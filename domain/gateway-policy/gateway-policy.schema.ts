@@ -4,6 +4,7 @@ import { BudgetsPolicy } from '../budget/budget-policy.schema.ts';
 import { CachePolicy } from '../cache/cache-policy.schema.ts';
 import { ModelRoutes } from '../model-route/model-route-policy.schema.ts';
 import { PayloadLogPolicy } from '../payload-log/payload-log-policy.schema.ts';
+import { PickPolicy } from '../routing/prefix/pick-policy.schema.ts';
 import { QosPolicy } from '../qos/qos-policy.schema.ts';
 import { RateLimitsPolicy } from '../rate-limit/rate-limit-policy.schema.ts';
 import { ResiliencePolicy } from '../resilience/resilience-policy.schema.ts';
@@ -21,6 +22,7 @@ export const GatewayPolicy = z.strictObject({
   cache: CachePolicy.prefault({}),
   models: ModelRoutes,
   payloadLog: PayloadLogPolicy.prefault({}),
+  pick: PickPolicy.prefault({}),
   prices: PricesPolicy.prefault({}),
   qos: QosPolicy.prefault({}),
   rateLimits: RateLimitsPolicy,

@@ -42,16 +42,33 @@ export function pick<E extends Load>(
   targets: readonly PickTarget<E>[],
   state: PickState,
 ): Candidate<E> | null {
+  return pickBy(targets, state, leastLoaded);
+}
+
+export type Accept = (candidate: Candidate, state: PickState) => boolean;
+
+/** Chooses among the candidates of one target that `accept` takes; at least one is. */
+export type Choose<E extends Load> = (
+  candidates: readonly Candidate<E>[],
+  state: PickState,
+  accept: Accept,
+) => Candidate<E> | null;
+
+/** The same targets and circles, with another way to choose among equals. */
+export function pickBy<E extends Load>(
+  targets: readonly PickTarget<E>[],
+  state: PickState,
+  choose: Choose<E>,
+): Candidate<E> | null {
   const sole = targets.length === 1 ? targets[0] : undefined;
   if (sole?.ready.length === 1 && sole.percent > 0) return sole.ready[0] ?? null;
   return (
-    pickWhere(targets, state, isFresh) ??
-    pickWhere(targets, state, isUntried) ??
-    pickWhere(targets, state, isAny)
+    pickWhere(targets, state, isFresh, choose) ??
+    pickWhere(targets, state, isUntried, choose) ??
+    pickWhere(targets, state, isAny, choose)
   );
 }
 
-type Accept = (candidate: Candidate, state: PickState) => boolean;
 const isFresh: Accept = (c, state) => isEligible(c.load, state.nowMs) && !state.tried.includes(c.address);
 const isUntried: Accept = (c, state) => !state.tried.includes(c.address);
 const isAny: Accept = () => true;
@@ -60,9 +77,10 @@ function pickWhere<E extends Load>(
   targets: readonly PickTarget<E>[],
   state: PickState,
   accept: Accept,
+  choose: Choose<E>,
 ): Candidate<E> | null {
   const target = pickTarget(targets, state, accept);
-  return target === null ? null : leastLoaded(target.ready, state, accept);
+  return target === null ? null : choose(target.ready, state, accept);
 }
 
 /** Shares are relative to the targets that can serve: a revision without endpoints leaves its share to the others. */

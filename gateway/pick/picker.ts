@@ -1,4 +1,3 @@
-import { pick } from '../../domain/routing/pick.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
@@ -16,11 +15,4 @@ export interface Picker {
     tried: readonly string[],
     nowMs: number,
   ): Candidate<Endpoint> | null;
-}
-
-/** Fewest requests in flight, ties by chance. */
-export function leastLoadedPicker(chance: () => number): Picker {
-  return {
-    pick: (_passage, service, tried, nowMs) => pick(service.targets, { nowMs, chance, tried }),
-  };
 }

@@ -1,5 +1,7 @@
 import { Health } from '../../domain/resilience/outlier.ts';
 import type { Watched } from '../../domain/resilience/outlier.ts';
+import { PrefixState } from '../../domain/routing/prefix/prefix-pick.ts';
+import type { PrefixLoad } from '../../domain/routing/prefix/prefix-pick.ts';
 import type { Connect, Upstream } from './upstream.ts';
 
 /**
@@ -7,7 +9,7 @@ import type { Connect, Upstream } from './upstream.ts';
  * tables. An address that leaves the table is kept until its last request ends (the control API is told how many
  * are left, so that nobody stops a server under them), then its connections are closed.
  */
-export interface Endpoint extends Watched {
+export interface Endpoint extends Watched, PrefixLoad {
   readonly address: string;
   readonly upstream: Upstream;
   isListed: boolean;
@@ -33,6 +35,7 @@ export class Endpoints {
       skipUntilMs: 0,
       inFlightMax: Infinity,
       health: new Health(),
+      prefix: new PrefixState(address),
       isListed: true,
     };
     this.byAddress.set(address, made);
@@ -54,6 +57,11 @@ export class Endpoints {
   end(endpoint: Endpoint): void {
     endpoint.inFlight -= 1;
     if (!endpoint.isListed) this.retire(endpoint);
+  }
+
+  /** Those of the table, and those that still have requests. */
+  all(): Iterable<Endpoint> {
+    return this.byAddress.values();
   }
 
   /** Requests in flight to addresses that the table no longer has. */
