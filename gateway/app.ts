@@ -69,6 +69,8 @@ export interface GatewayDeps {
   /** False: node's parser reads every request (front/front.ts). */
   readonly isLean?: boolean;
   readonly chance?: () => number;
+  /** Date.now, where a test does not set the time that cached answers go by. */
+  readonly wallMs?: () => number;
   /** Built to be thrown away (warm-up.ts): it leaves nothing behind in the process. */
   readonly isRehearsal?: boolean;
 }
@@ -147,7 +149,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
         signal,
       ),
     logger,
-    nowMs: Date.now,
+    nowMs: deps.wallMs ?? Date.now,
     monotonicMs: () => performance.now(),
     chance,
   });
