@@ -127,6 +127,25 @@ export class DataPath implements Flow {
     else this.refuse(passage, { code: 'internal_error', message: 'The gateway failed; its log says why.' });
   }
 
+  fork(from: Passage, exchange: Exchange): Passage {
+    const { deps } = this;
+    const passage = new Passage(exchange, from.requestId, from.operation, deps.nowMs(), from.caller);
+    passage.entered = passage.forkedAt = from.entered;
+    passage.service = from.service;
+    passage.entry = from.entry;
+    passage.alternatives = from.alternatives;
+    passage.modelRoute = from.modelRoute;
+    passage.model = from.model;
+    passage.namedModel = from.namedModel;
+    deps.metrics.inFlight += 1;
+    exchange.onClose((isWhole) => {
+      passage.isClosed = true;
+      this.settleSteps(passage, isWhole);
+      deps.metrics.inFlight -= 1;
+    });
+    return passage;
+  }
+
   private open(exchange: Exchange, caller: Caller | null): Passage {
     const { deps } = this;
     const passage = new Passage(
@@ -157,11 +176,17 @@ export class DataPath implements Flow {
     forward(this.forwardDeps, passage, service, plan);
   }
 
+  /** Last one first. */
+  private settleSteps(passage: Passage, isWhole: boolean): void {
+    for (let at = passage.entered - 1; at >= passage.forkedAt; at -= 1)
+      this.steps[at]?.settle?.(passage, isWhole);
+  }
+
   private settle(passage: Passage, isWhole: boolean): void {
     const { deps } = this;
     const { exchange, operation, service } = passage;
     passage.isClosed = true;
-    for (let at = passage.entered - 1; at >= 0; at -= 1) this.steps[at]?.settle?.(passage, isWhole);
+    this.settleSteps(passage, isWhole);
     const ms = deps.nowMs() - passage.startedMs;
     const status = exchange.status === 0 ? clientClosed : exchange.status;
     deps.metrics.inFlight -= 1;

@@ -1,5 +1,6 @@
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 import type { Refusal } from './errors.ts';
+import type { Exchange } from './front/exchange.ts';
 import type { Passage } from './passage.ts';
 
 /**
@@ -28,6 +29,11 @@ export interface Flow {
   proceed(passage: Passage): void;
   /** Answers with an error body in the request's protocol, or in another that shares its path. */
   refuse(passage: Passage, refusal: Refusal, protocol?: ApiProtocol): void;
+  /**
+   * A request of the gateway's own in place of `from` and others like it: same service, caller and name. Given to
+   * `proceed`, it takes the steps that come after the one in which `from` is. It is no request in metrics and log.
+   */
+  fork(from: Passage, exchange: Exchange): Passage;
   /** An error of ours: logged, and 500 or a cut. */
   failed(passage: Passage, error: unknown): void;
 }

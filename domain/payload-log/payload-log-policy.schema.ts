@@ -16,8 +16,6 @@ export const LoggerRoute = z.object({
   metadataHeaders: z.array(z.string()).optional(),
   /** Annotations of the service that each event repeats. */
   annotations: z.record(z.string(), z.string()).optional(),
-  /** Which part of the service this is. */
-  component: z.string().optional(),
 });
 export type LoggerRoute = z.infer<typeof LoggerRoute>;
 

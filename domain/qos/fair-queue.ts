@@ -61,16 +61,22 @@ export class FairQueue<T> {
   bytes = 0;
   /** The pass of the last request taken: where a tier that comes back starts. */
   private present = 0;
-  private readonly byTier: readonly TierQueue<T>[];
+  private readonly byTier: Readonly<Record<Tier, TierQueue<T>>> = {
+    critical: new TierQueue<T>('critical'),
+    high: new TierQueue<T>('high'),
+    standard: new TierQueue<T>('standard'),
+    'best-effort': new TierQueue<T>('best-effort'),
+  };
+  /** Most urgent first. */
+  private readonly inOrder = tiers.map((tier) => this.byTier[tier]);
 
   constructor(weights: Readonly<Record<Tier, number>>) {
-    this.byTier = tiers.map((tier) => new TierQueue<T>(tier));
     this.setWeights(weights);
   }
 
   /** New weights hold from the next turn on; what waits stays. */
   setWeights(weights: Readonly<Record<Tier, number>>): void {
-    for (const queue of this.byTier) queue.stride = 1 / weights[queue.tier];
+    for (const queue of this.inOrder) queue.stride = 1 / weights[queue.tier];
   }
 
   add({ item, tier, tenant, cost, bytes }: Arrival<T>, nowMs: number): QueueEntry<T> {
@@ -101,7 +107,7 @@ export class FairQueue<T> {
   /** @returns the request whose turn it is; null when nobody waits */
   take(): QueueEntry<T> | null {
     let next: TierQueue<T> | null = null;
-    for (const queue of this.byTier) {
+    for (const queue of this.inOrder) {
       if (queue.size > 0 && (next === null || queue.pass < next.pass)) next = queue;
     }
     const entry = next?.flows.take() ?? null;
@@ -124,7 +130,7 @@ export class FairQueue<T> {
   /** Takes out what has waited longer than its tier may; the oldest of the most urgent tier first. */
   expire(nowMs: number, ttlMs: Readonly<Record<Tier, number>>): QueueEntry<T>[] {
     const expired: QueueEntry<T>[] = [];
-    for (const { tier, oldest } of this.byTier) {
+    for (const { tier, oldest } of this.inOrder) {
       let entry = oldest;
       while (entry !== null && nowMs - entry.enqueuedAtMs >= ttlMs[tier]) {
         const { younger } = entry;
@@ -139,7 +145,7 @@ export class FairQueue<T> {
   /** The request that makes room for one of `tier`: the youngest of the least urgent tier below it. */
   displaceable(tier: Tier): QueueEntry<T> | null {
     for (let rank = tiers.length - 1; rank > tierRank(tier); rank -= 1) {
-      const youngest = this.byTier[rank]?.youngest ?? null;
+      const youngest = this.inOrder[rank]?.youngest ?? null;
       if (youngest !== null) return youngest;
     }
     return null;
@@ -154,7 +160,7 @@ export class FairQueue<T> {
   }
 
   private of(tier: Tier): TierQueue<T> {
-    return this.byTier[tierRank(tier)]!; // one for each tier
+    return this.byTier[tier];
   }
 
   private unlinkAge(queue: TierQueue<T>, entry: QueueEntry<T>): void {

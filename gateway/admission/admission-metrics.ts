@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import type { Registry } from 'prom-client';
-import { tierRank, tiers } from '../../domain/qos/tier.ts';
+import { tiers } from '../../domain/qos/tier.ts';
 import type { Tier } from '../../domain/qos/tier.ts';
 import type { Gate } from './gate.ts';
 
@@ -27,7 +27,12 @@ class TierNumbers {
 }
 
 export class AdmissionMetrics {
-  private readonly byTier = tiers.map(() => new TierNumbers());
+  private readonly byTier: Readonly<Record<Tier, TierNumbers>> = {
+    critical: new TierNumbers(),
+    high: new TierNumbers(),
+    standard: new TierNumbers(),
+    'best-effort': new TierNumbers(),
+  };
   private readonly wait: Histogram;
 
   constructor(registry: Registry, gates: () => Iterable<Gate>) {
@@ -63,7 +68,7 @@ export class AdmissionMetrics {
   }
 
   private of(tier: Tier): TierNumbers {
-    return this.byTier[tierRank(tier)]!; // one for each tier
+    return this.byTier[tier];
   }
 
   private registerGates(registers: Registry[], gates: () => Iterable<Gate>): void {
@@ -95,12 +100,12 @@ export class AdmissionMetrics {
       registers,
       collect() {
         this.reset();
-        tiers.forEach((tier, at) => {
-          const { direct = 0, queued = 0, left = 0 } = byTier[at] ?? {};
+        for (const tier of tiers) {
+          const { direct, queued, left } = byTier[tier];
           this.inc({ tier, how: 'at_once' }, direct);
           this.inc({ tier, how: 'queued' }, queued);
           this.inc({ tier, how: 'client_left' }, left);
-        });
+        }
       },
     });
     new Counter({
@@ -110,9 +115,8 @@ export class AdmissionMetrics {
       registers,
       collect() {
         this.reset();
-        tiers.forEach((tier, at) => {
-          for (const reason of refusals) this.inc({ tier, reason }, byTier[at]?.refused[reason] ?? 0);
-        });
+        for (const tier of tiers)
+          for (const reason of refusals) this.inc({ tier, reason }, byTier[tier].refused[reason]);
       },
     });
   }

@@ -35,7 +35,8 @@ interface Rule {
   readonly mode: LoggerRoute['mode'];
   readonly metadataHeaders: readonly string[];
   readonly annotations: Readonly<Record<string, string>> | null;
-  readonly component: string;
+  /** The service's own logger. */
+  readonly isOwn: boolean;
 }
 
 const logged: ReadonlySet<OperationKind> = new Set([
@@ -94,7 +95,10 @@ export class PayloadLog implements Step {
     if (!logged.has(passage.operation.kind)) return true;
     if (this.sinkless.has(key)) this.metrics.count('no_sink');
     const mine = rules.get(key);
-    if (mine !== undefined) this.log(passage, mine, policy);
+    if (mine === undefined) return true;
+    // The predictor's own logger sees what the predictor is asked, which comes by itself after its transformer.
+    const here = passage.entry === null ? mine : mine.filter(({ isOwn }) => !isOwn);
+    if (here.length > 0) this.log(passage, here, policy);
     return true;
   }
 
@@ -118,7 +122,7 @@ export class PayloadLog implements Step {
       time: new Date(this.deps.now()).toISOString(),
       namespace: service?.route.namespace ?? '',
       inferenceService: service?.route.name ?? '',
-      component: rule.component,
+      component: componentOf(passage),
       requestId,
       metadata: rule.metadataHeaders.length === 0 ? null : metadataOf(headers, rule.metadataHeaders),
       annotations: rule.annotations,
@@ -164,7 +168,7 @@ export class PayloadLog implements Step {
     for (const { url, format, mode, services, metadataHeaders } of policy.sinks) {
       if (!maySee({ models: services }, { key })) continue;
       const sink = this.sink(url, format, true);
-      rules.push({ sink, mode, metadataHeaders, annotations: null, component: 'predictor' });
+      rules.push({ sink, mode, metadataHeaders, annotations: null, isOwn: false });
     }
     const own = service.logger;
     if (own === undefined) return rules;
@@ -183,7 +187,7 @@ export class PayloadLog implements Step {
       mode: own.mode,
       metadataHeaders: own.metadataHeaders ?? [],
       annotations: own.annotations ?? null,
-      component: own.component ?? 'predictor',
+      isOwn: true,
     });
     return rules;
   }
@@ -208,6 +212,12 @@ export class PayloadLog implements Step {
     this.complainedAt.set(about, now);
     this.deps.logger.warn({ sink: about, why }, 'payloads were not logged');
   }
+}
+
+/** KServe's names of a service's parts. */
+function componentOf({ entry, operation }: Passage): string {
+  if (entry === null) return 'predictor';
+  return operation.kind === 'v1-explain' ? 'explainer' : 'transformer';
 }
 
 const none = Buffer.alloc(0);

@@ -114,9 +114,15 @@ export class SinkQueue {
 
   /** `why` is null when it went well. */
   private async try(event: PayloadEvent): Promise<{ mayRepeat: boolean; why: string | null }> {
+    const tooLong = new AbortController();
+    const stop = () => {
+      tooLong.abort();
+    };
+    const timer = setTimeout(stop, this.bounds.timeoutMs);
+    this.stopping.signal.addEventListener('abort', stop, { once: true });
     try {
       const { headers, body } = this.format === 'binary' ? binaryMessage(event) : structuredMessage(event);
-      const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(this.bounds.timeoutMs)]);
+      const { signal } = tooLong;
       const answer = await request(this.url, {
         method: 'POST',
         headers: [...headers],
@@ -131,6 +137,9 @@ export class SinkQueue {
       return { mayRepeat, why: `it answered ${statusCode}` };
     } catch (error) {
       return { mayRepeat: true, why: error instanceof Error ? error.message : String(error) };
+    } finally {
+      clearTimeout(timer);
+      this.stopping.signal.removeEventListener('abort', stop);
     }
   }
 }

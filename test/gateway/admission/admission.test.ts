@@ -83,6 +83,10 @@ class Door implements Flow {
     this.endpoints.begin(candidate.load);
   }
 
+  fork(): Passage {
+    throw new Error('nothing is forked here');
+  }
+
   refuse(passage: Passage, refusal: Refusal): void {
     this.refused.push({ passage, refusal });
     this.end(passage);

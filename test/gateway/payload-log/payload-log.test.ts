@@ -196,6 +196,18 @@ describe('the payload log', () => {
     expect(gateway.logs.some(({ msg }) => msg === 'payloads were not logged')).toBe(true);
   });
 
+  test('gives up on a sink that takes its time', async () => {
+    const [backend, sink] = [await start(answers), await start(() => undefined)];
+    use(
+      backend,
+      { url: sink.address, mode: 'request' },
+      { allowPrivateSinks: true, triesMax: 2, timeoutMs: 50 },
+    );
+    await predict();
+    await until(async () => (await outcome('failed')) === 1);
+    expect(sink.seen).toHaveLength(2);
+  });
+
   test('does not ask a sink again that refuses an event', async () => {
     const [backend, sink] = [
       await start(answers),
