@@ -5,7 +5,7 @@ import { AccessKey, Rights } from '../access/access-policy.schema.ts';
 const secondsMax = 10 * 366 * 24 * 3600;
 
 export const NewKey = Rights.extend({
-  name: AccessKey.shape.name.removeDefault().min(1),
+  name: AccessKey.shape.name.unwrap().min(1),
   expiresAt: AccessKey.shape.expiresAt,
   /** In place of `expiresAt`: seconds from now. */
   ttlSeconds: z.int().min(1).max(secondsMax).optional(),

@@ -77,15 +77,11 @@ export function resolve<E extends Load>(
   }
   if (model === null) return { kind: 'no-model' };
   const named = visible(routes.byModel.get(scope.namespace)?.get(model) ?? [], viewer);
-  const slash = model.indexOf('/');
-  if (named.length === 1 && slash < 0 && named[0] !== undefined) return { kind: 'found', service: named[0] };
-  const found = new Set([...named, ...(slash > 0 ? qualified(routes, model, viewer) : [])]);
+  const isBare = !model.includes('/');
+  if (named.length === 1 && isBare && named[0] !== undefined) return { kind: 'found', service: named[0] };
+  const found = new Set([...named, ...(isBare ? [] : qualified(routes, model, viewer))]);
   const [only] = found;
-  if (only === undefined) {
-    const missing = absent(model, scope.namespace, viewer);
-    if (missing.kind === 'forbidden' || slash < 0) return withHint(missing, routes, model, viewer);
-    return withHint(absent(model, namespaceOf(model), viewer), routes, model, viewer);
-  }
+  if (only === undefined) return unfound(routes, scope.namespace, model, viewer);
   if (found.size === 1) return { kind: 'found', service: only };
   return { kind: 'ambiguous', model, candidates: keys([...found]) };
 }
@@ -107,7 +103,11 @@ function absent(model: string, namespace: string, viewer: Viewer): Missing {
   return seesAll ? { kind: 'unknown', model, candidates: [] } : { kind: 'forbidden', model };
 }
 
-function withHint(missing: Missing, routes: Routes, model: string, viewer: Viewer): Missing {
+/** A name with a slash may be meant in two namespaces: the request's, and the one that it names. */
+function unfound(routes: Routes, namespace: string, model: string, viewer: Viewer): Missing {
+  const here = absent(model, namespace, viewer);
+  const missing =
+    here.kind === 'unknown' && model.includes('/') ? absent(model, namespaceOf(model), viewer) : here;
   return missing.kind === 'forbidden'
     ? missing
     : { ...missing, candidates: elsewhere(routes, model, viewer) };

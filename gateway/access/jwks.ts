@@ -120,7 +120,7 @@ export function readKeySet(value: unknown, keysMax: number): JSONWebKeySet {
   // A secret key (`oct`) has no business there; taken for one, its text could sign tokens.
   const usable = keys.map(asRecord).filter(({ kty }) => kty === 'RSA' || kty === 'EC' || kty === 'OKP');
   if (usable.length === 0) throw new Error('its answer has no public key');
-  return { keys: usable as unknown as JSONWebKeySet['keys'] };
+  return { keys: usable };
 }
 
 function asRecord(value: unknown): Readonly<Record<string, unknown>> {

@@ -88,7 +88,7 @@ export class TableStore {
 
 function policyTextOf(value: unknown): string {
   if (typeof value !== 'object' || value === null || !('policy' in value)) return '';
-  return JSON.stringify(value.policy) ?? '';
+  return value.policy === undefined ? '' : JSON.stringify(value.policy);
 }
 
 function addressesOf(table: RouteTable | null): Set<string> {

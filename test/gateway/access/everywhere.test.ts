@@ -90,7 +90,7 @@ describe('keys, on every gateway of an installation', () => {
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
-    return (await answer.json()) as unknown;
+    return await answer.json();
   };
   const createKey = async (body: object) =>
     (await call('POST', '/apis/muster.dev/v1alpha1/keys', body)) as CreatedKey;

@@ -141,7 +141,7 @@ describe('a token of a trusted issuer', () => {
     ['has a subject that is no word', () => sign(key, issuer.url, { sub: 'a\nb' })],
     [
       'asks for an extension that nobody knows',
-      () => sign(key, issuer.url, {}, { crit: ['x'], x: 1 } as never).catch(() => 'eyJ.x.y'),
+      () => sign(key, issuer.url, {}, { crit: ['x'], x: 1 }, { crit: { x: true } }),
     ],
     [
       'has a body that was changed',
