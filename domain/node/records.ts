@@ -11,6 +11,8 @@ export interface ProcessRecord {
   readonly pid: number | null;
   readonly identity: string | null;
   readonly port: number;
+  /** For gRPC, where the server was given one. */
+  readonly grpcPort?: number;
   readonly argv: readonly string[];
 }
 

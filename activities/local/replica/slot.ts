@@ -139,12 +139,23 @@ export class Slot {
       component: workload.component,
       revision: workload.revision,
       index: this.index,
-      address: `http://${this.#node.host}:${String(this.#process?.port ?? 0)}`,
+      address: this.#address(),
       state: this.#state,
       restarts: this.replica.restarts,
       since: new Date(this.#sinceMs).toISOString(),
       ...(this.replica.failure && { failure: this.replica.failure }),
     };
+  }
+
+  /** Where gateways reach it: by gRPC when it speaks nothing else. */
+  #address(): string {
+    const scheme = speaksGrpcAlone(this.#revision().workload) ? 'grpc' : 'http';
+    return `${scheme}://${this.#node.host}:${String(this.#mainPort())}`;
+  }
+
+  #mainPort(): number {
+    const { port = 0, grpcPort } = this.#process ?? {};
+    return speaksGrpcAlone(this.#revision().workload) ? (grpcPort ?? port) : port;
   }
 
   async #start(): Promise<void> {
@@ -154,7 +165,8 @@ export class Slot {
     await this.rotate();
     if (this.replica.phase !== 'running') return;
     const { argv, env } = fillCommand(workload, { modelDir, port, grpcPort });
-    this.#process = { pid: null, identity: null, port, argv };
+    const ports = { port, ...(grpcPort === 0 ? {} : { grpcPort }) };
+    this.#process = { pid: null, identity: null, ...ports, argv };
     this.#changed();
     // The exit may be told at any time: before its identity is read, or after the next process was started.
     const own: { live: Live | null; isOver: boolean } = { live: null, isOver: false };
@@ -173,7 +185,7 @@ export class Slot {
     const identity = pid === null ? null : await processIdentity(pid);
     if (pid === null || identity === null || own.isOver) return;
     own.live = { pid, identity };
-    this.#process = { pid, identity, port, argv };
+    this.#process = { pid, identity, ...ports, argv };
     this.#node.logger.info({ ...this.#names(), pid, port }, 'server started');
     this.#run(own.live, false);
     this.#changed();
@@ -189,7 +201,9 @@ export class Slot {
   }
 
   async #probe(live: Live, signal: AbortSignal): Promise<void> {
-    const port = this.#process?.port ?? 0;
+    // Without a path an open port is enough: the one that is asked later.
+    const { path } = this.#revision().workload.readiness;
+    const port = path === null ? this.#mainPort() : (this.#process?.port ?? 0);
     for (let attempts = 0; !signal.aborted; attempts++) {
       const { readiness } = this.#revision().workload;
       const isReady = await probe(readiness, this.#node.host, port, signal);
@@ -293,6 +307,10 @@ export class Slot {
     const { namespace, name, revision } = this.#revision().workload;
     return { namespace, name, revision, index: this.index };
   }
+}
+
+function speaksGrpcAlone({ protocols }: Workload): boolean {
+  return protocols.includes('grpc-v2') && !protocols.some((protocol) => !protocol.startsWith('grpc-'));
 }
 
 function usesGrpc({ command, args, env }: Workload): boolean {

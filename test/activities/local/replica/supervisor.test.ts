@@ -98,6 +98,23 @@ describe('Supervisor', () => {
     expect(Object.keys(env).filter((name) => /MUSTER|TOKEN|TEMPORAL/.test(name))).toEqual([]);
   });
 
+  test('gives the port of gRPC as the address of a server that speaks nothing else, also once adopted', async () => {
+    const supervisor = await supervise();
+    const env = [{ name: 'GRPC', value: '{{.GrpcPort}}' }];
+    const workload = workloadOf('iris', [], { env, protocols: ['grpc-v2'] });
+    const both = workloadOf('both', [], { env, protocols: ['v2', 'grpc-v2'] });
+    apply(supervisor, workload);
+    apply(supervisor, both);
+    const rest = await ready(supervisor, both);
+    const port = (JSON.parse((await ask(`${rest}/environment`))!) as { GRPC: string }).GRPC;
+    expect(rest).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    expect(rest).not.toContain(port);
+    const address = await ready(supervisor, workload);
+    expect(address).toMatch(/^grpc:\/\/127\.0\.0\.1:\d+$/);
+    await supervisor.close('leave');
+    expect(await ready(await supervise(), workload)).toBe(address);
+  });
+
   test('starts a killed server again and says how it ended', async () => {
     const supervisor = await supervise();
     const workload = workloadOf('iris');
