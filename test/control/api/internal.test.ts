@@ -50,6 +50,19 @@ describe('what processes tell each other through the control API', () => {
   const route = (traffic = [{ revision, percent: 100 }]) =>
     api.internal('PUT', '/internal/routes/default/iris', assignment('iris', traffic));
 
+  test('a gateway wakes a service by name; one that nobody knows, a bad body or no token change nothing', async () => {
+    await api.lifecycle.apply(service('iris'));
+    const wake = (body: unknown) => api.internal('POST', '/internal/wake', body);
+    expect((await wake({ namespace: 'default', name: 'iris' })).status).toBe(200);
+    expect(api.lifecycle.calls.at(-1)).toBe('wake default/iris');
+    const calls = api.lifecycle.calls.length;
+    expect((await wake({ namespace: 'default', name: 'nobody' })).status).toBe(404);
+    expect((await wake({ namespace: 'default' })).status).toBe(422);
+    const open = await fetch(`${api.url}/internal/wake`, { method: 'POST', body: '{}' });
+    expect(open.status).toBe(401);
+    expect(api.lifecycle.calls.slice(calls)).not.toContain('wake default/iris');
+  });
+
   test('traffic goes to a revision only once a node reports a ready replica of it', async () => {
     expect((await route()).status).toBe(409);
     await report([replica('iris', revision, 9001, 'Starting')]);

@@ -112,6 +112,8 @@ describe('inferenceservices', () => {
     expect(stopped.body).toMatchObject({ metadata: { annotations: { 'serving.kserve.io/stop': 'true' } } });
     expect((await api.call('POST', `${services}/pausing/start`)).status).toBe(200);
     expect((await api.call('POST', `${services}/nobody/stop`)).status).toBe(404);
+    expect((await api.call('POST', `${services}/pausing/sleep`)).status).toBe(200);
+    expect((await api.call('POST', `${services}/nobody/sleep`)).status).toBe(404);
   });
 
   test('are deleted, and 404 is the answer for what is not there', async () => {

@@ -45,6 +45,9 @@ describe('the control API and the real workflow, over a real server', () => {
       const stopped = await lifecycle.setStopped('default', 'iris', true);
       expect(stopped.object.metadata.annotations).toMatchObject({ 'serving.kserve.io/stop': 'true' });
       await lifecycle.setStopped('default', 'iris', false);
+      expect(await lifecycle.sleep('default', 'iris')).toMatchObject({ changed: true });
+      await lifecycle.wake('default', 'iris');
+      await lifecycle.wake('default', 'iris');
       await lifecycle.remove('default', 'iris');
       await stack.env.client.workflow.getHandle(names.workflowId('default', 'iris')).result();
     });

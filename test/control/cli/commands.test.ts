@@ -177,6 +177,10 @@ spec: {predictor: {model: {modelFormat: {name: onnx}, storageUri: ${uri}}}}
   });
 
   test('stops, starts and deletes', async () => {
+    expect(await muster('sleep', 'mine')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('wakes') as unknown,
+    });
     expect((await muster('stop', 'mine')).code).toBe(0);
     expect((await stored('mine')).metadata.annotations).toMatchObject({ 'serving.kserve.io/stop': 'true' });
     expect((await muster('start', 'mine')).code).toBe(0);
