@@ -288,7 +288,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     passage.tries += 1;
     this.tried.push(candidate.address);
     const one = new Try(this, deps.endpoints, candidate, deps.nowMs());
-    const authorization = passedAuthorization(passage, this.service);
+    const authorization = passedAuthorization(passage.exchange, passage.caller, this.service);
     one.send({
       method: passage.exchange.method,
       path: plan.path,
