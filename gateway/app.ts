@@ -6,6 +6,7 @@ import { Admission } from './admission/admission.ts';
 import { Batcher } from './batcher/batcher.ts';
 import { CacheStep } from './cache/cache-step.ts';
 import { embeddingCaller } from './cache/embedding-caller.ts';
+import { siblings } from './cache/siblings.ts';
 import { ChainCallers } from './chain/chain-callers.ts';
 import { ControlLink } from './control-proxy/control-link.ts';
 import { InternalCaller } from './control-proxy/internal-caller.ts';
@@ -139,6 +140,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   const stored = new StoredResponses();
   const cache: CacheStep = new CacheStep({
     redis,
+    siblings: deps.isRehearsal === true ? null : siblings(),
     ask: (request, bytesMax, signal) =>
       askInternally(
         (exchange) => {

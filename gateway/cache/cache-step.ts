@@ -21,6 +21,7 @@ import { readRequest } from './read-request.ts';
 import { render, replay } from './replay.ts';
 import type { Level } from './replay.ts';
 import type { AskInternally } from './semantic.ts';
+import type { Siblings } from './siblings.ts';
 import { Versions, drawVersion } from './versions.ts';
 import type { CachedService } from './versions.ts';
 
@@ -30,6 +31,8 @@ import type { CachedService } from './versions.ts';
  */
 export interface CacheStepDeps {
   readonly redis: SharedRedis | null;
+  /** Other processes of this gateway; null when there are none. */
+  readonly siblings: Siblings | null;
   readonly ask: AskInternally;
   readonly logger: Logger;
   /** Date.now: ages count across gateways. */

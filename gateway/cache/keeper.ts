@@ -12,7 +12,7 @@ import type { Level } from './replay.ts';
 import { SemanticIndex } from './semantic.ts';
 import type { AskInternally } from './semantic.ts';
 import { SharedStore } from './shared-store.ts';
-import { siblings } from './siblings.ts';
+import type { Siblings } from './siblings.ts';
 import { serviceIdOf } from './versions.ts';
 import type { Versions } from './versions.ts';
 
@@ -27,7 +27,7 @@ export class Keeper {
   private readonly shared: SharedStore | null;
   private readonly semantic: SemanticIndex;
   private readonly purges = new Purges();
-  private readonly siblings = siblings();
+  private readonly siblings: Siblings | null;
   private readonly metrics: CacheMetrics;
   private readonly versions: Versions;
   private readonly nowMs: () => number;
@@ -37,6 +37,7 @@ export class Keeper {
   constructor(
     deps: {
       readonly redis: SharedRedis | null;
+      readonly siblings: Siblings | null;
       readonly ask: AskInternally;
       readonly logger: Logger;
       readonly nowMs: () => number;
@@ -50,6 +51,7 @@ export class Keeper {
     this.nowMs = nowMs;
     this.shared = redis === null ? null : new SharedStore(redis, metrics, logger, nowMs);
     this.semantic = new SemanticIndex(deps.ask, metrics, nowMs);
+    this.siblings = deps.siblings;
     this.siblings?.listen((serviceId) => {
       this.forget(serviceId);
     });

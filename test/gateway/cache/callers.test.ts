@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { hash } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chatServer } from '../../fixtures/cache/openai-server.ts';
 import type { ChatServer } from '../../fixtures/cache/openai-server.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import { postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
@@ -22,7 +22,7 @@ describe('who gets whose answers', () => {
   let server: ChatServer;
   beforeEach(async () => {
     gateway = await startCachedGateway();
-    server = chatServer(30);
+    server = chatServer(150);
     backend = await startBackend(server.respond);
   });
   afterEach(async () => {
@@ -92,9 +92,9 @@ describe('who gets whose answers', () => {
   test('a request does not wait for one of a lower tier, but for one of a higher', async () => {
     use();
     const low = chat('low');
-    await sleep(10);
+    await until(() => server.count === 1);
     const high = chat('high');
-    await sleep(10);
+    await until(() => server.count === 2);
     const answers = await Promise.all([low, high, chat('ann')]);
     expect(server.count).toBe(2);
     expect(answers[2].text).toBe(answers[1].text);

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chatServer, completion, json } from '../../fixtures/cache/openai-server.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import { postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
@@ -167,7 +167,7 @@ describe('the exact cache', () => {
     const server = chatServer(100);
     const { address } = await serve(server.respond);
     const under = chat(ask());
-    await sleep(30);
+    await until(() => server.count === 1);
     const targets = [{ revision: 'r2', percent: 100, endpoints: [{ address, revision: 'r2', ready: true }] }];
     gateway.use([service('tiny', { targets })], { enabled: true });
     await under;

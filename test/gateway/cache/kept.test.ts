@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chatServer, chunks, completion, json, stream } from '../../fixtures/cache/openai-server.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import { postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
@@ -293,7 +293,7 @@ describe('what the cache keeps and gives', () => {
       const server = chatServer(80);
       await serve(server.respond);
       const under = chat(ask());
-      await sleep(30);
+      await until(() => server.count === 1);
       await postJson(`${gateway.url}/v1/cache/purge`, { model: 'tiny' });
       await under;
       expect(state(await chat(ask()))).toBe('miss');
