@@ -4,9 +4,9 @@ import { isLoopback, peerOf } from '../peer.ts';
 import { BodyReader } from './body-reader.ts';
 import { hasBareLineFeed, parseHead } from './head.ts';
 import type { Match, Oddity, RequestHead } from './head.ts';
+import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
-import type { LeanFront } from './lean-front.ts';
 
 /**
  * One client connection, read request by request: the next one is begun when the answer before it has ended, and
@@ -33,10 +33,9 @@ const headEnd = Buffer.from('\r\n\r\n');
 const nothing = Buffer.alloc(0);
 const match: Match = { bodyAt: 0, length: 0 };
 
-export class LeanConnection implements Wire {
-  /** Tick of the front's clock at which `expire` is called; 0: none. */
+export class LeanConnection implements Wire, HeldConnection {
   deadline = 0;
-  private readonly front: LeanFront;
+  private readonly front: ConnectionHost;
   private readonly socket: Socket;
   private readonly detach: () => void;
   private state: State = states.head;
@@ -52,7 +51,7 @@ export class LeanConnection implements Wire {
   private sinceTick: number;
   private certificate: PeerCertificate | null | undefined = undefined;
 
-  constructor(front: LeanFront, socket: Socket) {
+  constructor(front: ConnectionHost, socket: Socket) {
     this.front = front;
     this.socket = socket;
     this.sinceTick = front.tick;
@@ -106,7 +105,6 @@ export class LeanConnection implements Wire {
     exchange?.closed(false);
   }
 
-  /** @returns true when nothing is asked or answered, and was not for as many ticks */
   isIdleSince(ticks: number): boolean {
     const isIdle = this.state === states.head && this.pending.length === 0;
     return isIdle && this.front.tick - this.sinceTick >= ticks;
@@ -116,7 +114,6 @@ export class LeanConnection implements Wire {
     this.socket.destroy();
   }
 
-  /** The deadline has passed. */
   expire(): void {
     const { front } = this;
     if (this.state === states.body) {
@@ -180,7 +177,7 @@ export class LeanConnection implements Wire {
     this.state = states.flushing;
     this.deadline = this.front.tick + this.front.ticks.stall;
     this.socket.write(nothing, (error) => {
-      if (error == null && this.state === states.flushing) this.finish();
+      if ((error === null || error === undefined) && this.state === states.flushing) this.finish();
     });
   }
 

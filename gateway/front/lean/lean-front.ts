@@ -12,6 +12,7 @@ import type { TlsFiles } from '../tls-files.ts';
 import { LeanConnection } from './connection.ts';
 import { oddities } from './head.ts';
 import type { Oddity } from './head.ts';
+import type { ConnectionHost, HeldConnection, Ticks } from './host.ts';
 import type { LeanExchange } from './lean-exchange.ts';
 
 /**
@@ -31,20 +32,10 @@ export interface LeanFrontDeps {
   readonly tls: TlsFiles | null;
 }
 
-/** In ticks of the front's clock, which is coarse: one timer serves all connections. */
-interface Ticks {
-  readonly head: number;
-  readonly request: number;
-  readonly idle: number;
-  readonly stall: number;
-  readonly linger: number;
-  readonly grace: number;
-}
-
 const tickMsMax = 250;
 const tickMsMin = 10;
 
-export class LeanFront {
+export class LeanFront implements ConnectionHost {
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
   readonly ticks: Ticks;
@@ -54,12 +45,12 @@ export class LeanFront {
   tick = 0;
   private readonly deps: LeanFrontDeps;
   private readonly tickMs: number;
-  private readonly connections = new Set<LeanConnection>();
+  private readonly connections = new Set<HeldConnection>();
   private server: Server | TlsServer | null = null;
   private nodeListener: ((this: unknown, socket: Socket) => void) | null = null;
   private date = '';
   private flushing: LeanExchange[] = [];
-  private settling: LeanConnection[] = [];
+  private settling: HeldConnection[] = [];
   private isTurnAwaited = false;
 
   constructor(deps: LeanFrontDeps) {
@@ -143,19 +134,17 @@ export class LeanFront {
     this.deps.refuse(exchange, bodiesFull);
   }
 
-  /** To node's parser; what was read of a request was put back before. */
   handOver(socket: Socket): void {
     this.nodeListener?.call(this.server, socket);
     socket.resume();
   }
 
-  /** Answers as node does when a head takes too long. */
   emitTimeout(socket: Socket): void {
     const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' });
     this.server?.emit('clientError', error, socket);
   }
 
-  forget(connection: LeanConnection): void {
+  forget(connection: HeldConnection): void {
     this.connections.delete(connection);
   }
 
@@ -164,7 +153,7 @@ export class LeanFront {
     this.awaitTurn();
   }
 
-  settleLater(connection: LeanConnection): void {
+  settleLater(connection: HeldConnection): void {
     this.settling.push(connection);
     this.awaitTurn();
   }
@@ -188,13 +177,14 @@ export class LeanFront {
       this.counts.accepted += 1;
       this.connections.add(new LeanConnection(this, socket));
     });
-    const { closeIdleConnections, closeAllConnections } = server;
+    const closeIdle = server.closeIdleConnections.bind(server);
+    const closeAll = server.closeAllConnections.bind(server);
     server.closeIdleConnections = () => {
-      closeIdleConnections.call(server);
+      closeIdle();
       this.closeIdle();
     };
     server.closeAllConnections = () => {
-      closeAllConnections.call(server);
+      closeAll();
       this.closeAll();
     };
     const timer = setInterval(() => {

@@ -44,6 +44,8 @@ function make(name: string, names: string, authority?: string): void {
   );
 }
 
+type TlsClient = RawClient & { readonly tls: TLSSocket };
+
 describe('TLS for clients', () => {
   const closers: (() => unknown)[] = [];
   beforeAll(() => {
@@ -72,7 +74,7 @@ describe('TLS for clients', () => {
     closers.push(() => front.close());
     return front;
   }
-  async function dialTls(front: TestFront, options: ConnectionOptions = {}): Promise<RawClient> {
+  async function dialTls(front: TestFront, options: ConnectionOptions = {}): Promise<TlsClient> {
     const socket = connect({
       port: front.port,
       host: '127.0.0.1',
@@ -83,7 +85,7 @@ describe('TLS for clients', () => {
     closers.push(() => socket.destroy());
     const client = new RawClient(socket);
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
-    return client;
+    return Object.assign(client, { tls: socket });
   }
   const as = (name: string): ConnectionOptions => ({
     cert: readFileSync(at(`${name}.crt`)),
@@ -99,7 +101,7 @@ describe('TLS for clients', () => {
     const front = await start();
     for (let cut = 0; cut < text.length; cut += 7) {
       const client = await dialTls(front, { ALPNProtocols: ['h2', 'http/1.1'] });
-      expect((client.socket as TLSSocket).alpnProtocol).toBe('http/1.1');
+      expect(client.tls.alpnProtocol).toBe('http/1.1');
       await client.write(text.slice(0, cut), text.slice(cut));
       await client.closed();
       expect(client.answers()).toMatchObject([{ status: 200 }]);
@@ -124,14 +126,12 @@ describe('TLS for clients', () => {
     });
   });
 
-  test.each([
-    ['no certificate', {}],
+  test.each<[string, () => ConnectionOptions]>([
+    ['no certificate', () => ({})],
     ['one of another authority', () => as('mallory')],
   ])('where one is required, %s is refused before any request', async (_what, options) => {
     const front = await start({ clientCaPath: at('ca.crt'), requireClientCertificate: true });
-    const client = await dialTls(front, typeof options === 'function' ? options() : options).catch(
-      () => null,
-    );
+    const client = await dialTls(front, options()).catch(() => null);
     await client?.write(request).catch(() => undefined);
     await client?.closed();
     expect(client?.text ?? '').toBe('');
@@ -157,7 +157,7 @@ describe('TLS for clients', () => {
     const front = await start();
     const serial = async (): Promise<string> => {
       const client = await dialTls(front);
-      const { serialNumber } = (client.socket as TLSSocket).getPeerCertificate();
+      const { serialNumber } = client.tls.getPeerCertificate();
       client.socket.destroy();
       return serialNumber;
     };

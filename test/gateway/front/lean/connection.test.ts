@@ -57,7 +57,7 @@ describe('a connection that is read here', () => {
   test('takes a request byte by byte', async () => {
     await start();
     const talking = await client();
-    await talking.write(...post('{"model":"tiny"}', 'connection: close'));
+    await talking.write(...Array.from(post('{"model":"tiny"}', 'connection: close')));
     await talking.closed();
     expect(talking.answers()).toMatchObject([{ status: 200 }]);
     expect(front.seen.map(facts)).toMatchObject([{ body: '{"model":"tiny"}' }]);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { RequestHead, hasBareLineFeed, parseHead } from '../../../../gateway/front/lean/head.ts';
-import type { Match } from '../../../../gateway/front/lean/head.ts';
+import { hasBareLineFeed, parseHead } from '../../../../gateway/front/lean/head.ts';
+import type { Match, RequestHead } from '../../../../gateway/front/lean/head.ts';
 
 const bytesOf = (text: string): Buffer => Buffer.from(text, 'latin1');
 const headOf = (...lines: string[]): Buffer => bytesOf(`${lines.join('\r\n')}\r\n\r\n`);

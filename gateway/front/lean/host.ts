@@ -1,0 +1,58 @@
+import type { Socket } from 'node:net';
+import type { GatewayLimits } from '../../limits.ts';
+import type { BodyBudget } from '../body-budget.ts';
+import type { Oddity } from './head.ts';
+import type { LeanExchange } from './lean-exchange.ts';
+
+/** Limits of time in ticks of the front's clock, which is coarse: one timer serves all connections. */
+export interface Ticks {
+  readonly head: number;
+  readonly request: number;
+  readonly idle: number;
+  readonly stall: number;
+  readonly linger: number;
+  readonly grace: number;
+}
+
+/** What a front asks of its connections. */
+export interface HeldConnection {
+  /** Tick of the front's clock at which `expire` is called; 0: none. */
+  readonly deadline: number;
+  expire(): void;
+  /** @returns true when nothing is asked or answered, and was not for as many ticks */
+  isIdleSince(ticks: number): boolean;
+  close(): void;
+  /** The answer was given, and this turn of the event loop has ended. */
+  settle(): void;
+}
+
+/** What a connection asks of the front that it belongs to. */
+export interface ConnectionHost {
+  readonly limits: GatewayLimits;
+  readonly bodies: BodyBudget;
+  readonly ticks: Ticks;
+  /** The clock. */
+  readonly tick: number;
+  /** Header lines of an answer after which the connection stays open. */
+  readonly keepAliveLines: string;
+  readonly counts: { timedOut: number };
+  readonly handedOver: Record<Oddity, number>;
+  /** Answers end their connections: the gateway is about to stop. */
+  isClosing(): boolean;
+  /** The header line `date`. */
+  dateLine(): string;
+  /** A whole request. */
+  handle(exchange: LeanExchange): void;
+  refuseLarge(exchange: LeanExchange): void;
+  refuseSlow(exchange: LeanExchange): void;
+  refuseBusy(exchange: LeanExchange): void;
+  /** To node's parser; what was read of a request was put back before. */
+  handOver(socket: Socket): void;
+  /** Answers as node does when a head takes too long. */
+  emitTimeout(socket: Socket): void;
+  /** At the end of this turn of the event loop: `exchange.flush()`, `connection.settle()`. */
+  later(exchange: LeanExchange): void;
+  settleLater(connection: HeldConnection): void;
+  /** The connection is closed, or somebody else's. */
+  forget(connection: HeldConnection): void;
+}
