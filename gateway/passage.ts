@@ -18,6 +18,7 @@ import type { RateBucket } from './rate-limit/rate-bucket.ts';
 import type { ResponseTap } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
 import type { Meter } from './usage/meters.ts';
+import type { UsageTap } from './usage/usage-tap.ts';
 
 /**
  * What became of one request on its way through the gateway: filled in by each step, read at the end by metrics, the
@@ -81,6 +82,8 @@ export class Passage {
   costMicros = -1;
   /** What counting needs to know; null for requests that are not counted. */
   meter: Meter | null = null;
+  /** Reads the usage out of the answer. */
+  usageTap: UsageTap | null = null;
   /** What the request may use, as far as it says; -1: not estimated. */
   estimatedTokens = -1;
   estimatedMicros = 0;

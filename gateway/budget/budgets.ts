@@ -20,6 +20,8 @@ export interface BudgetsDeps {
   readonly gatewayId: string;
   /** Of this gateway, each with a part of the limits where the source is not shared. */
   readonly processes: number;
+  /** Gateways that share Redis, as far as was heard. */
+  readonly gateways: () => number;
   readonly logger: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -224,9 +226,9 @@ export class Budgets {
     account.toldMs = this.deps.now();
     if (answer !== null) {
       share.answered(answer);
-      share.gateways = Math.max(share.gateways, this.gatewaysMin);
       return true;
     }
+    share.gateways = Math.max(share.gateways, this.gatewaysMin, this.deps.gateways());
     if (share.takeOffline(needOf(account))) account.offlineGrants += 1;
     return false;
   }

@@ -10,6 +10,7 @@ import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 import { estimateRequest } from '../usage/estimate-request.ts';
 import type { Meter } from '../usage/meters.ts';
+import { finalCost } from '../usage/usage-step.ts';
 import { RateBucket } from './rate-bucket.ts';
 
 /** Buckets at once; a further key, tenant or model shares the bucket of `others`. */
@@ -75,8 +76,10 @@ export class RateStep implements Step {
   }
 
   settle(passage: Passage): void {
-    const { rates, usage } = passage;
+    const { rates } = passage;
     if (rates === null) return;
+    finalCost(passage);
+    const { usage } = passage;
     const used = usage === null ? 0 : usage.inputTokens + usage.outputTokens;
     for (const { tokens } of rates) tokens?.take(used - passage.estimatedTokens);
   }

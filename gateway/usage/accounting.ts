@@ -52,25 +52,27 @@ export class Accounting {
   private readonly usage: UsageStep;
   private readonly rates: RateStep;
   private readonly budget: BudgetStep;
-  private readonly count: GatewayCount;
+  /** Gateways that share Redis. */
+  readonly count: GatewayCount;
 
   constructor(deps: AccountingDeps, options: AccountingOptions = unnamed()) {
     const { redis, logger, registry, now, nowMs } = deps;
     const { gatewayId, processes } = options;
     const { meters } = this;
     const source = redis === null ? (options.journal ?? new MemoryLeases(now)) : new RedisLeases(redis);
+    this.count = new GatewayCount(redis, gatewayId, processes);
     this.budgets = new Budgets({
       source,
       isShared: redis !== null,
       gatewayId,
       processes,
+      gateways: () => this.count.value,
       logger,
       now,
       onChange: () => {
         meters.reset();
       },
     });
-    this.count = new GatewayCount(redis, gatewayId, processes);
     this.rates = new RateStep({ nowMs, gateways: () => this.count.value });
     this.budget = new BudgetStep(this.budgets, now);
     this.usage = new UsageStep({
@@ -89,7 +91,7 @@ export class Accounting {
     this.budget.use(policy.usage);
     this.rates.use(policy.rateLimits, policy.usage);
     this.budgets.use(policy.budgets, policy.qos.concurrency.gateways);
-    if (policy.rateLimits.length > 0) this.count.start();
+    if (policy.rateLimits.length + policy.budgets.length > 0) this.count.start();
   }
 
   /** What this gateway holds and spent of each budget. */

@@ -45,7 +45,8 @@ export class UsageStep implements Step {
     const isGenerated = hasTokens(passage.operation.head);
     if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter, passage))
       askInPlace(passage);
-    passage.tapInto(new UsageTap(passage, meter.price, isGenerated));
+    passage.usageTap = new UsageTap(passage, meter.price, isGenerated);
+    passage.tapInto(passage.usageTap);
     return true;
   }
 
@@ -91,8 +92,9 @@ export function hasTokens(path: string): boolean {
   );
 }
 
-/** Sets what a request costs that told no usage; called when it has ended. */
+/** Sets what a request used and costs, as far as its answer came; called by the first step that settles. */
 export function finalCost(passage: Passage): void {
+  passage.usageTap?.onEnd();
   if (passage.costMicros >= 0) return;
   passage.costMicros = wasAnsweredWithoutTokens(passage) ? (passage.meter?.price?.perRequest ?? 0) : 0;
 }

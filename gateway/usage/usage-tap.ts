@@ -1,3 +1,4 @@
+import { endsWithDone } from '../../domain/resilience/sse.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
 import { estimatedInput } from '../../domain/usage/estimate.ts';
@@ -16,6 +17,7 @@ export class UsageTap implements ResponseTap {
   private isOk = false;
   private isStream = false;
   private isReadable = true;
+  private isOver = false;
   private events = 0;
   private bytes = 0;
 
@@ -41,8 +43,10 @@ export class UsageTap implements ResponseTap {
     if (this.isStream) this.events += countEvents(chunk);
   }
 
+  /** Also called when the request is over, since a client that leaves is seen there before its server is told. */
   onEnd(): void {
-    if (!this.isOk) return;
+    if (!this.isOk || this.isOver) return;
+    this.isOver = true;
     const { passage, price } = this;
     const told = this.scanner.usage();
     const usage = told ?? (this.isGenerated ? this.estimate() : nothing);
@@ -73,14 +77,13 @@ export class UsageTap implements ResponseTap {
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
 
 const data = Buffer.from('data:');
-const done = Buffer.from('[DONE]');
 
-/** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one; either way each `data:` is one. */
+/** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
 function countEvents(chunk: Uint8Array): number {
   const bytes = Buffer.isBuffer(chunk)
     ? chunk
     : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   let count = 0;
   for (let at = bytes.indexOf(data); at >= 0; at = bytes.indexOf(data, at + data.length)) count += 1;
-  return count > 0 && bytes.length < 64 && bytes.includes(done) ? count - 1 : count;
+  return count > 0 && endsWithDone(bytes) ? count - 1 : count;
 }
