@@ -9,6 +9,7 @@ import { measureRound, startMock } from './measure.ts';
 import { UsageError, readOptions, usage } from './options.ts';
 import type { Options } from './options.ts';
 import { buildPrograms, checkMachine } from './programs.ts';
+import { profileReport, readProfiles } from './profile.ts';
 import { report } from './report.ts';
 import { makeRoutes } from './routes.ts';
 import { soak } from './soak.ts';
@@ -63,5 +64,6 @@ async function run(options: Options): Promise<void> {
   for (let round = 0; round < options.rounds; round += 1) {
     runs.push(...(await measureRound(bench, round, chosen)));
   }
+  if (options.profile !== '') process.stdout.write(profileReport(readProfiles(options.profile), root));
   process.stdout.write(options.json ? `${JSON.stringify(figures(runs))}\n` : `${report(runs)}\n`);
 }

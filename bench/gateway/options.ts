@@ -38,7 +38,7 @@ export const usage = `npm run bench:gateway -- [options]
   --load-cpus LIST     for mock and load generator (0)
   --bare               without keys, tiers, budgets: the bare data path
   --access-log         with one log line a request
-  --profile FOLDER     write a CPU profile of the gateway there
+  --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
   --soak MINUTES       many open streams, memory over time, in place of the bench
   --streams N          of the soak (5000)`;
 

@@ -26,9 +26,17 @@ export function makeRoutes(servers: readonly string[], isBare: boolean): Routes 
       entry: { id, sha256: sha256(key), tenant, tier: 'high', scopes: ['infer'], models: ['default/*'] },
     };
   });
+  const much = 1_000_000_000;
   const policy = {
     access: { mode: 'required', keys: made.map(({ entry }) => entry) },
     qos: { concurrency: { perEndpoint: 256 }, tenantShare: 'tokens' },
+    pick: { algorithm: 'prefix' },
+    prices: { models: [{ model: '*', inputPerMillion: 250_000, outputPerMillion: 1_000_000 }] },
+    budgets: [
+      { id: 'tokens', per: 'key', period: 'day', limitTokens: much * 1_000 },
+      { id: 'money', per: 'tenant', period: 'month', limitCostMicros: much * 1_000 },
+    ],
+    rateLimits: [{ id: 'speed', per: 'key', requestsPerMinute: much, tokensPerMinute: much }],
   };
   return {
     text: JSON.stringify({ services, policy }),
