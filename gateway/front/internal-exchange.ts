@@ -64,8 +64,9 @@ class InternalExchange implements Exchange {
   readonly body: Buffer | null;
   status = 0;
   bytes = 0;
-  private answerHeaders: Record<string, string> = {};
-  private readonly parts: Buffer[] = [];
+  /** Without Object's own: a header may be called like one of them. */
+  private readonly answerHeaders = Object.create(null) as Record<string, string>;
+  private readonly parts: Uint8Array[] = [];
   private readonly closing: ((isWhole: boolean) => void)[] = [];
   private isOver = false;
   private readonly bytesMax: number;
@@ -105,7 +106,7 @@ class InternalExchange implements Exchange {
 
   write(chunk: Uint8Array | string): boolean {
     if (this.isOver) return true;
-    const part = Buffer.from(chunk as Uint8Array); // a copy: the connection may reuse its bytes
+    const part = typeof chunk === 'string' ? Buffer.from(chunk) : chunk; // nobody changes it after the call
     this.bytes += part.length;
     if (this.bytes > this.bytesMax) this.fail(new Error(`the answer is larger than ${this.bytesMax} bytes`));
     else this.parts.push(part);
@@ -114,6 +115,10 @@ class InternalExchange implements Exchange {
 
   end(): void {
     if (this.isOver) return;
+    if (!this.isStarted) {
+      this.cut(); // an answer without a head is none
+      return;
+    }
     this.resolve({ status: this.status, headers: this.answerHeaders, body: Buffer.concat(this.parts) });
     this.close(true);
   }
