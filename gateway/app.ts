@@ -19,6 +19,7 @@ import type { TlsOptions } from './front/tls-files.ts';
 import { grpcUpstreams, isGrpcAddress } from './grpc/grpc-upstream.ts';
 import type { GatewayLimits } from './limits.ts';
 import { ModelRouting } from './model-route/model-routes.ts';
+import { AccessLog } from './observe/access-log.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
 import { registerPickMetrics } from './observe/pick-metrics.ts';
 import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
@@ -115,10 +116,12 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   });
   const batcher = new Batcher({ registry: metrics.registry, nowMs: () => performance.now() });
   const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
+  const accessLog = new AccessLog(logger, Date.now);
   const picker = new PrefixPicker(chance);
   registerPickMetrics(metrics.registry, picker.counts, () => endpoints.all());
   store.onApplied((table, policy) => {
     picker.apply(policy.pick);
+    accessLog.apply(policy.accessLog);
     payloadLog.apply(table, policy.payloadLog);
     batcher.apply(table);
     accounting.use(policy);
@@ -171,6 +174,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     store,
     endpoints,
     metrics,
+    accessLog,
     logger,
     version: deps.version,
     isDraining: () => isDraining,

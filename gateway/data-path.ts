@@ -13,7 +13,7 @@ import { answer } from './front/exchange.ts';
 import type { Exchange } from './front/exchange.ts';
 import { givenRequestId } from './front/headers.ts';
 import type { GatewayLimits } from './limits.ts';
-import { logPassage } from './observe/access-log.ts';
+import type { AccessLog } from './observe/access-log.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
 import type { ModelRouting } from './model-route/model-routes.ts';
 import type { StoredResponses } from './openai/stored-responses.ts';
@@ -33,6 +33,7 @@ export interface DataPathDeps {
   readonly store: TableStore;
   readonly endpoints: Endpoints;
   readonly metrics: GatewayMetrics;
+  readonly accessLog: AccessLog;
   readonly logger: Logger;
   readonly version: string;
   readonly isDraining: () => boolean;
@@ -56,13 +57,11 @@ export interface DataPathDeps {
 export class DataPath implements Flow {
   private readonly deps: DataPathDeps;
   private readonly forwardDeps: ForwardDeps;
-  private readonly isLogging: boolean;
   private readonly steps: readonly Step[];
 
   constructor(deps: DataPathDeps) {
     this.deps = deps;
     this.steps = [...deps.early, new RouteStep(deps), ...deps.steps];
-    this.isLogging = deps.logger.isLevelEnabled('info');
     this.forwardDeps = {
       limits: deps.limits,
       endpoints: deps.endpoints,
@@ -75,13 +74,13 @@ export class DataPath implements Flow {
       refuse: (passage, refusal) => {
         this.refuse(passage, refusal);
       },
-      onRetry: ({ route }) => {
-        deps.metrics.of(route.namespace, route.name).retries += 1;
+      onRetry: (service) => {
+        deps.metrics.ofService(service).retries += 1;
       },
-      onUpstreamFailure: ({ route, key }, { kind, code, message }) => {
-        const { failures } = deps.metrics.of(route.namespace, route.name);
+      onUpstreamFailure: (service, { kind, code, message }) => {
+        const { failures } = deps.metrics.ofService(service);
         failures.set(kind, (failures.get(kind) ?? 0) + 1);
-        deps.logger.warn({ service: key, kind, code, message }, 'a try failed');
+        deps.logger.warn({ service: service.key, kind, code, message }, 'a try failed');
       },
     };
   }
@@ -190,9 +189,9 @@ export class DataPath implements Flow {
     const ms = deps.nowMs() - passage.startedMs;
     const status = exchange.status === 0 ? clientClosed : exchange.status;
     deps.metrics.inFlight -= 1;
-    const numbers = deps.metrics.of(service?.route.namespace ?? '', service?.route.name ?? '');
+    const numbers = deps.metrics.ofService(service);
     deps.metrics.observe(numbers, operation.protocol, status, ms, passage.firstByteMs);
-    if (this.isLogging) logPassage(deps.logger, passage, status, ms, isWhole);
+    deps.accessLog.write(passage, status, ms, isWhole);
   }
 }
 

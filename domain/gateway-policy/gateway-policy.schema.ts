@@ -4,6 +4,7 @@ import { BudgetsPolicy } from '../budget/budget-policy.schema.ts';
 import { CachePolicy } from '../cache/cache-policy.schema.ts';
 import { ModelRoutes } from '../model-route/model-route-policy.schema.ts';
 import { PayloadLogPolicy } from '../payload-log/payload-log-policy.schema.ts';
+import { AccessLogPolicy } from '../observe/access-log-policy.schema.ts';
 import { PickPolicy } from '../routing/prefix/pick-policy.schema.ts';
 import { QosPolicy } from '../qos/qos-policy.schema.ts';
 import { RateLimitsPolicy } from '../rate-limit/rate-limit-policy.schema.ts';
@@ -18,6 +19,7 @@ import { UsagePolicy } from '../usage/usage-policy.schema.ts';
  */
 export const GatewayPolicy = z.strictObject({
   access: AccessPolicy.prefault({}),
+  accessLog: AccessLogPolicy.prefault({}),
   budgets: BudgetsPolicy,
   cache: CachePolicy.prefault({}),
   models: ModelRoutes,

@@ -2,9 +2,10 @@ import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import type { Aggregator, Metric } from 'prom-client';
 import type { ApiProtocol } from '../../domain/routing/operation.ts';
 import type { FailureKind } from '../../domain/routing/retry.ts';
+import type { RoutedService } from '../../domain/routing/routes.ts';
 
 /**
- * Metrics as plain numbers: a request adds to them and does no look-up by label text beyond one map; prom-client
+ * Metrics as plain numbers: a request adds to them after one look-up by its service's key; prom-client
  * reads them when it is scraped. Labels are names from the route table, never a caller's words, so that nobody
  * can make series without end; requests without a service count under empty names.
  */
@@ -12,8 +13,8 @@ export interface Series {
   readonly namespace: string;
   readonly service: string;
   readonly protocol: ApiProtocol;
-  /** By status code. */
-  readonly requests: Map<number, number>;
+  /** By status code, from 100 on. */
+  readonly requests: Float64Array;
   readonly seconds: Distribution;
   readonly firstByteSeconds: Distribution;
 }
@@ -24,6 +25,10 @@ interface Distribution {
 }
 
 const bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** Every status that a response may have. */
+const codeMin = 100;
+const codeMax = 599;
 
 export interface ServiceNumbers {
   readonly namespace: string;
@@ -55,11 +60,13 @@ export class GatewayMetrics {
     if (!isRehearsal) collectDefaultMetrics({ register: this.registry });
   }
 
-  of(namespace: string, service: string): ServiceNumbers {
-    const key = service === '' ? '' : `${namespace}/${service}`;
+  /** @param service null: numbers of requests that found none */
+  ofService(service: RoutedService | null): ServiceNumbers {
+    const key = service === null ? '' : service.key;
     const known = this.byService.get(key);
     if (known !== undefined) return known;
-    const made = { namespace, service, retries: 0, failures: new Map(), byProtocol: new Map() };
+    const { namespace, name } = service?.route ?? { namespace: '', name: '' };
+    const made = { namespace, service: name, retries: 0, failures: new Map(), byProtocol: new Map() };
     this.byService.set(key, made);
     return made;
   }
@@ -72,7 +79,8 @@ export class GatewayMetrics {
     firstByteMs: number,
   ): void {
     const series = numbers.byProtocol.get(protocol) ?? addSeries(numbers, protocol);
-    series.requests.set(code, (series.requests.get(code) ?? 0) + 1);
+    const at = code - codeMin;
+    series.requests[at] = (series.requests[at] ?? 0) + 1;
     add(series.seconds, ms / 1000);
     if (firstByteMs >= 0) add(series.firstByteSeconds, firstByteMs / 1000);
   }
@@ -133,7 +141,9 @@ export class GatewayMetrics {
     counter(registers, 'muster_gateway_requests_total', 'Requests by outcome', labels, (c) => {
       for (const { namespace, service, byProtocol } of services()) {
         for (const { protocol, requests } of byProtocol.values()) {
-          for (const [code, count] of requests) c.inc({ protocol, namespace, service, code }, count);
+          requests.forEach((count, at) => {
+            if (count > 0) c.inc({ protocol, namespace, service, code: at + codeMin }, count);
+          });
         }
       }
     });
@@ -177,7 +187,7 @@ function addSeries(numbers: ServiceNumbers, protocol: ApiProtocol): Series {
     namespace,
     service,
     protocol,
-    requests: new Map<number, number>(),
+    requests: new Float64Array(codeMax - codeMin + 1),
     seconds: empty(),
     firstByteSeconds: empty(),
   };
@@ -186,9 +196,14 @@ function addSeries(numbers: ServiceNumbers, protocol: ApiProtocol): Series {
 }
 
 function add(into: Distribution, seconds: number): void {
-  let at = 0;
-  while (at < bounds.length && seconds > (bounds[at] ?? Infinity)) at += 1;
-  into.counts[at] = (into.counts[at] ?? 0) + 1;
+  let low = 0;
+  let high = bounds.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (seconds > (bounds[middle] ?? Infinity)) low = middle + 1;
+    else high = middle;
+  }
+  into.counts[low] = (into.counts[low] ?? 0) + 1;
   into.sum += seconds;
 }
 

@@ -14,7 +14,7 @@ const any: Accept = () => true;
 
 function candidate(name: string): Candidate<PrefixLoad> {
   const address = `http://${name}:8000`;
-  const load = { inFlight: 0, skipUntilMs: 0, inFlightMax: Infinity, prefix: new PrefixState(address) };
+  const load = { inFlight: 0, skipUntilMs: 0, inFlightMax: Infinity, prefix: new PrefixState(address, 1024) };
   return { address, revision: 'r', load };
 }
 const candidates = (count: number) => Array.from({ length: count }, (_, at) => candidate(`server-${at}`));
@@ -45,7 +45,7 @@ interface Run {
 }
 
 /** Requests in a closed loop against servers that each keep the last 16 groups; the first part is not counted. */
-function simulate(groupOf: (chance: () => number) => number, requests = 10_000, hands = 32): Run {
+function simulate(groupOf: (chance: () => number) => number, requests = 6_000, hands = 32): Run {
   const chance = random(7);
   const servers = candidates(8);
   const kept = servers.map(() => new Set<number>());
