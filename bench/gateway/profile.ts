@@ -19,6 +19,9 @@ export function readProfiles(folder: string): Profile[] {
     .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as Profile);
 }
 
+/** Loading, compiling and rehearsing are none of a request's costs. */
+const startUs = 5_000_000;
+
 /** Markdown tables: self time by file, and by function. */
 export function profileReport(profiles: readonly Profile[], root: string): string {
   const byFile = new Map<string, number>();
@@ -26,9 +29,12 @@ export function profileReport(profiles: readonly Profile[], root: string): strin
   let whole = 0;
   for (const { nodes, samples, timeDeltas } of profiles) {
     const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+    let elapsedUs = 0;
     samples.forEach((id, at) => {
       const frame = frames.get(id);
       const us = timeDeltas[at] ?? 0;
+      elapsedUs += us;
+      if (elapsedUs < startUs) return;
       if (frame === undefined || frame.functionName === '(idle)') return;
       whole += us;
       const file = place(frame.url, root);

@@ -29,7 +29,7 @@ export function makeRoutes(servers: readonly string[], isBare: boolean): Routes 
   const much = 1_000_000_000;
   const policy = {
     access: { mode: 'required', keys: made.map(({ entry }) => entry) },
-    qos: { concurrency: { perEndpoint: 256 }, tenantShare: 'tokens' },
+    qos: { concurrency: { perEndpoint: 1_000 }, tenantShare: 'tokens' },
     pick: { algorithm: 'prefix' },
     prices: { models: [{ model: '*', inputPerMillion: 250_000, outputPerMillion: 1_000_000 }] },
     budgets: [
