@@ -132,19 +132,31 @@ function readTensor(text: string, item: Range, rest: Uint8Array): RawTensor | nu
   if (typeof name !== 'string' || !isDatatype(datatype) || !isShape(shape)) return null;
   const parameters = readParameters(text, fields.get('parameters'));
   if (parameters === null) return null;
-  const common = { name, datatype, shape, parameters: parameters.text, fields };
+  const { size } = parameters;
   const range = fields.get('data');
-  if (range === undefined || text.startsWith('null', range.from)) {
-    const { size } = parameters;
-    if (size === null || size > rest.length) return null;
-    const bytes = rest.subarray(0, size);
-    return isWhole(datatype, shape, bytes)
-      ? { ...common, data: { kind: 'binary', bytes }, elements: [] }
-      : null;
-  }
+  const found =
+    range === undefined || text.startsWith('null', range.from)
+      ? binaryData(datatype, shape, size === null ? null : rest.subarray(0, size), size)
+      : jsonData(text, shape, range, size);
+  return found === null ? null : { name, datatype, shape, parameters: parameters.text, fields, ...found };
+}
+
+type Data = Pick<RawTensor, 'data' | 'elements'>;
+
+function binaryData(
+  datatype: Datatype,
+  shape: readonly number[],
+  bytes: Uint8Array | null,
+  size: number | null,
+): Data | null {
+  if (bytes?.length !== size || bytes === null || !isWhole(datatype, shape, bytes)) return null;
+  return { data: { kind: 'binary', bytes }, elements: [] };
+}
+
+function jsonData(text: string, shape: readonly number[], range: Range, size: number | null): Data | null {
   const elements = text[range.from] === '[' ? leavesOf(text, range) : null;
-  if (parameters.size !== null || elements?.length !== elementCount(shape)) return null;
-  return { ...common, data: { kind: 'json', range }, elements };
+  if (size !== null || elements?.length !== elementCount(shape)) return null;
+  return { data: { kind: 'json', range }, elements };
 }
 
 function isShape(value: unknown): value is number[] {

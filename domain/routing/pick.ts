@@ -10,11 +10,14 @@ export interface Load {
   skipUntilMs: number;
   /** Requests that it may have at once: Infinity, or a few while it shows that it has recovered (half open). */
   inFlightMax: number;
+  /** Requests that it takes at once by the policy (section `qos`); absent: any number. */
+  places?: number;
 }
 
 /** Whether an endpoint should get a request while others can: every picker asks this one question. */
 export function isEligible(load: Load, nowMs: number): boolean {
-  return load.skipUntilMs <= nowMs && load.inFlight < load.inFlightMax;
+  const { inFlight } = load;
+  return load.skipUntilMs <= nowMs && inFlight < load.inFlightMax && inFlight < (load.places ?? Infinity);
 }
 
 export interface Candidate<E extends Load = Load> {

@@ -66,8 +66,13 @@ export class Admission implements Step {
     this.lastPolicy = policy;
     this.policy = limitsAnything(policy) ? policy : null;
     const routes = this.deps.routes();
+    // First what nobody limits, so that of two services on one endpoint the smaller limit holds.
+    for (const { endpoints } of routes?.services ?? [])
+      for (const { load } of endpoints) load.places = Infinity;
     for (const service of routes?.services ?? []) {
       const concurrency = concurrencyOf(policy, service.key);
+      for (const { load } of service.endpoints)
+        load.places = Math.min(load.places ?? Infinity, concurrency?.perEndpoint ?? Infinity);
       const known = this.gates.get(service.key);
       if (known === undefined && concurrency === null) continue;
       const gate = known ?? new Gate(service.key, policy.weights);

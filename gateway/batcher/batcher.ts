@@ -283,10 +283,8 @@ function isRefusalOfContent(status: number): boolean {
 
 function formOf({ operation, entry }: Passage): BatchForm | null {
   if (entry !== null) return null; // what its transformer asks is batched
-  if (operation.kind === 'v1-call') return v1Batch as unknown as BatchForm;
-  return operation.kind === 'v2-call' && operation.tail.endsWith('/infer')
-    ? (v2Batch as unknown as BatchForm)
-    : null;
+  if (operation.kind === 'v1-call') return v1Batch;
+  return operation.kind === 'v2-call' && operation.tail.endsWith('/infer') ? v2Batch : null;
 }
 
 function messageOf({ exchange: { headers } }: Passage, body: Buffer): WireMessage | null {

@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
-import { maySee } from '../../domain/access/may.ts';
+import { isProbe, maySee } from '../../domain/access/may.ts';
 import { rankForTiers } from '../../domain/model-route/class-order.ts';
 import type { RankedBackend } from '../../domain/model-route/class-order.ts';
 import { chooseBackends, isSpilled } from '../../domain/model-route/choose.ts';
@@ -88,18 +88,19 @@ export class ModelRouting {
   resolve(passage: Passage, model: RoutedModel): Resolution<Endpoint> {
     const routes = this.deps.routes();
     const services = model.route.backends.map(({ service }) => routes?.byKey.get(service));
-    const seesAll = passage.caller === null || maySee(passage.caller, model);
+    const { caller, operation } = passage;
+    const seesAll = caller === null || isProbe(operation.kind) || maySee(caller, model);
     const chosen = chooseBackends(model.ranked[tierFor(passage)], (index) => {
       const service = services[index];
-      if (service?.speaks[passage.operation.protocol] !== true) return null;
-      if (!seesAll && passage.caller !== null && !maySee(passage.caller, service)) return null;
+      if (service?.speaks[operation.protocol] !== true) return null;
+      if (!seesAll && !maySee(caller, service)) return null;
       return this.stateOf(model, index, service);
     });
     const [first, ...others] = chosen.map(({ index }) => services[index] as Service); // known to be there
     passage.modelRoute = model;
     if (first === undefined) return { kind: 'unknown', model: model.name, candidates: [] };
     passage.alternatives = others;
-    if (passage.operation.kind !== 'model-get' && passage.operation.kind !== 'v2-ready')
+    if (operation.kind !== 'model-get' && operation.kind !== 'v2-ready')
       passage.tapInto(new ClassTap(passage, model));
     return { kind: 'found', service: first };
   }

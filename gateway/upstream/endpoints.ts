@@ -34,6 +34,7 @@ export class Endpoints {
       inFlight: 0,
       skipUntilMs: 0,
       inFlightMax: Infinity,
+      places: Infinity,
       health: new Health(),
       prefix: new PrefixState(address),
       isListed: true,

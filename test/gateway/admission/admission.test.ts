@@ -6,6 +6,7 @@ import { QosPolicy } from '../../../domain/qos/qos-policy.schema.ts';
 import { tiers } from '../../../domain/qos/tier.ts';
 import type { Tier } from '../../../domain/qos/tier.ts';
 import { parseOperation } from '../../../domain/routing/operation.ts';
+import { isEligible } from '../../../domain/routing/pick.ts';
 import { compileRoutes } from '../../../domain/routing/routes.ts';
 import type { Routes } from '../../../domain/routing/routes.ts';
 import { Admission } from '../../../gateway/admission/admission.ts';
@@ -141,6 +142,19 @@ describe('admission', () => {
     door.end(asked[1]!);
     expect(door.running).toContain(asked[4]);
     expect(door.running).not.toContain(asked[5]);
+  });
+
+  test('tells every picker how much an endpoint takes, and takes the word back', () => {
+    const services = { a: { ready: ['http://s:1'] }, b: { ready: ['http://s:1'] } };
+    const policy = { concurrency: { perEndpoint: 3, services: { 'default/b': { perEndpoint: 2 } } } };
+    const door = open(policy, services);
+    const load = door.endpoints.bind('http://s:1');
+    load.inFlight = 1;
+    expect(isEligible(load, 0)).toBe(true);
+    load.inFlight = 2;
+    expect(isEligible(load, 0)).toBe(false);
+    door.use({}, services);
+    expect(isEligible(load, 0)).toBe(true);
   });
 
   test('tells a request that waited how long, and no other', () => {

@@ -91,6 +91,32 @@ describe('the queue over real sockets', () => {
     expect(served.high).toBeGreaterThan(served.standard);
   }, 30_000);
 
+  test('no endpoint gets more at once than it may, also while a slow one and a fast one share the work', async () => {
+    const most = [0, 0];
+    const now = [0, 0];
+    const servers = await Promise.all(
+      [1, 9].map((ms, at) =>
+        startBackend((_seen, response) => {
+          now[at] = (now[at] ?? 0) + 1;
+          most[at] = Math.max(most[at] ?? 0, now[at] ?? 0);
+          setTimeout(() => {
+            now[at] = (now[at] ?? 0) - 1;
+            response.end('{}');
+          }, ms);
+        }),
+      ),
+    );
+    closers.push(...servers.map(({ close }) => close));
+    const one = service('slow', { ready: servers.map(({ address }) => address) });
+    gateway.store.apply(
+      { ...table([one]), policy: { access, qos: { concurrency: { perEndpoint: 2 } } } },
+      -1,
+    );
+    const answers = await Promise.all(Array.from({ length: 100 }, () => ask('high')));
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+    expect(most).toEqual([2, 2]);
+  });
+
   test('an answer says how long its request waited', async () => {
     const { held, address } = await holding();
     use(address, { concurrency: { perService: 1 } });
