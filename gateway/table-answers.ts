@@ -4,6 +4,7 @@ import type { ListedModel } from '../domain/routing/listing.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { findScope, resolve } from '../domain/routing/resolve.ts';
 import type { Scope } from '../domain/routing/resolve.ts';
+import { gatewayOpenApi } from '../domain/openapi/gateway-openapi.ts';
 import type { RoutedService, Routes } from '../domain/routing/routes.ts';
 import { notReady } from './forward/forward.ts';
 import { answer } from './front/exchange.ts';
@@ -35,6 +36,7 @@ export class TableAnswers {
     const { kind } = passage.operation;
     if (kind === 'alive') return json(passage, { status: 'alive' });
     if (kind === 'v2-live') return json(passage, { live: true });
+    if (kind === 'openapi') return json(passage, gatewayOpenApi(this.deps.version));
     if (kind === 'v2-server') return json(passage, { ...serverMetadata, version: this.deps.version });
     const routes = this.deps.store.current();
     if (routes === null || (kind === 'v2-server-ready' && this.deps.isDraining())) {

@@ -26,6 +26,7 @@ export type OperationKind =
   | 'v2-unload'
   | 'alive'
   | 'metrics'
+  | 'openapi'
   | 'unknown-route'
   | 'wrong-method'
   | 'bad-path'; // percent-encoding that decodes to nothing
@@ -120,6 +121,7 @@ const exact: ReadonlyMap<string, Methods> = new Map<string, Methods>([
   ['/v2/repository/index', { POST: operation('v2-index', 'v2') }],
   ['/', reading(operation('alive', 'v1'))],
   ['/metrics', reading(operation('metrics', 'v1'))],
+  ['/openapi.json', reading(operation('openapi', 'v1'))],
 ]);
 
 function byMethod(methods: Methods, method: string): Operation {
@@ -147,7 +149,8 @@ function parseBare(method: string, path: string): Operation {
   if (path.startsWith('/v2/models/')) return parseV2Model(method, path);
   if (path.startsWith('/v1/models/')) return parseV1Model(method, path.slice('/v1/models/'.length));
   if (path.startsWith('/openai/v1/models/')) return parseOpenAiModel(method, path);
-  if (isControlPath(path)) return parseControl(method, path);
+  const control = path.startsWith('/v2') ? null : parseControl(method, path);
+  if (control !== null) return control;
   if (path.startsWith('/v1/responses/')) return parseStored(method, path);
   if (path.startsWith('/openai/v1/responses/')) return parseStored(method, path.slice('/openai'.length));
   if (path.startsWith('/v2/') || path === '/v2/') return operation('unknown-route', 'v2');
@@ -155,16 +158,19 @@ function parseBare(method: string, path: string): Operation {
   return operation('unknown-route', isOpenAi ? 'openai' : 'v1');
 }
 
-const controlPath = /^(?:\/openai)?(\/v1\/(?:files|batches)(?:\/[\w-]{1,200}(?:\/(?:content|cancel))?)?)$/;
+const controlPath = /^(?:\/openai)?(\/v1\/(files|batches)(?:\/[\w-]{1,200}(?:\/(content|cancel))?)?)$/;
 
-function isControlPath(path: string): boolean {
-  return controlPath.test(path);
-}
-
-/** Which of these paths and methods there are is the control API's to say. */
-function parseControl(method: string, path: string): Operation {
-  const found = operation('openai-control', 'openai', { head: controlPath.exec(path)?.[1] ?? path });
-  return byMethod({ GET: found, POST: found, DELETE: found }, method);
+/** Files and batches, by the methods that the control API has for each. @returns null for other paths */
+function parseControl(method: string, path: string): Operation | null {
+  const parts = controlPath.exec(path);
+  const [, head, kind, verb] = parts ?? [];
+  if (head === undefined || kind === undefined) return null;
+  const isOne = head !== `/v1/${kind}`;
+  if ((verb === 'content' && kind !== 'files') || (verb === 'cancel' && kind !== 'batches')) return null;
+  const found = operation('openai-control', 'openai', { head });
+  if (verb !== undefined) return byMethod(verb === 'cancel' ? { POST: found } : { GET: found }, method);
+  if (!isOne) return byMethod({ GET: found, POST: found }, method);
+  return byMethod(kind === 'files' ? { GET: found, DELETE: found } : { GET: found }, method);
 }
 
 /** Reading, deleting or cancelling a stored response; its id is the last thing that a server knows it by. */

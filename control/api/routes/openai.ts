@@ -10,7 +10,7 @@ import {
   filePurposes,
 } from '../../../domain/batch/batch.schema.ts';
 import type { StoredFile } from '../../../domain/batch/batch.schema.ts';
-import { MusterError, messageOf } from '../../../domain/errors.ts';
+import { MusterError, codeOf, messageOf } from '../../../domain/errors.ts';
 import type { Page } from '../../store/batches.ts';
 import { newId } from '../batches/batch-desk.ts';
 import { Housekeeping } from '../batches/housekeeping.ts';
@@ -34,6 +34,8 @@ export const openaiRoutes: Routes = (app, context) => {
     limits: { fileSize: fileBytesMax, files: 1, fields: 10, fieldSize: 64 * 1024 },
   });
   void app.register((scope, _options, done) => {
+    // A body that is no JSON is refused before any handler, and in OpenAI's words all the same.
+    scope.setErrorHandler((error, _request, reply) => sendError(reply, error));
     files(scope as TypedApp, context);
     batches(scope as TypedApp, context);
     done();
@@ -182,12 +184,19 @@ async function upload(context: ApiContext, request: FastifyRequest, { tenant }: 
   const fields: Record<string, string> = {};
   let filename: string | null = null;
   let bytes = 0;
-  for await (const part of request.parts()) {
-    if (part.type === 'field') fields[part.fieldname] = String(part.value);
-    else if (part.fieldname === 'file' && filename === null) {
-      filename = part.filename;
-      bytes = await fileBytes.put(id, part.file, fileBytesMax);
-    } else await part.toBuffer();
+  try {
+    for await (const part of request.parts()) {
+      if (part.type === 'field') fields[part.fieldname] = String(part.value);
+      else if (part.fieldname === 'file' && filename === null) {
+        filename = part.filename;
+        bytes = await fileBytes.put(id, part.file, fileBytesMax);
+      } else await part.toBuffer();
+    }
+  } catch (error) {
+    await fileBytes.remove(id);
+    // The parser throws plain errors for a missing boundary, a cut form, a head that is none.
+    if (error instanceof MusterError || codeOf(error)?.startsWith('E') === true) throw error;
+    throw new MusterError('invalid_input', `The form is malformed: ${messageOf(error)}.`, { cause: error });
   }
   const seconds = Math.floor(now() / 1000);
   try {

@@ -22,6 +22,11 @@ export const Named = z.object({ name });
 export const NamedInNamespace = z.object({ ns: name, name });
 
 /** Every refusal has this body. */
-export const refusals = { default: Problem.describe('application/problem+json (RFC 9457)') };
+export const refusals = {
+  default: {
+    description: 'A refusal (RFC 9457)',
+    content: { 'application/problem+json': { schema: Problem } },
+  },
+};
 
 export const Empty = z.object({});

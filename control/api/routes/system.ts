@@ -27,7 +27,7 @@ export const systemRoutes: Routes = (app, context) => {
         tags,
         summary: 'Prometheus metrics; needs no token',
         security: [],
-        response: { 200: z.string() },
+        response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: z.string() } } } },
       },
     },
     async (_request, reply) =>

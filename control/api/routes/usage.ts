@@ -1,11 +1,11 @@
 import { z } from 'zod';
+import { usageGroups } from '../../../domain/usage/groups.ts';
 import {
   BudgetStates,
   UsageReport,
   UsageSums,
   UsageTaken,
   WindowPage,
-  usageGroups,
 } from '../../../domain/usage/usage-record.schema.ts';
 import type { Routes } from './route.ts';
 import { refusals } from './route.ts';
