@@ -132,6 +132,7 @@ export class DataPath implements Flow {
     passage.entered = passage.forkedAt = from.entered;
     passage.service = from.service;
     passage.entry = from.entry;
+    passage.upstreamId = from.upstreamId;
     passage.alternatives = from.alternatives;
     passage.modelRoute = from.modelRoute;
     passage.model = from.model;

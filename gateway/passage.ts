@@ -46,6 +46,8 @@ export class Passage {
   service: RoutedService<Endpoint> | null = null;
   /** The component of the service that is asked, where it is not its predictor. */
   entry: RoutedService<Endpoint> | null = null;
+  /** The request id that its servers are told, where it is not the request's own. */
+  upstreamId: string | null = null;
   /** Services that may answer in its place, best first. */
   alternatives: readonly RoutedService<Endpoint>[] = none;
   /** The model that several services serve, when it names one: access to it is access to each of them. */

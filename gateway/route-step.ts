@@ -1,3 +1,4 @@
+import { nobody } from '../domain/access/caller.ts';
 import { isProbe, maySee, maySeeAll } from '../domain/access/may.ts';
 import { resolve } from '../domain/routing/resolve.ts';
 import type { Resolution, Viewer } from '../domain/routing/resolve.ts';
@@ -151,7 +152,8 @@ export class RouteStep implements Step {
       this.table.answerModel(passage, flow, service);
       return false;
     }
-    if (operation.kind === 'v2-ready' && !service.speaks.v2) {
+    // Who is nobody is told what the table knows: a probe without a key asks no server, and wakes none.
+    if (operation.kind === 'v2-ready' && (!service.speaks.v2 || passage.caller === nobody)) {
       this.table.answerReady(passage, flow, service);
       return false;
     }

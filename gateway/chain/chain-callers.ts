@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
@@ -5,11 +6,12 @@ import type { Flow, Step } from '../step.ts';
 /**
  * A transformer or explainer asks its predictor through the gateway, and KServe's SDK hands on the request's id and
  * no credential. So for as long as the first request is under way, a request of its id to that service's predictor is
- * its caller's; it is the same piece of work, and is not charged again.
+ * its caller's; it is the same piece of work, and is not charged again. Clients choose ids and can guess others': the
+ * server is told one of its own, which begins with the request's and which nobody else can know.
  */
 export class ChainCallers implements Step {
   readonly name = 'chain callers';
-  /** By request id; as many as chained requests are in flight. */
+  /** By the id that the server was told; as many as chained requests are in flight. */
   private readonly underWay = new Map<string, { readonly passage: Passage; readonly predictor: string }>();
 
   get size(): number {
@@ -18,7 +20,9 @@ export class ChainCallers implements Step {
 
   /** @param key of the service whose component is asked */
   open(passage: Passage, key: string): void {
-    this.underWay.set(passage.requestId, { passage, predictor: `${key}-predictor` });
+    const id = `${passage.requestId.slice(0, 96)}~${randomBytes(16).toString('base64url')}`;
+    passage.upstreamId = id;
+    this.underWay.set(id, { passage, predictor: `${key}-predictor` });
   }
 
   enter(passage: Passage, _flow: Flow): boolean {
@@ -32,8 +36,7 @@ export class ChainCallers implements Step {
   }
 
   settle(passage: Passage): void {
-    if (passage.entry !== null && this.underWay.get(passage.requestId)?.passage === passage)
-      this.underWay.delete(passage.requestId);
+    if (passage.upstreamId !== null) this.underWay.delete(passage.upstreamId);
   }
 }
 

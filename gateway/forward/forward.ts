@@ -95,7 +95,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     this.service = service;
     this.guard = deps.guards.of(service);
     this.plan = plan;
-    this.headers = upstreamHeaders(passage.exchange, passage.requestId);
+    this.headers = upstreamHeaders(passage.exchange, passage.upstreamId ?? passage.requestId);
   }
 
   begin(): void {

@@ -103,6 +103,27 @@ describe('a service with transformer and explainer', () => {
     expect((await predict({ 'x-request-id': 'r-2' }, direct)).status).toBe(401);
   });
 
+  test('lets nobody in by an id that is under way: ids are the clients’, and are told to everybody', async () => {
+    const { key, record } = newKey({ models: ['default/iris'] });
+    const direct = '/serving/default/iris-predictor/v1/models/iris:predict';
+    let whileUnderWay: number[] = [];
+    await transformer.close();
+    transformer = await startBackend((seen, response) => {
+      const told = String(seen.headers['x-request-id']);
+      expect(told).toMatch(/^r-1~[\w-]{22}$/);
+      void Promise.all(
+        ['r-1', 'r-1~', `${told.slice(0, -1)}!`].map((id) => predict({ 'x-request-id': id }, direct)),
+      ).then((answers) => {
+        whileUnderWay = answers.map(({ status }) => status);
+        response.end('{"predictions": []}');
+      });
+    });
+    useAccess(gateway, [chained()], { mode: 'required', keys: [record] });
+    const answer = await predict({ authorization: `Bearer ${key}`, 'x-request-id': 'r-1' });
+    expect([answer.status, answer.headers.get('x-request-id')]).toEqual([200, 'r-1']);
+    expect(whileUnderWay).toEqual([401, 401, 401]);
+  });
+
   test('is not ready while its transformer is not, and says so', async () => {
     const route = chained();
     const [target] = route.transformer.targets;
