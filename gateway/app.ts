@@ -20,6 +20,7 @@ import { grpcUpstreams, isGrpcAddress } from './grpc/grpc-upstream.ts';
 import type { GatewayLimits } from './limits.ts';
 import { ModelRouting } from './model-route/model-routes.ts';
 import { AccessLog } from './observe/access-log.ts';
+import { registerLogMetrics } from './observe/log-metrics.ts';
 import { GatewayMetrics } from './observe/metrics.ts';
 import { registerPickMetrics } from './observe/pick-metrics.ts';
 import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
@@ -71,6 +72,8 @@ export interface GatewayDeps {
   /** False: node's parser reads every request (front/front.ts). */
   readonly isLean?: boolean;
   readonly chance?: () => number;
+  /** How long lines of the access log are gathered; 0 or absent: not at all. */
+  readonly accessLogEveryMs?: number;
   /** Date.now, where a test does not set the time that cached answers go by. */
   readonly wallMs?: () => number;
   /** Built to be thrown away (warm-up.ts): it leaves nothing behind in the process. */
@@ -99,6 +102,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     registry: metrics.registry,
     routes: () => store.current(),
     loadOf: (key) => admission.loadOf(key),
+    homeOf: (passage) => stored.homeOf(passage),
   });
   const accounting = new Accounting(
     { redis, logger, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },
@@ -116,7 +120,8 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   });
   const batcher = new Batcher({ registry: metrics.registry, nowMs: () => performance.now() });
   const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
-  const accessLog = new AccessLog(logger, Date.now);
+  const accessLog = new AccessLog(logger, Date.now, deps.accessLogEveryMs);
+  registerLogMetrics(metrics.registry, accessLog);
   const picker = new PrefixPicker(chance);
   registerPickMetrics(metrics.registry, picker.counts, () => endpoints.all());
   store.onApplied((table, policy) => {
@@ -213,6 +218,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     },
     drain: () => {
       isDraining = true;
+      accessLog.stopGathering();
     },
     finish: async () => {
       admission.close();

@@ -6,7 +6,8 @@ import type { Passage } from '../passage.ts';
 /**
  * One line a request. The path goes without its query, which may hold anything; bodies and headers never. Lines are
  * what the process's logger would write, but are put together by hand: they are the only ones on the hot path. They
- * go to the logger's own stream, which gathers them and is bounded (main.ts).
+ * go to the logger's own stream, some at a time where `everyMs` says so: for the stream a line costs as much as a
+ * batch. What the stream drops, since nobody takes its bytes, is counted.
  */
 export class AccessLog {
   private readonly logger: Logger;
@@ -18,13 +19,23 @@ export class AccessLog {
   private share = 1;
   /** Part of a line that is owed: grows by `share` with each request. */
   private owed = 0;
+  private batch = '';
+  private everyMs: number;
+  private timer: NodeJS.Timeout | undefined;
+  /** Lines that the stream dropped, of anybody's. */
+  dropped = 0;
 
-  constructor(logger: Logger, now: () => number) {
+  /** @param everyMs how long a line may wait for others; 0: each goes at once */
+  constructor(logger: Logger, now: () => number, everyMs = 0) {
     this.logger = logger;
     this.now = now;
+    this.everyMs = everyMs;
     this.isOn = logger.isLevelEnabled('info');
-    const { stream } = { stream: (logger as unknown as Record<symbol, unknown>)[pino.symbols.streamSym] };
+    const stream = (logger as unknown as Record<symbol, unknown>)[pino.symbols.streamSym];
     this.stream = isLineStream(stream) ? stream : null;
+    this.stream?.on?.('drop', (text: string | Buffer) => {
+      this.dropped += String(text).split('\n').length - 1;
+    });
     const bindings = JSON.stringify(logger.bindings()).slice(1, -1);
     this.bindings = bindings === '' ? '' : `,${bindings}`;
   }
@@ -43,14 +54,42 @@ export class AccessLog {
       this.owed -= 1;
     }
     const line = `{"level":30,"time":${this.now()}${this.bindings}${fields(passage, status, ms, isWhole)},"msg":"request"}\n`;
-    if (this.stream !== null) this.stream.write(line);
-    else this.logger.info(JSON.parse(line) as object);
+    if (this.everyMs === 0) this.stream?.write(line);
+    else this.gather(line);
+  }
+
+  /** What waits goes out; from now on each line at once. */
+  stopGathering(): void {
+    this.everyMs = 0;
+    this.flush();
+  }
+
+  private gather(line: string): void {
+    if (this.batch === '') {
+      this.timer = setTimeout(() => {
+        this.flush();
+      }, this.everyMs);
+      this.timer.unref();
+    }
+    this.batch += line;
+    if (this.batch.length >= batchLength) this.flush();
+  }
+
+  private flush(): void {
+    clearTimeout(this.timer);
+    if (this.batch !== '') this.stream?.write(this.batch);
+    this.batch = '';
   }
 }
 
 interface LineStream {
-  write(line: string): unknown;
+  write(text: string): unknown;
+  /** Of streams that may drop what they are given. */
+  readonly on?: (event: 'drop', listener: (text: string | Buffer) => void) => unknown;
 }
+
+/** Characters; a batch that is longer goes out at once. */
+const batchLength = 16_000;
 
 function isLineStream(stream: unknown): stream is LineStream {
   return (

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { AccessLog } from '../../../gateway/observe/access-log.ts';
 import type { Passage } from '../../../gateway/passage.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 
 /** What a line says of its request; the passage is made from it. */
 interface Facts {
@@ -160,5 +161,31 @@ describe('the access log', () => {
     log.apply({ sample: 0 });
     log.write(passageOf(some), 500, 1, true);
     expect(lines).toHaveLength(28);
+  });
+
+  test('gathers lines, gives them out whole, and all of them when it is told to stop', async () => {
+    const writes: string[] = [];
+    const stream = { write: (text: string) => void writes.push(text) };
+    const log = new AccessLog(pino({ level: 'info' }, stream), () => 1, 20);
+    for (let at = 0; at < 100; at += 1) log.write(passageOf({ ...some, tries: at }), 200, 1, true);
+    expect(writes.length).toBeLessThan(5);
+    await until(() => writes.join('').split('\n').length === 101);
+    log.write(passageOf({ ...some, tries: 100 }), 200, 1, true);
+    log.stopGathering();
+    log.write(passageOf({ ...some, tries: 101 }), 200, 1, true);
+    const lines = writes.join('').split('\n').slice(0, -1);
+    expect(lines.map((line) => (JSON.parse(line) as { tries: number }).tries)).toEqual(
+      Array.from({ length: 102 }, (_, at) => at),
+    );
+    expect(writes.every((text) => text.endsWith('\n'))).toBe(true);
+  });
+
+  test('counts what a stream drops that nobody reads', () => {
+    const writer = pino.destination({ dest: '/dev/null', sync: false, minLength: 16_000, maxLength: 20_000 });
+    const log = new AccessLog(pino({ level: 'info' }, writer), Date.now);
+    for (let at = 0; at < 200; at += 1) log.write(passageOf(some), 200, 1, true);
+    expect(log.dropped).toBeGreaterThan(0);
+    expect(log.dropped).toBeLessThan(200);
+    writer.end();
   });
 });
