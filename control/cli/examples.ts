@@ -71,6 +71,9 @@ const lines = {
   'key list': ['muster key list', 'muster key list --all -o json'],
   'key rotate': ['muster key rotate 7c3m9xk2vq --grace 24h'],
   'key revoke': ['muster key revoke 7c3m9xk2vq'],
+  usage: ['muster usage --by model --since 7d', 'muster usage --by key -o json'],
+  budget: ['muster budget list'],
+  'budget list': ['muster budget list', 'muster budget list -o json'],
   gateway: [
     'muster gateway --port 9081                 a second gateway beside the first',
     'muster gateway --routes routes.yaml --port 9000 --processes 4',

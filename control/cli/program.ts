@@ -4,6 +4,7 @@ import type { GatewayFlags, ProcessName } from './commands/run-process.ts';
 import { examples } from './examples.ts';
 import { addCache } from './cache-program.ts';
 import { addKeys } from './key-program.ts';
+import { addUsage } from './usage-program.ts';
 
 /**
  * The tree of commands. Only names, options and help live here; what a command does is loaded when it is called,
@@ -30,6 +31,7 @@ export function createProgram(io: Io): Command {
   program.commandsGroup('Who may ask:');
   addKeys(program, context);
   addCache(program, context);
+  addUsage(program, context);
   addProcesses(program, context);
   for (const command of program.commands) {
     finish(command, program, command.name());

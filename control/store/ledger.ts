@@ -1,10 +1,10 @@
+import type { UsageGroup } from '../../domain/usage/groups.ts';
 import type {
   BudgetState,
   UsageRecord,
   UsageReport,
   UsageSum,
   WindowSpending,
-  usageGroups,
 } from '../../domain/usage/usage-record.schema.ts';
 import type { Database, Queries, Row } from './database.ts';
 import { withoutNul } from './database.ts';
@@ -14,7 +14,7 @@ export interface Ledger {
   /** @returns how many records were new */
   add(report: UsageReport, nowMs: number): Promise<number>;
   /** Sums over [since, until), milliseconds since 1970, whole hours; the dearest first. */
-  sums(by: (typeof usageGroups)[number], since: number, until: number): Promise<UsageSum[]>;
+  sums(by: UsageGroup, since: number, until: number): Promise<UsageSum[]>;
   /** Of windows that have not ended. */
   budgets(nowMs: number): Promise<BudgetState[]>;
   /** Windows that ended after `since` or have not, in the order of their names, from one on. */

@@ -62,9 +62,6 @@ export const UsageTaken = z.object({
   added: Count,
 });
 
-/** What may be asked: sums by one of these. */
-export const usageGroups = ['tenant', 'key', 'model', 'service', 'day'] as const;
-
 export const UsageSum = z.object({
   /** The tenant, key, model, `namespace/service` or day (UTC). */
   group: z.string(),

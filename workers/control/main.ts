@@ -6,6 +6,8 @@ import { lineAsker } from '../../activities/batch/ask-line.ts';
 import { batchActivities } from '../../activities/batch/batch-activities.ts';
 import { ControlApi } from '../../activities/control/api.ts';
 import { controlActivities } from '../../activities/control/control-activities.ts';
+import { ledgerActivities } from '../../activities/ledger/ledger-activities.ts';
+import { redisBooks } from '../../activities/ledger/redis-books.ts';
 import { dataFolder } from '../../domain/process/data-folder.ts';
 import { parseSettings } from '../../domain/process/settings.schema.ts';
 import { bundleWorkflows } from '../bundle.ts';
@@ -40,6 +42,7 @@ const api = new ControlApi({
   token: internalToken,
 });
 const askLine = lineAsker({ gatewayUrl: settings.gatewayUrl, internalToken });
+const books = settings.redisUrl === undefined ? null : redisBooks(settings.redisUrl);
 const bundle = await bundleWorkflows({ cache: folder.bundles, logger });
 await serve({
   address: settings.temporalAddress,
@@ -53,12 +56,14 @@ await serve({
       now: Date.now,
     }),
     ...batchActivities({ api, askLine, concurrency: 16 }),
+    ...ledgerActivities({ api, books, now: Date.now }),
   },
   log,
   signal: ending.signal,
 });
 await api.close();
 await askLine.close();
+books?.close();
 log.info('control worker ended');
 // The SDK keeps the process alive for a while after its last worker.
 process.exit(0);

@@ -3,9 +3,11 @@ import type { Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlActivities } from '../../domain/inference-service/messages.ts';
+import type { LedgerActivities } from '../../domain/ledger/messages.ts';
 import type { WorkflowBundle } from '../bundle.ts';
 import { pause, persist } from '../retry.ts';
 import type { Persistence } from '../retry.ts';
+import { createSchedules } from './schedules.ts';
 import { hasCurrentBuild, makeCurrent, registerSearchAttributes } from './server.ts';
 import { createControlWorker } from './worker.ts';
 
@@ -13,7 +15,7 @@ export interface ServeOptions {
   readonly address: string;
   readonly namespace: string;
   readonly bundle: WorkflowBundle;
-  readonly activities: ControlActivities & BatchActivities;
+  readonly activities: ControlActivities & BatchActivities & LedgerActivities;
   readonly log: Logger;
   /** Aborted when the process is to end. */
   readonly signal: AbortSignal;
@@ -99,6 +101,7 @@ async function keepCurrent(
         async () => {
           await registerSearchAttributes(connection, namespace);
           await makeCurrent(connection, namespace, bundle.buildId);
+          await createSchedules(connection, namespace);
         },
         // The server knows the build only once it has seen it poll, so that the first tries may fail.
         { ...patience(options, 'this build could not be made the current one yet', 8), signal, firstMs: 100 },

@@ -3,13 +3,14 @@ import type { NativeConnection } from '@temporalio/worker';
 import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlActivities } from '../../domain/inference-service/messages.ts';
 import { lifecycle } from '../../domain/inference-service/messages.ts';
+import type { LedgerActivities } from '../../domain/ledger/messages.ts';
 import type { WorkflowBundle } from '../bundle.ts';
 
 export interface ControlWorkerOptions {
   readonly connection: NativeConnection;
   readonly namespace: string;
   readonly bundle: WorkflowBundle;
-  readonly activities: ControlActivities & Partial<BatchActivities>;
+  readonly activities: ControlActivities & Partial<BatchActivities & LedgerActivities>;
   /** How long activities may go on after a shutdown was asked for, before they are cancelled. */
   readonly shutdownGraceMs?: number;
 }
