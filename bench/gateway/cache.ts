@@ -89,10 +89,7 @@ async function startRedis(): Promise<string> {
   return `redis://127.0.0.1:${port}`;
 }
 
-let gateways = 0;
-
 async function startGateway(server: string, redis: string | null, cache: object): Promise<Gateway> {
-  gateways += 1;
   const home = mkdtempSync(join(folder, 'gateway-'));
   const routes = join(home, 'routes.json');
   writeFileSync(

@@ -24,6 +24,8 @@ const rules = {
   enabled: z.boolean().default(false),
   /** How long an answer may be given again; 30 days at most. */
   ttlSeconds: z.number().positive().max(2_592_000).default(3_600),
+  /** How long after its time an answer may be given when no server gives a new one; 0: never. */
+  staleSeconds: z.number().min(0).max(2_592_000).default(0),
   /** How long a model server's refusal may be given again; 0: refusals are not kept. */
   negativeTtlSeconds: z.number().min(0).max(3_600).default(5),
   /** Refusals of a model server that say something of the request, not of the moment. */
@@ -59,6 +61,7 @@ export type CacheRules = z.infer<typeof CacheRules>;
 const CacheOverride = z.strictObject({
   enabled: rules.enabled.unwrap().optional(),
   ttlSeconds: rules.ttlSeconds.unwrap().optional(),
+  staleSeconds: rules.staleSeconds.unwrap().optional(),
   negativeTtlSeconds: rules.negativeTtlSeconds.unwrap().optional(),
   negativeStatuses: rules.negativeStatuses.unwrap().optional(),
   entryBytesMax: rules.entryBytesMax.unwrap().optional(),

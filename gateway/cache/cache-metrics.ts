@@ -7,6 +7,7 @@ export type CacheResult =
   | 'hit_shared'
   | 'hit_semantic'
   | 'hit_flight' // waited for another's answer
+  | 'stale' // past its time, but no server gave a new one
   | 'miss'
   | 'refresh' // the client wanted a new answer
   | 'bypass'; // not looked up: not cacheable, or not wanted
@@ -71,6 +72,7 @@ export class CacheMetrics {
       hit_shared: 0,
       hit_semantic: 0,
       hit_flight: 0,
+      stale: 0,
       miss: 0,
       refresh: 0,
       bypass: 0,

@@ -55,8 +55,8 @@ export class CacheStep implements Step {
     this.deps = deps;
     this.versions = new Versions(({ namespace, name }) => this.metrics.of(namespace, name));
     this.keeper = new Keeper(deps, this.metrics, this.versions);
-    this.leading = new Leading(deps, this.metrics, this.keeper, (lookup, entry, level) =>
-      this.serve(lookup, entry, level),
+    this.leading = new Leading(deps, this.metrics, this.keeper, (lookup, entry, level, exchange) =>
+      this.serve(lookup, entry, level, exchange),
     );
   }
 
@@ -136,7 +136,7 @@ export class CacheStep implements Step {
   }
 
   /** @returns false when the answer does not fit the request's form: nothing was sent then */
-  private serve(lookup: Lookup, entry: Entry, level: Level): boolean {
+  private serve(lookup: Lookup, entry: Entry, level: Level, exchange = lookup.passage.exchange): boolean {
     const { passage, service } = lookup;
     const rendered = render(lookup, entry);
     if (rendered === null) return false;
@@ -147,7 +147,7 @@ export class CacheStep implements Step {
     service.numbers.savedInputTokens += entry.inputTokens;
     service.numbers.savedOutputTokens += entry.outputTokens;
     passage.firstByteMs = this.deps.monotonicMs() - passage.startedMs;
-    replay(lookup, rendered, level, this.deps.nowMs());
+    replay(lookup, rendered, level, { nowMs: this.deps.nowMs(), exchange });
     return true;
   }
 
@@ -172,4 +172,5 @@ const results: Readonly<Record<Level, CacheResult>> = {
   shared: 'hit_shared',
   semantic: 'hit_semantic',
   flight: 'hit_flight',
+  stale: 'stale',
 };

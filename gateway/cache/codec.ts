@@ -21,6 +21,7 @@ interface Head {
   readonly jsonLength: string | null;
   readonly storedAtMs: number;
   readonly expiresAtMs: number;
+  readonly staleUntilMs: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
   readonly isCompressed: boolean;

@@ -9,6 +9,8 @@ export interface Entry extends Kept {
   /** Date.now() of the gateway that kept it. */
   readonly storedAtMs: number;
   readonly expiresAtMs: number;
+  /** From its time to here it is given only where no server gives a new one. */
+  readonly staleUntilMs: number;
   /** What the server said that it took; 0 where it did not. */
   readonly inputTokens: number;
   readonly outputTokens: number;

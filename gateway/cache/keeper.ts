@@ -90,7 +90,7 @@ export class Keeper {
 
   /** From memory, at once. */
   local(lookup: Lookup): Entry | null {
-    return this.fresh(lookup, this.store.get(lookup.key.local, this.nowMs()));
+    return this.take(lookup, this.store.get(lookup.key.local, this.nowMs()));
   }
 
   /** True when a further look, which takes time, may find something. */
@@ -108,14 +108,14 @@ export class Keeper {
     const key = entryKey(lookup.key.version, neighbour.key.slice(versionIdLength));
     const kept = this.store.get(key.local, this.nowMs()) ?? (await this.getShared(lookup, key));
     if (kept === null) this.semantic.forget(lookup, neighbour.key);
-    const entry = this.fresh(lookup, kept);
+    const entry = this.isFresh(lookup, kept) ? kept : null;
     if (entry?.status !== 200) return null;
     lookup.similarity = neighbour.similarity;
     return { entry, level: 'semantic' };
   }
 
   async findShared(lookup: Lookup): Promise<Entry | null> {
-    const entry = this.fresh(lookup, await this.getShared(lookup, lookup.key));
+    const entry = this.take(lookup, await this.getShared(lookup, lookup.key));
     if (entry !== null && !this.isPurged(lookup)) this.store.set(lookup.key.local, entry);
     return entry;
   }
@@ -126,7 +126,8 @@ export class Keeper {
     if (entry === null) return null;
     // The writer's clock may be ahead: an answer does not live longer than it would had we kept it now.
     const expiresAtMs = Math.min(entry.expiresAtMs, this.nowMs() + rules.ttlSeconds * 1000);
-    return expiresAtMs > this.nowMs() ? { ...entry, expiresAtMs } : null;
+    const staleUntilMs = Math.min(entry.staleUntilMs, expiresAtMs + rules.staleSeconds * 1000);
+    return staleUntilMs > this.nowMs() ? { ...entry, expiresAtMs, staleUntilMs } : null;
   }
 
   /** One of the gateways asks a server, the others wait for what it keeps. @returns null: ask */
@@ -171,7 +172,7 @@ export class Keeper {
     this.store.set(key.local, entry);
     this.metrics.kept += 1;
     if (entry.status === 200) {
-      this.shared?.set(key, entry, entry.expiresAtMs - this.nowMs());
+      this.shared?.set(key, entry, entry.staleUntilMs - this.nowMs());
       this.semantic.learn(lookup, key.local);
     } else this.metrics.keptRefusals += 1;
     return null;
@@ -199,9 +200,21 @@ export class Keeper {
     return this.purges.isBefore(key.version.serviceId, startedAtMs);
   }
 
-  private fresh({ directives }: Lookup, entry: Entry | null): Entry | null {
-    if (entry === null) return null;
-    return this.nowMs() - entry.storedAtMs <= directives.maxAgeS * 1000 ? entry : null;
+  /** @returns the answer when it may be given; one past its time is noted, for the case that no server answers */
+  private take(lookup: Lookup, entry: Entry | null): Entry | null {
+    if (entry === null || this.isFresh(lookup, entry)) return entry;
+    const { maxAgeS } = lookup.directives;
+    if (entry.status === 200 && this.ageMs(entry) <= maxAgeS * 1000) lookup.stale = entry;
+    return null;
+  }
+
+  private isFresh({ directives }: Lookup, entry: Entry | null): boolean {
+    if (entry === null || entry.expiresAtMs <= this.nowMs()) return false;
+    return this.ageMs(entry) <= directives.maxAgeS * 1000;
+  }
+
+  private ageMs({ storedAtMs }: Entry): number {
+    return this.nowMs() - storedAtMs;
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
+import type { Exchange } from '../front/exchange.ts';
 import type { CacheGauges, CacheMetrics } from './cache-metrics.ts';
 import type { Entry } from './entry.ts';
 import { FlightExchange } from './flight-exchange.ts';
@@ -9,7 +10,12 @@ import type { Keeper } from './keeper.ts';
 import type { Flight, Lookup } from './lookup.ts';
 import { Recorder } from './recorder.ts';
 import type { Recorded } from './recorder.ts';
+import { render } from './replay.ts';
 import type { Level } from './replay.ts';
+import { StaleExchange } from './stale-exchange.ts';
+
+/** @returns false when the answer does not fit the request's form: nothing was sent then */
+export type Serve = (lookup: Lookup, entry: Entry, level: Level, exchange?: Exchange) => boolean;
 
 /**
  * What becomes of a request that memory cannot answer. It waits for another that asks for the same, or leads: looks
@@ -20,18 +26,13 @@ export class Leading {
   private readonly metrics: CacheMetrics;
   private readonly keeper: Keeper;
   private readonly nowMs: () => number;
-  private readonly serve: (lookup: Lookup, entry: Entry, level: Level) => boolean;
+  private readonly serve: Serve;
   private readonly flights = new Flights();
   /** Requests whose answer could not be shared lately: nobody waits for the next one. */
   private readonly unshareable = new LRUCache<string, true>({ max: 10_000, ttl: 30_000 });
   private settings: CachePolicy['singleFlight'] | null = null;
 
-  constructor(
-    deps: { readonly nowMs: () => number },
-    metrics: CacheMetrics,
-    keeper: Keeper,
-    serve: (lookup: Lookup, entry: Entry, level: Level) => boolean,
-  ) {
+  constructor(deps: { readonly nowMs: () => number }, metrics: CacheMetrics, keeper: Keeper, serve: Serve) {
     this.nowMs = deps.nowMs;
     this.metrics = metrics;
     this.keeper = keeper;
@@ -133,6 +134,12 @@ export class Leading {
       },
     );
     passage.tapInto(lookup.recorder);
+    const { stale } = lookup;
+    if (stale !== null && !directives.isRefresh && render(lookup, stale) !== null) {
+      passage.exchange = new StaleExchange(passage.exchange, (exchange) => {
+        this.serve(lookup, stale, 'stale', exchange);
+      });
+    }
     if (lookup.isLeader) {
       lookup.exchange = new FlightExchange(passage.exchange, {
         isWanted: () => isWanted(lookup),

@@ -31,11 +31,11 @@ export class LocalStore {
     return this.cache?.size ?? 0;
   }
 
-  /** @param nowMs by the clock of the entries */
+  /** Perhaps past its time. @param nowMs by the clock of the entries */
   get(key: string, nowMs: number): Entry | null {
     const entry = this.cache?.get(key);
     if (entry === undefined) return null;
-    if (entry.expiresAtMs > nowMs) return entry;
+    if (entry.staleUntilMs > nowMs) return entry;
     this.cache?.delete(key);
     return null;
   }

@@ -6,7 +6,7 @@ import type { Passage } from '../passage.ts';
 import type { Flow } from '../step.ts';
 import type { CacheResult } from './cache-metrics.ts';
 import type { CacheState } from './cache-state.ts';
-import type { EntryKey } from './entry.ts';
+import type { Entry, EntryKey } from './entry.ts';
 import type { FlightExchange } from './flight-exchange.ts';
 import type { CacheableRequest } from './read-request.ts';
 import type { Recorder } from './recorder.ts';
@@ -35,6 +35,8 @@ export class Lookup implements CacheState {
   exchange: FlightExchange | null = null;
   /** The prompt's vector, once it is known. */
   meaning: Meaning | null = null;
+  /** An answer past its time. */
+  stale: Entry | null = null;
   /** Of the prompt whose answer it gets; null for exact ones. */
   similarity: number | null = null;
   holdsLock = false;

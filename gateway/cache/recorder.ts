@@ -118,6 +118,7 @@ export class Recorder implements ResponseTap {
       body,
       storedAtMs: now,
       expiresAtMs: now + ttlMs,
+      staleUntilMs: now + ttlMs + (status === 200 ? rules.staleSeconds * 1000 : 0),
     };
     if (status !== 200 || (isKserve && (jsonLength !== null || !this.isJson)))
       return { kind: 'answer', entry: { ...made, hasUsage: false, inputTokens: 0, outputTokens: 0 } };

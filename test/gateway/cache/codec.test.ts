@@ -13,6 +13,7 @@ const entry = (body: Uint8Array): Entry => ({
   body: Buffer.from(body),
   storedAtMs: 1_700_000_000_000,
   expiresAtMs: 1_700_000_001_000,
+  staleUntilMs: 1_700_000_002_000,
   inputTokens: 3,
   outputTokens: 4,
 });
