@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * What the cache costs and saves: `node bench/gateway/cache.ts [--json] [--seconds S]`. Two gateways as processes, a
+ * What the cache costs and saves: `node bench/gateway/cache/main.ts [--json] [--seconds S]`. Two gateways as processes, a
  * real Redis, a stand-in for a model server. Latencies are those of an open loop at a steady rate, as the client sees
  * them; CPU is the gateway's own, by its metrics, in a closed loop. Figures are printed and never asserted.
  */
@@ -18,7 +18,7 @@ const isJson = args.includes('--json');
 const secondsAt = args.indexOf('--seconds');
 const seconds = secondsAt < 0 ? 5 : Number(args[secondsAt + 1]);
 const rate = 400;
-const root = new URL('../../', import.meta.url).pathname;
+const root = new URL('../../../', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'muster-bench-cache-'));
 const children: ChildProcess[] = [];
 
