@@ -205,6 +205,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     refuse: (exchange, refusal) => {
       dataPath.refuseEarly(exchange, refusal);
     },
+    isStranger: (exchange) => access.isStranger(exchange),
   });
   return {
     app,

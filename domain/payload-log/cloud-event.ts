@@ -24,6 +24,9 @@ export interface PayloadEvent {
   readonly data: Uint8Array;
 }
 
+/** KServe's, before `request` or `response`. */
+export const eventTypes = 'org.kubeflow.serving.inference.';
+
 export interface HttpMessage {
   /** Flat: name, value. */
   readonly headers: readonly string[];
@@ -54,7 +57,7 @@ export function structuredMessage(event: PayloadEvent): HttpMessage {
 function attributes(event: PayloadEvent): [string, string][] {
   const list: [string, string][] = [
     ['specversion', '1.0'],
-    ['type', `org.kubeflow.serving.inference.${event.kind}`],
+    ['type', eventTypes + event.kind],
     ['source', event.source],
     ['id', event.id],
     ['time', event.time],

@@ -82,7 +82,7 @@ export class AdmissionMetrics {
         for (const tier of tiers) set({ service: key, tier }, queue.bytesOf(tier));
     });
     const places = 'Requests with the servers of a limited service';
-    gauge(registers, 'muster_gateway_queue_admitted', places, ['service'], (set) => {
+    gauge(registers, 'muster_gateway_queue_places_taken', places, ['service'], (set) => {
       for (const { key, inFlight } of gates()) set({ service: key }, inFlight);
     });
     const most = 'Requests that may be with the servers of a limited service at once; -1: any number';

@@ -25,6 +25,8 @@ export interface ModelRoutesDeps {
   readonly routes: () => Routes<Endpoint> | null;
   /** Requests with a service's servers and in its queue, by what it may have at once; null: it is not limited. */
   readonly loadOf: (key: string) => number | null;
+  /** The service that keeps the stored response which a request goes on from; null: it goes on from none. */
+  readonly homeOf: (passage: Passage) => string | null;
 }
 
 /** A model's route with what lasts longer than a request: which backends are passed over, and counts. */
@@ -96,8 +98,12 @@ export class ModelRouting {
       if (!seesAll && !maySee(caller, service)) return null;
       return this.stateOf(model, index, service);
     });
-    const [first, ...others] = chosen.map(({ index }) => services[index] as Service); // known to be there
     passage.modelRoute = model;
+    const home = chosen.length > 1 ? this.deps.homeOf(passage) : null;
+    // Only the class that answered before knows the answer.
+    if (home !== null)
+      chosen.sort((a, b) => Number(b.backend.service === home) - Number(a.backend.service === home));
+    const [first, ...others] = chosen.map(({ index }) => services[index] as Service); // known to be there
     if (first === undefined) return { kind: 'unknown', model: model.name, candidates: [] };
     passage.alternatives = others;
     if (operation.kind !== 'model-get' && operation.kind !== 'v2-ready')

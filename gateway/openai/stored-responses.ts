@@ -35,10 +35,15 @@ export class StoredResponses implements Step {
     return home.service;
   }
 
+  /** The service that made the response which the request goes on from; null: it goes on from none that is known. */
+  homeOf(passage: Passage): string | null {
+    const previous = passage.fields?.['previous_response_id'];
+    return typeof previous === 'string' ? this.find(passage, previous) : null;
+  }
+
   enter(passage: Passage, _flow: Flow): boolean {
     if (passage.operation.head !== '/v1/responses') return true;
-    const previous = passage.fields?.['previous_response_id'];
-    if (typeof previous === 'string') this.find(passage, previous);
+    this.homeOf(passage);
     passage.tapInto(
       new IdTap((id) => {
         const { service, candidate, caller } = passage;

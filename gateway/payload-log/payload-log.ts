@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { maySee } from '../../domain/access/may.ts';
-import { metadataOf } from '../../domain/payload-log/cloud-event.ts';
+import { eventTypes, metadataOf } from '../../domain/payload-log/cloud-event.ts';
 import type { PayloadEvent } from '../../domain/payload-log/cloud-event.ts';
 import { isPlainHttp } from '../../domain/payload-log/payload-log-policy.schema.ts';
 import type { LoggerRoute, PayloadLogPolicy } from '../../domain/payload-log/payload-log-policy.schema.ts';
@@ -97,6 +97,8 @@ export class PayloadLog implements Step {
     const mine = rules.get(key);
     if (mine === undefined) return true;
     // The predictor's own logger sees what the predictor is asked, which comes by itself after its transformer.
+    // An event of ours that comes to a service which is logged would beget another, without end.
+    if (String(passage.exchange.headers['ce-type']).startsWith(eventTypes)) return true;
     const here = passage.entry === null ? mine : mine.filter(({ isOwn }) => !isOwn);
     if (here.length > 0) this.log(passage, here, policy);
     return true;

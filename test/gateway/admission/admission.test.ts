@@ -389,7 +389,7 @@ describe('admission', () => {
         await nextTurn();
         expect(door.admission.waiting).toBe(0);
         const text = await door.registry.metrics();
-        expect(text).not.toMatch(/muster_gateway_queue_(depth|bytes|admitted)\{.*\} [1-9]/);
+        expect(text).not.toMatch(/muster_gateway_queue_(depth|bytes|places_taken)\{.*\} [1-9]/);
         door.admission.close();
       }),
       { numRuns: 100 },

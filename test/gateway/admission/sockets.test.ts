@@ -183,7 +183,7 @@ describe('the queue over real sockets', () => {
     await until(async () => (await metric(gateway, 'muster_gateway_in_flight ')) === 1);
     expect(await metric(gateway, 'muster_gateway_queue_depth')).toBe(0);
     expect(await metric(gateway, 'muster_gateway_queue_bytes')).toBe(0);
-    expect(await metric(gateway, 'muster_gateway_queue_admitted{')).toBe(0);
+    expect(await metric(gateway, 'muster_gateway_queue_places_taken{')).toBe(0);
     await until(() => gone === 3);
     expect(backend.seen).toHaveLength(3);
     const after = ask();

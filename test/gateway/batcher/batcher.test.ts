@@ -223,7 +223,7 @@ describe('the batcher', () => {
       [2, 4, 6, 8, 10, 12].map((n) => `{"predictions":[${n}]}`).sort(),
     );
     const { text } = await get(`${gateway.url}/metrics`);
-    expect(text).toMatch(/muster_gateway_queue_admitted\{service="default\/m"\} 0/);
+    expect(text).toMatch(/muster_gateway_queue_places_taken\{service="default\/m"\} 0/);
   });
 
   test('a cut answer is asked for again, one by one', async () => {

@@ -117,6 +117,26 @@ describe('a model that several services serve', () => {
     expect(answer.headers.get('x-muster-backend-class')).toBe('cpu');
   });
 
+  test('goes on from a stored response where that is kept, whatever the tier', async () => {
+    const [cpu, gpu] = [
+      await startBackend((_seen, response) => response.end('{"id":"resp_1","class":"cpu"}')),
+      await startBackend((_seen, response) => response.end('{"id":"resp_2","class":"gpu"}')),
+    ];
+    closers.push(cpu.close, gpu.close);
+    use([cpu.address], [gpu.address]);
+    const respond = (id: string, more: object = {}) =>
+      postJson(
+        `${gateway.url}/v1/responses`,
+        { model: 'assistant', input: 'x', ...more },
+        { authorization: `Bearer key-of-${id}` },
+      );
+    expect((await respond('batch')).body).toMatchObject({ class: 'cpu' });
+    expect((await respond('premium')).body).toMatchObject({ class: 'gpu' });
+    expect((await respond('premium', { previous_response_id: 'resp_1' })).body).toMatchObject({
+      class: 'cpu',
+    });
+  });
+
   test('is listed beside its services, and is asked for by its namespace from elsewhere', async () => {
     const cpu = await start();
     use([cpu.address], []);

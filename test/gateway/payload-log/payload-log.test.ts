@@ -262,6 +262,17 @@ describe('the payload log', () => {
     expect(await outcome('sent')).toBe(2);
   });
 
+  test('does not log its own events, where a sink is a service that is logged', async () => {
+    const backend = await start(answers);
+    use(backend, { url: `${gateway.url}/v1/models/iris:predict`, mode: 'all' });
+    await predict();
+    for (let n = 1; n <= 3; n += 1) {
+      await until(async () => (await outcome('sent')) === 2 * n);
+      expect(backend.seen).toHaveLength(3 * n);
+      await predict();
+    }
+  });
+
   test('sends what waits before the gateway ends', async () => {
     const [backend, sink] = [
       await start(answers),
