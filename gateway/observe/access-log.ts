@@ -108,7 +108,19 @@ function fields(passage: Passage, status: number, ms: number, isWhole: boolean):
     `,"caller":${quoted(caller?.id ?? '')},"tenant":${quoted(caller?.tenant ?? '')}${where(passage)}`;
   if (cached !== null) text += `,"cache":${quoted(cached)}`;
   if (passage.refused !== null) text += `,"refused":"${passage.refused}"`;
+  text += used(passage);
   return isWhole && !passage.isCut ? text : `${text},"isWhole":false`;
+}
+
+/** Tokens and what they cost, where something was counted. */
+function used({ usage, costMicros, isUsageEstimated }: Passage): string {
+  const cost = costMicros > 0 ? `,"costMicros":${costMicros}` : '';
+  if (usage === null) return cost;
+  const { inputTokens, cachedInputTokens, outputTokens } = usage;
+  const tokens =
+    `,"inputTokens":${inputTokens},"cachedInputTokens":${cachedInputTokens}` +
+    `,"outputTokens":${outputTokens}${cost}`;
+  return isUsageEstimated ? `${tokens},"isUsageEstimated":true` : tokens;
 }
 
 function where({ service, candidate, tries }: Passage): string {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { pino } from 'pino';
+import type { Usage } from '../../../domain/usage/usage.ts';
 import { AccessLog } from '../../../gateway/observe/access-log.ts';
 import type { Passage } from '../../../gateway/passage.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -22,6 +23,9 @@ interface Facts {
   tries: number;
   cache: string | null;
   refused: string | null;
+  usage: Usage | null;
+  costMicros: number;
+  isUsageEstimated: boolean;
   isCut: boolean;
 }
 
@@ -38,6 +42,9 @@ function passageOf(facts: Facts): Passage {
     tries,
     cache: facts.cache === null ? null : { result: facts.cache },
     refused,
+    usage: facts.usage,
+    costMicros: facts.costMicros,
+    isUsageEstimated: facts.isUsageEstimated,
     isCut,
   };
   return made as unknown as Passage;
@@ -63,6 +70,9 @@ function plainLine(facts: Facts, status: number, ms: number, isWhole: boolean): 
     tries: facts.tries,
     ...(facts.cache === null ? {} : { cache: facts.cache }),
     ...(facts.refused === null ? {} : { refused: facts.refused }),
+    ...(facts.usage ?? {}),
+    ...(facts.costMicros > 0 ? { costMicros: facts.costMicros } : {}),
+    ...(facts.usage !== null && facts.isUsageEstimated ? { isUsageEstimated: true } : {}),
     ...(isWhole && !facts.isCut ? {} : { isWhole: false }),
   };
 }
@@ -88,6 +98,9 @@ const facts: fc.Arbitrary<Facts> = fc.record({
   tries: fc.nat(9),
   cache: fc.option(fc.constantFrom('hit', 'miss')),
   refused: fc.option(fc.constantFrom('gateway_busy', 'model_not_ready')),
+  usage: fc.option(fc.record({ inputTokens: fc.nat(), cachedInputTokens: fc.nat(), outputTokens: fc.nat() })),
+  costMicros: fc.integer({ min: -1, max: 1_000_000 }),
+  isUsageEstimated: fc.boolean(),
   isCut: fc.boolean(),
 });
 const some: Facts = {
@@ -106,6 +119,9 @@ const some: Facts = {
   tries: 1,
   cache: null,
   refused: null,
+  usage: null,
+  costMicros: -1,
+  isUsageEstimated: false,
   isCut: false,
 };
 

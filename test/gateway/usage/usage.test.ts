@@ -83,6 +83,9 @@ describe('usage of answers', () => {
       costMicros: 21,
       isEstimated: false,
     });
+    expect(gateway!.logs).toContainEqual(
+      expect.objectContaining({ inputTokens: 12, cachedInputTokens: 2, outputTokens: 3, costMicros: 21 }),
+    );
     const { text } = await get(`${gateway!.url}/metrics`);
     const labels = '{namespace="default",service="chat",model="chat",tenant=""}';
     expect(text).toContain(`muster_gateway_usage_input_tokens_total${labels} 12`);
@@ -121,6 +124,7 @@ describe('usage of answers', () => {
     await until(() => gateway!.used.length === 1);
     expect(gateway!.used[0]).toMatchObject({ isEstimated: true });
     expect(gateway!.used[0]?.usage?.outputTokens).toBeGreaterThan(100);
+    expect(gateway!.logs).toContainEqual(expect.objectContaining({ isUsageEstimated: true }));
   });
 });
 
