@@ -82,6 +82,9 @@ export class DataPath implements Flow {
         failures.set(kind, (failures.get(kind) ?? 0) + 1);
         deps.logger.warn({ service: service.key, kind, code, message }, 'a try failed');
       },
+      onNotContinued: ({ requestId, service }, why) => {
+        deps.logger.warn({ requestId, service: service?.key, why }, 'a cut stream cannot be gone on with');
+      },
     };
   }
 

@@ -83,10 +83,17 @@ export class ContinuedChunks {
     const { prompt_tokens: prompt, completion_tokens: completion } = usage;
     if (typeof prompt !== 'number' || typeof completion !== 'number') return usage;
     const moved = Math.min(this.continuation.given, prompt);
+    // What the server knew of the answer so far counts for no part of the prompt.
+    capCached(usage['prompt_tokens_details'], prompt - moved);
     if (!this.continuation.isFull)
       return { ...usage, prompt_tokens: prompt - moved, completion_tokens: completion + moved };
     const answered = this.before.pieces;
     const asked = prompt - moved;
     return { ...usage, prompt_tokens: asked, completion_tokens: answered, total_tokens: asked + answered };
   }
+}
+
+function capCached(details: unknown, most: number): void {
+  if (!isObject(details) || typeof details['cached_tokens'] !== 'number') return;
+  details['cached_tokens'] = Math.min(details['cached_tokens'], most);
 }

@@ -45,6 +45,8 @@ export interface ForwardDeps {
   readonly refuse: (passage: Passage, refusal: Refusal) => void;
   readonly onRetry: (service: RoutedService<Endpoint>) => void;
   readonly onUpstreamFailure: (service: RoutedService<Endpoint>, failure: UpstreamFailure) => void;
+  /** A cut stream is not gone on with, and why. */
+  readonly onNotContinued: (passage: Passage, why: string) => void;
 }
 
 export interface ForwardPlan {
@@ -329,12 +331,12 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     return [...byRoute, ...byPolicy].filter((each) => each !== undefined);
   }
 
-  private hasUntried(): boolean {
+  private hasUntried(isWell = true): boolean {
     const now = this.deps.nowMs();
     for (const { percent, ready } of this.service.targets) {
       if (percent <= 0) continue;
       for (const { address, load } of ready) {
-        if (isEligible(load, now) && !this.tried.includes(address)) return true;
+        if ((!isWell || isEligible(load, now)) && !this.tried.includes(address)) return true;
       }
     }
     return false;
@@ -431,13 +433,16 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
       delivery.end();
       return true;
     }
-    if (midStream.count >= guard.settings.midStream.continuationsMax) return this.notContinued();
-    if (!this.hasUntried()) return this.notContinued();
+    if (midStream.count >= guard.settings.midStream.continuationsMax)
+      return this.notContinued('it was gone on with as often as the policy allows');
+    // One that lately refused is better than an end in the middle.
+    if (!this.hasUntried(false)) return this.notContinued('no other server is there');
     const next = midStream.next(passage, this.plan);
     const now = deps.nowMs();
-    if ('obstacle' in next || !guard.retries.spend(now)) return this.notContinued();
+    if ('obstacle' in next) return this.notContinued(next.obstacle);
+    if (!guard.retries.spend(now)) return this.notContinued('the retry budget is spent');
     const candidate = deps.picker.pick(passage, this.service, this.tried, now);
-    if (candidate === null) return this.notContinued();
+    if (candidate === null) return this.notContinued('no server is ready');
     guard.continued += 1;
     deps.onRetry(this.service);
     const one = this.send(candidate, next);
@@ -446,8 +451,9 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     return true;
   }
 
-  private notContinued(): false {
+  private notContinued(why: string): false {
     this.guard.continuationsFailed += 1;
+    this.deps.onNotContinued(this.passage, why);
     return false;
   }
 

@@ -204,10 +204,24 @@ describe('ContinuedChunks', () => {
 
   test('usage is that of one request', () => {
     const out = start('a').rewrite(
-      event({ ...other, choices: [], usage: { prompt_tokens: 11, completion_tokens: 4, total_tokens: 15 } }),
+      event({
+        ...other,
+        choices: [],
+        usage: {
+          prompt_tokens: 11,
+          completion_tokens: 4,
+          total_tokens: 15,
+          prompt_tokens_details: { cached_tokens: 11 },
+        },
+      }),
     );
     expect(JSON.parse(eventData(out)[0]!)).toMatchObject({
-      usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
+      usage: {
+        prompt_tokens: 10,
+        completion_tokens: 5,
+        total_tokens: 15,
+        prompt_tokens_details: { cached_tokens: 10 },
+      },
     });
   });
 
