@@ -19,7 +19,15 @@ import type { ServeOptions } from './start.ts';
  * in use, 1 for anything else, each with one plain line on standard error.
  */
 const settings = readSettings();
-const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 250 });
+/** Beyond 16 MiB that nobody takes, lines are dropped and counted: a stuck log must not fill the memory. */
+const logBytesMax = 16 * 1024 * 1024;
+const destination = pino.destination({
+  dest: 1,
+  sync: false,
+  minLength: 4096,
+  periodicFlush: 250,
+  maxLength: logBytesMax,
+});
 const { worker } = cluster;
 const base = worker === undefined ? { process: 'gateway' } : { process: 'gateway', worker: worker.id };
 const logger = pino({ level: settings.logLevel, base }, destination);
@@ -30,6 +38,8 @@ const options: ServeOptions = {
   host: settings.host,
   port: settings.gatewayPort,
   grpc: { port: settings.grpcPort, isChosen: settings.grpcIsChosen },
+  tls: settings.tls,
+  upstreamTls: settings.upstreamTls,
   folder: dataFolder(settings.dataDir),
   limits: defaultLimits,
   logger,

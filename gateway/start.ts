@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { DataFolder } from '../domain/process/data-folder.ts';
 import { buildGateway } from './app.ts';
-import type { Gateway } from './app.ts';
+import type { Gateway, GatewayDeps } from './app.ts';
+import type { TlsOptions } from './front/tls-files.ts';
 import { startGrpc } from './grpc/server.ts';
 import type { RunningGrpc } from './grpc/server.ts';
 import type { GatewayLimits } from './limits.ts';
@@ -12,6 +13,8 @@ import { controlSource } from './route-table/control-source.ts';
 import type { ControlSourceOptions } from './route-table/control-source.ts';
 import { RoutesFileError, RoutesFileSource } from './route-table/routes-file.ts';
 import type { TableSource } from './route-table/table-source.ts';
+import { upstreamTls } from './upstream/socket/tls-files.ts';
+import type { UpstreamTlsOptions } from './upstream/socket/tls-files.ts';
 import { Books } from './usage/books.ts';
 import { warmUp } from './warm-up.ts';
 
@@ -30,6 +33,10 @@ export interface ServeOptions {
   readonly processes?: number;
   /** Absent: no gRPC. */
   readonly grpc?: GrpcPort;
+  /** Undefined: plain HTTP and gRPC. */
+  readonly tls?: TlsOptions | undefined;
+  /** For servers with https and grpcs addresses; undefined: the system's authorities. */
+  readonly upstreamTls?: UpstreamTlsOptions | undefined;
   /** Shared with other gateways; undefined: this one stands alone. */
   readonly redisUrl?: string | undefined;
   /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
@@ -97,7 +104,15 @@ export async function serve(
     logger,
   });
   const { accounting } = books;
-  const gateway = buildGateway({ limits, logger, version: options.version, redis, accounting });
+  const gateway = buildGateway({
+    limits,
+    logger,
+    version: options.version,
+    redis,
+    accounting,
+    accessLogEveryMs: 250,
+    ...tlsDeps(options),
+  });
   const { app, endpoints } = gateway;
   options.onBuilt?.(gateway);
   const source = makeSource(gateway);
@@ -122,14 +137,31 @@ export async function serve(
   return { url, grpcPort: grpc?.port ?? null, stop: () => (stopping ??= stop()) };
 }
 
+/** @throws Error when a file cannot be read or used */
+function tlsDeps({
+  tls,
+  upstreamTls: upstream,
+  logger,
+}: ServeOptions): Pick<GatewayDeps, 'tls' | 'upstreamTls'> {
+  const onRefused = (err: unknown) => {
+    logger.error({ err }, 'new TLS files for model servers cannot be used; the old ones stay');
+  };
+  return {
+    ...(tls === undefined ? {} : { tls }),
+    ...(upstream === undefined
+      ? {}
+      : { upstreamTls: upstreamTls(upstream, () => performance.now(), onRefused) }),
+  };
+}
+
 /** @returns null when the port, which nobody chose, is taken */
 async function startGrpcFront(
-  { host, limits, logger }: ServeOptions,
+  { host, limits, logger, tls }: ServeOptions,
   { port, isChosen }: GrpcPort,
   { app, endpoints, metrics, handle }: Gateway,
 ): Promise<RunningGrpc | null> {
   try {
-    return await startGrpc({ host, port, limits, logger, registry: metrics.registry, handle });
+    return await startGrpc({ host, port, limits, logger, registry: metrics.registry, handle, tls });
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === 'EADDRINUSE' && !isChosen) {

@@ -48,6 +48,7 @@ export async function warmUp(options: WarmUpOptions): Promise<number> {
     gateway.drain();
     gateway.app.server.closeAllConnections();
     await gateway.app.close();
+    await gateway.finish();
     gateway.endpoints.close();
     for (const upstream of upstreams) upstream.close();
   }
@@ -59,7 +60,10 @@ function rehearsalTable(ports: readonly number[], key: string) {
     services: [{ name: 'm', endpoints: ports.map((port) => `http://127.0.0.1:${port}`) }],
     policy: {
       access: { mode: 'required', keys: [{ id: 'rehearsal', sha256, tenant: 'rehearsal' }] },
-      qos: { concurrency: { perEndpoint: 1_000 } },
+      qos: { concurrency: { perEndpoint: 1_000 }, tenantShare: 'tokens' },
+      prices: { models: [{ model: '*', inputPerMillion: 1, outputPerMillion: 1 }] },
+      budgets: [{ id: 'rehearsal', per: 'key', period: 'day', limitTokens: 1e12, limitCostMicros: 1e12 }],
+      rateLimits: [{ id: 'rehearsal', per: 'key', requestsPerMinute: 1e9, tokensPerMinute: 1e9 }],
     },
   };
   return tableFromFile(RoutesFile.parse(file), 0);

@@ -6,45 +6,74 @@ import { z } from 'zod';
  */
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
 
-const shape = z.object({
-  /** Folder that holds all state. */
-  MUSTER_DATA_DIR: z.string().optional(),
-  /** Address that every server of Muster binds. */
-  MUSTER_HOST: z.string().default('127.0.0.1'),
-  MUSTER_GATEWAY_PORT: port(8080),
-  /** gRPC V2. Where nobody chose it and it is taken, the gateway goes without gRPC. */
-  MUSTER_GRPC_PORT: port(8081),
-  /** Processes of one gateway that share its port. */
-  MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
-  /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
-  MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(1_000),
-  /** A routes file: the gateway serves from it alone, without a control API. */
-  MUSTER_GATEWAY_ROUTES: z.string().optional(),
-  MUSTER_API_PORT: port(8090),
-  MUSTER_TEMPORAL_PORT: port(7233),
-  MUSTER_TEMPORAL_UI_PORT: port(8233),
-  /** A Temporal server to use in place of the embedded one, host:port. */
-  TEMPORAL_ADDRESS: z.string().optional(),
-  TEMPORAL_NAMESPACE: z.string().default('default'),
-  /** Where processes reach the control API; default http://<MUSTER_HOST>:<MUSTER_API_PORT>. */
-  MUSTER_API_URL: z.url().optional(),
-  /** Where users and the CLI reach the gateway; default http://<MUSTER_HOST>:<MUSTER_GATEWAY_PORT>. */
-  MUSTER_GATEWAY_URL: z.url().optional(),
-  /** Postgres in place of the embedded store. */
-  MUSTER_DATABASE_URL: z.string().optional(),
-  /** Redis that gateways share: budgets, rate limits, cache. Without it each gateway stands alone. */
-  MUSTER_REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
-  /** Name of this node; its agent serves the task queue `muster-agent-<node>`. */
-  MUSTER_NODE: z
-    .string()
-    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
-    .default('local'),
-  /** What a stopping agent does with its model servers. */
-  MUSTER_AGENT_ON_EXIT: z.enum(['stop', 'leave']).default('leave'),
-  /** Domain of service hosts: <name>-<namespace>.<domain>. */
-  MUSTER_DOMAIN: z.string().default('example.com'),
-  MUSTER_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-});
+const shape = z
+  .object({
+    /** Folder that holds all state. */
+    MUSTER_DATA_DIR: z.string().optional(),
+    /** Address that every server of Muster binds. */
+    MUSTER_HOST: z.string().default('127.0.0.1'),
+    MUSTER_GATEWAY_PORT: port(8080),
+    /** gRPC V2. Where nobody chose it and it is taken, the gateway goes without gRPC. */
+    MUSTER_GRPC_PORT: port(8081),
+    /** Certificate and key with which the gateway serves TLS on both its ports; files, PEM. */
+    MUSTER_TLS_CERT: z.string().optional(),
+    MUSTER_TLS_KEY: z.string().optional(),
+    /** Authority of clients' certificates; without it clients are not asked for one. */
+    MUSTER_TLS_CLIENT_CA: z.string().optional(),
+    /** `required`: a client without a certificate of that authority gets no connection. */
+    MUSTER_TLS_CLIENT_CERT: z.enum(['optional', 'required']).default('optional'),
+    /** For model servers with https and grpcs addresses: their authority, our own certificate and key, their name. */
+    MUSTER_UPSTREAM_CA: z.string().optional(),
+    MUSTER_UPSTREAM_CERT: z.string().optional(),
+    MUSTER_UPSTREAM_KEY: z.string().optional(),
+    MUSTER_UPSTREAM_SERVER_NAME: z.string().optional(),
+    /** Processes of one gateway that share its port. */
+    MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
+    /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
+    MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(1_000),
+    /** A routes file: the gateway serves from it alone, without a control API. */
+    MUSTER_GATEWAY_ROUTES: z.string().optional(),
+    MUSTER_API_PORT: port(8090),
+    MUSTER_TEMPORAL_PORT: port(7233),
+    MUSTER_TEMPORAL_UI_PORT: port(8233),
+    /** A Temporal server to use in place of the embedded one, host:port. */
+    TEMPORAL_ADDRESS: z.string().optional(),
+    TEMPORAL_NAMESPACE: z.string().default('default'),
+    /** Where processes reach the control API; default http://<MUSTER_HOST>:<MUSTER_API_PORT>. */
+    MUSTER_API_URL: z.url().optional(),
+    /** Where users and the CLI reach the gateway; default http://<MUSTER_HOST>:<MUSTER_GATEWAY_PORT>. */
+    MUSTER_GATEWAY_URL: z.url().optional(),
+    /** Postgres in place of the embedded store. */
+    MUSTER_DATABASE_URL: z.string().optional(),
+    /** Redis that gateways share: budgets, rate limits, cache. Without it each gateway stands alone. */
+    MUSTER_REDIS_URL: z.url({ protocol: /^rediss?$/ }).optional(),
+    /** Name of this node; its agent serves the task queue `muster-agent-<node>`. */
+    MUSTER_NODE: z
+      .string()
+      .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
+      .default('local'),
+    /** What a stopping agent does with its model servers. */
+    MUSTER_AGENT_ON_EXIT: z.enum(['stop', 'leave']).default('leave'),
+    /** Domain of service hosts: <name>-<namespace>.<domain>. */
+    MUSTER_DOMAIN: z.string().default('example.com'),
+    MUSTER_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  })
+  .check(({ value, issues }) => {
+    // One without the other would be TLS that is silently off.
+    const needs = (given: keyof typeof value, needed: keyof typeof value) => {
+      if (value[given] === undefined || value[needed] !== undefined) return;
+      issues.push({ code: 'custom', path: [needed], input: value, message: `must be set, too: ${given} is` });
+    };
+    needs('MUSTER_TLS_CERT', 'MUSTER_TLS_KEY');
+    needs('MUSTER_TLS_KEY', 'MUSTER_TLS_CERT');
+    needs('MUSTER_TLS_CLIENT_CA', 'MUSTER_TLS_CERT');
+    needs('MUSTER_UPSTREAM_CERT', 'MUSTER_UPSTREAM_KEY');
+    needs('MUSTER_UPSTREAM_KEY', 'MUSTER_UPSTREAM_CERT');
+    if (value.MUSTER_TLS_CLIENT_CERT === 'required' && value.MUSTER_TLS_CLIENT_CA === undefined) {
+      const message = 'must be set, too: clients are to bring a certificate';
+      issues.push({ code: 'custom', path: ['MUSTER_TLS_CLIENT_CA'], input: value, message });
+    }
+  });
 
 export interface Settings {
   readonly dataDir: string;
@@ -53,6 +82,10 @@ export interface Settings {
   readonly grpcPort: number;
   /** True when MUSTER_GRPC_PORT was given. */
   readonly grpcIsChosen: boolean;
+  /** Undefined: plain HTTP. */
+  readonly tls: TlsSettings | undefined;
+  /** Undefined: the system's authorities, no certificate of our own. */
+  readonly upstreamTls: UpstreamTlsSettings | undefined;
   readonly gatewayProcesses: number;
   readonly gatewayWarmUpMs: number;
   readonly gatewayRoutes: string | undefined;
@@ -74,6 +107,22 @@ export interface Settings {
   readonly logLevel: string;
 }
 
+interface TlsSettings {
+  readonly certPath: string;
+  readonly keyPath: string;
+  readonly clientCaPath?: string;
+  readonly requireClientCertificate: boolean;
+}
+
+interface UpstreamTlsSettings {
+  readonly caPath?: string;
+  readonly certPath?: string;
+  readonly keyPath?: string;
+  readonly serverName?: string;
+}
+
+type Shape = z.infer<typeof shape>;
+
 /**
  * @param env the process's environment
  * @param home the user's home folder, for the default data folder
@@ -88,6 +137,8 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     gatewayPort: s.MUSTER_GATEWAY_PORT,
     grpcPort: s.MUSTER_GRPC_PORT,
     grpcIsChosen: given['MUSTER_GRPC_PORT'] !== undefined,
+    tls: tlsOf(s),
+    upstreamTls: upstreamTlsOf(s),
     gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
     gatewayWarmUpMs: s.MUSTER_GATEWAY_WARM_UP_MS,
     gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,
@@ -106,4 +157,24 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     domain: s.MUSTER_DOMAIN,
     logLevel: s.MUSTER_LOG_LEVEL,
   };
+}
+
+function tlsOf(s: Shape): TlsSettings | undefined {
+  if (s.MUSTER_TLS_CERT === undefined || s.MUSTER_TLS_KEY === undefined) return undefined;
+  return {
+    certPath: s.MUSTER_TLS_CERT,
+    keyPath: s.MUSTER_TLS_KEY,
+    ...(s.MUSTER_TLS_CLIENT_CA === undefined ? {} : { clientCaPath: s.MUSTER_TLS_CLIENT_CA }),
+    requireClientCertificate: s.MUSTER_TLS_CLIENT_CERT === 'required',
+  };
+}
+
+function upstreamTlsOf(s: Shape): UpstreamTlsSettings | undefined {
+  const given = {
+    ...(s.MUSTER_UPSTREAM_CA === undefined ? {} : { caPath: s.MUSTER_UPSTREAM_CA }),
+    ...(s.MUSTER_UPSTREAM_CERT === undefined ? {} : { certPath: s.MUSTER_UPSTREAM_CERT }),
+    ...(s.MUSTER_UPSTREAM_KEY === undefined ? {} : { keyPath: s.MUSTER_UPSTREAM_KEY }),
+    ...(s.MUSTER_UPSTREAM_SERVER_NAME === undefined ? {} : { serverName: s.MUSTER_UPSTREAM_SERVER_NAME }),
+  };
+  return Object.keys(given).length === 0 ? undefined : given;
 }

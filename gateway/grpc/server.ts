@@ -7,6 +7,7 @@ import type { Exchange } from '../front/exchange.ts';
 import { askInternally } from '../front/internal-exchange.ts';
 import type { TlsOptions } from '../front/tls-files.ts';
 import type { GatewayLimits } from '../limits.ts';
+import { TlsCertificates } from './certificates.ts';
 import { healthService } from './health.ts';
 import { healthMethods, inferenceMethods } from './schema.ts';
 import { inferenceService } from './service.ts';
@@ -64,7 +65,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   };
   server.addService(healthMethods, healthService({ isReady, everyMs: 1_000 }));
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
-  const port = await bind(server, `${host}:${options.port}`, credentialsOf(options.tls));
+  const port = await bind(server, `${host}:${options.port}`, credentialsOf(options));
   return { port, stop: () => shutDown(server, limits.drainMs) };
 }
 
@@ -84,21 +85,17 @@ function bind(server: Server, address: string, credentials: ServerCredentials): 
   });
 }
 
-/** The same files as HTTP's; renewed ones are taken without a restart. */
-function credentialsOf(tls: TlsOptions | undefined): ServerCredentials {
+/** The same files as HTTP's; renewed ones are taken without a restart. @throws when they cannot be used */
+function credentialsOf({ tls, logger }: GrpcOptions): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const { clientCaPath, requireClientCertificate = false } = tls;
-  const provider = new experimental.FileWatcherCertificateProvider({
-    certificateFile: tls.certPath,
-    privateKeyFile: tls.keyPath,
-    ...(clientCaPath === undefined ? {} : { caCertificateFile: clientCaPath }),
-    refreshIntervalMs: 2_000,
+  const certificates = new TlsCertificates(tls, (err) => {
+    logger.error({ err }, 'new TLS files cannot be used for gRPC; the old ones stay');
   });
-  return experimental.createCertificateProviderServerCredentials(
-    provider,
-    clientCaPath === undefined ? null : provider,
-    requireClientCertificate,
-  );
+  // grpc-js does not tell whether a certificate was verified. So clients are asked for one only where those without
+  // a good one get no connection; optional certificates are HTTP's alone.
+  const isRequired = tls.requireClientCertificate ?? false;
+  const authority = isRequired ? certificates : null;
+  return experimental.createCertificateProviderServerCredentials(certificates, authority, isRequired);
 }
 
 async function shutDown(server: Server, drainMs: number): Promise<void> {

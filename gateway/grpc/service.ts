@@ -287,7 +287,7 @@ function bodyHeaders({ bytes, contentType, headerLength }: RestBody): Record<str
   };
 }
 
-/** A certificate comes here only after it was verified. */
+/** Certificates are asked for only where they are required, and so verified (server.ts). */
 function peerOfCall(call: Unary | Duplex): PeerCertificate | null {
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined || Object.keys(certificate).length === 0) return null;
