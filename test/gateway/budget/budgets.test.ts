@@ -1,0 +1,201 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { anonymous } from '../../../domain/access/caller.ts';
+import type { Caller } from '../../../domain/access/caller.ts';
+import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
+import type { LeaseCall } from '../../../domain/budget/lease-book.ts';
+import { Budgets } from '../../../gateway/budget/budgets.ts';
+import type { BudgetAccount } from '../../../gateway/budget/budget-account.ts';
+import { MemoryLeases } from '../../../gateway/budget/journal.ts';
+
+const noon = Date.parse('2026-11-24T12:00:00Z');
+const hour = 3_600_000;
+
+let now: number;
+let budgets: Budgets;
+let calls: { window: string; call: LeaseCall }[];
+let changes: number;
+/** The book does not answer. */
+let isAway: boolean;
+
+beforeEach(() => {
+  [now, calls, changes, isAway] = [noon, [], 0, false];
+  const book = new MemoryLeases(() => now);
+  budgets = new Budgets({
+    source: {
+      lease: (window, endMs, limits, call) => {
+        calls.push({ window, call });
+        return isAway ? Promise.resolve(null) : book.lease(window, endMs, limits, call);
+      },
+      close: () => Promise.resolve(),
+    },
+    isShared: true,
+    gatewayId: 'g',
+    processes: 1,
+    gateways: () => 1,
+    logger: pino({ level: 'silent' }),
+    now: () => now,
+    onChange: () => {
+      changes += 1;
+    },
+  });
+});
+
+const use = (...list: object[]) => {
+  budgets.use(BudgetsPolicy.parse(list), 1);
+};
+const caller = (id: string, tenant = ''): Caller => ({ ...anonymous, kind: 'key', id, tenant });
+const accountsOf = (who: Caller = anonymous, model = 'chat') =>
+  budgets.accountsOf({ caller: who, namespace: 'default', model });
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const only = (accounts: readonly BudgetAccount[]): BudgetAccount => {
+  expect(accounts).toHaveLength(1);
+  return accounts[0]!;
+};
+
+describe('the accounts of a gateway', () => {
+  test('are those that match all that a budget names, one for each where it says so', () => {
+    use(
+      { id: 'all', period: 'day', limitTokens: 100 },
+      { id: 'acme', period: 'day', limitTokens: 100, match: { tenant: 'acme' } },
+      { id: 'each', period: 'day', limitTokens: 100, per: 'key' },
+      { id: 'models', period: 'day', limitTokens: 100, per: 'model', match: { namespace: 'default' } },
+    );
+    expect(accountsOf(caller('k1', 'acme')).map(({ name }) => name)).toEqual([
+      'all',
+      'acme',
+      'each/k1',
+      'models/chat',
+    ]);
+    expect(accountsOf(caller('k2')).map(({ name }) => name)).toEqual(['all', 'each/k2', 'models/chat']);
+    expect(only(accountsOf(caller('k1')).filter(({ name }) => name === 'each/k1'))).toBe(
+      only(accountsOf(caller('k1'), 'other').filter(({ name }) => name === 'each/k1')),
+    );
+  });
+
+  test('begin anew with each window, while requests in flight stay with theirs', async () => {
+    use({ id: 'all', period: 'hour', limitTokens: 100, sliceTokens: 100 });
+    const old = only(accountsOf());
+    await settled();
+    old.share.reserve(60, 0);
+    const changed = changes;
+    now = noon + hour;
+    budgets.tick();
+    expect(changes).toBe(changed + 1);
+    const next = only(accountsOf());
+    await settled();
+    expect([old.key, next.key]).toEqual(['all|2026-11-24T12', 'all|2026-11-24T13']);
+    expect(next.share.covers(100, 0)).toBe(true);
+    expect(budgets.closing.has(old)).toBe(true);
+    old.share.settle(60, 0, 70, 0);
+    budgets.tick();
+    await settled();
+    expect(budgets.closing.size).toBe(0);
+    const last = calls.filter(({ window }) => window === old.key).at(-1);
+    expect(last?.call).toMatchObject({ want: { tokens: -30 }, spent: { tokens: 70 } });
+  });
+
+  test('tell what was spent, and give back what lies idle', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 1_000, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(10, 0);
+    account.share.settle(10, 0, 10, 0);
+    now += 6_000;
+    budgets.tick();
+    await settled();
+    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: -0 }, spent: { tokens: 10 } });
+    for (let time = 0; time < 3; time += 1) {
+      now += 21_000;
+      budgets.tick();
+      await settled();
+    }
+    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: -90 } });
+    expect(account.share.granted.tokens).toBe(10);
+    const silent = calls.length;
+    now += 60_000;
+    budgets.tick();
+    await settled();
+    expect(calls.length).toBe(silent); // it holds nothing, and has nothing to say
+  });
+
+  test('are asked for once at a time, and not again at once when nothing was to be had', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 10, sliceTokens: 10 });
+    const account = only(accountsOf());
+    budgets.fill(account);
+    budgets.fill(account);
+    await settled();
+    expect(calls).toHaveLength(1);
+    account.share.reserve(10, 0);
+    budgets.fill(account);
+    await settled();
+    expect(calls).toHaveLength(2);
+    budgets.fill(account);
+    await settled();
+    expect(calls).toHaveLength(2);
+    now += 1_001;
+    budgets.fill(account);
+    await settled();
+    expect(calls).toHaveLength(3);
+  });
+
+  test('go on without the book from what was heard last, and tell it when it is back', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 300, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(100, 0);
+    isAway = true;
+    budgets.fill(account);
+    await settled();
+    expect(account.share.leftTokens).toBe(100);
+    expect(account.offlineGrants).toBe(1);
+    account.share.reserve(100, 0);
+    now += 1_001;
+    budgets.fill(account);
+    await settled();
+    account.share.reserve(100, 0);
+    now += 1_001;
+    budgets.fill(account);
+    await settled();
+    expect(account.share.covers(1, 0)).toBe(false);
+    isAway = false;
+    now += 1_001;
+    budgets.fill(account);
+    await settled();
+    expect(account.share.knownTokens).toBe(300);
+    expect(account.share.covers(1, 0)).toBe(false);
+  });
+
+  test('go back when the gateway ends', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 1_000, sliceTokens: 100 });
+    only(accountsOf());
+    await settled();
+    await budgets.close();
+    expect(calls.at(-1)?.call.want.tokens).toBe(-100);
+  });
+
+  test('keep what they hold when a limit changes, and are closed when their budget is gone', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 100, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(40, 0);
+    account.share.settle(40, 0, 40, 0);
+    use({ id: 'all', period: 'day', limitCostMicros: 50, sliceCostMicros: 50 });
+    expect(only(accountsOf())).toBe(account);
+    expect(account.share.covers(1_000_000, 0)).toBe(true);
+    expect(account.share.covers(0, 1)).toBe(false);
+    use();
+    expect(budgets.closing.has(account)).toBe(true);
+    use({ id: 'all', period: 'day', limitTokens: 200 });
+    expect(only(accountsOf())).toBe(account);
+    expect(account.share.spentTokens).toBe(40);
+  });
+
+  test('are no more than a bound: further keys share one', () => {
+    use({ id: 'each', period: 'day', limitTokens: 1, per: 'key' });
+    for (let at = 0; at < 10_050; at += 1) accountsOf(caller(`k${at}`));
+    expect(budgets.accounts.size).toBe(10_001);
+    expect(only(accountsOf(caller('one-more'))).name).toBe('each/others');
+    expect(only(accountsOf(caller('k1'))).name).toBe('each/k1');
+  });
+});

@@ -1,0 +1,166 @@
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import type { LeaseAnswer, LeaseCall } from '../../../domain/budget/lease-book.ts';
+import { LeaseJournal, MemoryLeases } from '../../../gateway/budget/journal.ts';
+import { startSmallDisk, withSmallDisk } from '../../fixtures/budget/small-disk.ts';
+
+const logger = pino({ level: 'silent' });
+const limits = { tokens: 1_000, micros: Infinity };
+const none = { tokens: 0, micros: 0 };
+
+let folder: string;
+let now: number;
+let journals: LeaseJournal[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'muster-journal-'));
+  now = Date.parse('2026-11-24T12:00:00Z');
+  journals = [];
+});
+afterEach(async () => {
+  for (const journal of journals) await journal.close().catch(() => undefined);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const open = async (at = folder): Promise<LeaseJournal> => {
+  const journal = await LeaseJournal.open(at, logger, () => now);
+  journals.push(journal);
+  return journal;
+};
+const call = (tokens: number, sequence: number, granted = 0): LeaseCall => ({
+  ...{ gateway: 'g', sequence, want: { tokens, micros: 0 }, granted: { tokens: granted, micros: 0 } },
+  ...{ offline: none, spent: none, epoch: '', known: none, newEpoch: 'e' },
+});
+const lease = (
+  journal: LeaseJournal | MemoryLeases,
+  tokens: number,
+  sequence: number,
+  granted = 0,
+): Promise<LeaseAnswer> => journal.lease('w|total', Infinity, limits, call(tokens, sequence, granted));
+/** What a new process finds: the old one's lock names a process that is not there. */
+const asAfterCrash = (): string => {
+  const copy = mkdtempSync(join(folder, 'copy-'));
+  for (const name of readdirSync(folder))
+    if (name.endsWith('.journal')) cpSync(join(folder, name), join(copy, name));
+  writeFileSync(join(copy, 'leases-0.lock'), '999999999 1');
+  return copy;
+};
+
+describe('the journal of leases', () => {
+  test('knows after a crash all that was leased: what of it was not spent counts as spent', async () => {
+    const journal = await open();
+    await lease(journal, 300, 1);
+    await lease(journal, 200, 2, 300);
+    const next = await open(asAfterCrash());
+    expect(await lease(next, 900, 1)).toMatchObject({ grant: { tokens: 500 }, total: { tokens: 1_000 } });
+    expect(await lease(next, 1, 2, 500)).toMatchObject({ grant: { tokens: 0 } });
+  });
+
+  test('knows after a clean end what was given back', async () => {
+    const journal = await open();
+    await lease(journal, 300, 1);
+    await lease(journal, -120, 2, 300);
+    await journal.close();
+    expect(await lease(await open(), 0, 1)).toMatchObject({ total: { tokens: 180 } });
+  });
+
+  test('cut at any byte says what was leased by some moment before, and goes on from there', async () => {
+    const journal = await open();
+    for (let at = 1; at <= 5; at += 1) await lease(journal, 100, at, (at - 1) * 100);
+    const bytes = readFileSync(join(folder, 'leases-0.journal'));
+    const totals = new Set<number>();
+    for (let cut = 0; cut <= bytes.length; cut += 1) {
+      const copy = mkdtempSync(join(folder, 'cut-'));
+      writeFileSync(join(copy, 'leases-0.journal'), bytes.subarray(0, cut));
+      const next = await LeaseJournal.open(copy, logger, () => now);
+      const { total } = await lease(next, 50, 1);
+      totals.add(total.tokens - 50);
+      await next.close();
+      const again = await LeaseJournal.open(copy, logger, () => now);
+      expect((await lease(again, 0, 1)).total).toEqual(total);
+      await again.close();
+    }
+    expect([...totals]).toEqual([0, 100, 200, 300, 400, 500]);
+  });
+
+  test('leaves out lines that somebody changed', async () => {
+    const journal = await open();
+    await lease(journal, 100, 1);
+    await journal.lease('other|total', Infinity, limits, call(70, 1));
+    const copy = asAfterCrash();
+    const path = join(copy, 'leases-0.journal');
+    writeFileSync(path, readFileSync(path, 'utf8').replace(',100,', ',1,'));
+    const next = await open(copy);
+    expect((await lease(next, 0, 1)).total.tokens).toBe(0);
+    expect((await next.lease('other|total', Infinity, limits, call(0, 1))).total.tokens).toBe(70);
+  });
+
+  test('is one for each process, and that of a process that is gone is taken over', async () => {
+    const [first, second] = [await open(), await open()];
+    await lease(first, 10, 1);
+    await lease(second, 20, 1);
+    expect(readdirSync(folder).sort()).toEqual([
+      'leases-0.journal',
+      'leases-0.lock',
+      'leases-1.journal',
+      'leases-1.lock',
+    ]);
+    await first.close();
+    const third = await open();
+    expect((await lease(third, 0, 1)).total.tokens).toBe(10);
+  });
+
+  test('forgets windows a week after their end', async () => {
+    const journal = await open();
+    const endMs = now + 3_600_000;
+    await journal.lease('short|hour', endMs, limits, call(5, 1));
+    await lease(journal, 7, 1);
+    await journal.close();
+    now = endMs + 8 * 24 * 3_600_000;
+    await (await open()).close();
+    const text = readFileSync(join(folder, 'leases-0.journal'), 'utf8');
+    expect(text).toContain('w|total');
+    expect(text).not.toContain('short|hour');
+  });
+
+  test('stays small, however often is leased', async () => {
+    const journal = await open();
+    const names = Array.from({ length: 40 }, (_, at) => `${'account'.repeat(100)}-${at}|total`);
+    for (let round = 1; round <= 45; round += 1)
+      await Promise.all(
+        names.map((name) => journal.lease(name, Infinity, limits, call(1, round, round - 1))),
+      );
+    expect(readFileSync(join(folder, 'leases-0.journal')).length).toBeLessThan(1_100_000);
+    const next = await open(asAfterCrash());
+    expect((await next.lease(names[0]!, Infinity, limits, call(0, 1))).total.tokens).toBe(45);
+  });
+
+  withSmallDisk('goes on in memory when the disk is full, and writes again when it is not', async () => {
+    const disk = startSmallDisk();
+    try {
+      const journal = await open(disk.folder);
+      await lease(journal, 100, 1);
+      disk.fill();
+      // Until the page that is begun is full.
+      for (let at = 2; at < 300; at += 1) await lease(journal, 1, at, 98 + at);
+      expect(journal.failures).toBeGreaterThan(0);
+      expect(await lease(journal, 1, 300, 398)).toMatchObject({ total: { tokens: 399 } });
+      disk.free();
+      await lease(journal, 1, 301, 399);
+      writeFileSync(join(disk.folder, 'leases-0.lock'), '999999999 1');
+      const next = await open(disk.folder);
+      expect((await lease(next, 0, 1)).total.tokens).toBe(400);
+    } finally {
+      disk.close();
+    }
+  });
+});
+
+test('leases in memory begin anew with each process, and hold the limit until then', async () => {
+  const memory = new MemoryLeases(() => now);
+  expect(await lease(memory, 900, 1)).toMatchObject({ grant: { tokens: 900 } });
+  expect(await lease(memory, 900, 2, 900)).toMatchObject({ grant: { tokens: 100 } });
+  await memory.close();
+});
