@@ -26,6 +26,7 @@ import { registerPickMetrics } from './observe/pick-metrics.ts';
 import { registerUpstreamMetrics } from './observe/upstream-metrics.ts';
 import { StoredResponses, pinnedPicker } from './openai/stored-responses.ts';
 import { PayloadLog } from './payload-log/payload-log.ts';
+import { Peers } from './peers/peers.ts';
 import { PrefixPicker } from './pick/prefix-picker.ts';
 import { registerRedisMetrics } from './redis/redis-metrics.ts';
 import type { SharedRedis } from './redis/shared-redis.ts';
@@ -62,6 +63,8 @@ export interface GatewayDeps {
   readonly version: string;
   /** In place of our own client: undici, or a test's. */
   readonly connect?: Connect;
+  /** For tests: bytes of servers are overwritten once they were handed on (upstream/socket/socket-upstream.ts). */
+  readonly isScribbling?: boolean;
   /** For servers with https addresses. */
   readonly upstreamTls?: () => UpstreamTls;
   /** Null or absent: this gateway stands alone. */
@@ -124,6 +127,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   registerLogMetrics(metrics.registry, accessLog);
   const picker = new PrefixPicker(chance);
   registerPickMetrics(metrics.registry, picker.counts, () => endpoints.all());
+  if (redis !== null) joinPeers(redis, endpoints, metrics, picker);
   store.onApplied((table, policy) => {
     picker.apply(policy.pick);
     accessLog.apply(policy.accessLog);
@@ -235,7 +239,10 @@ function requestIds(): () => string {
   return () => `${prefix}-${(count += 1).toString(36)}`;
 }
 
-function connectWith({ limits, logger, upstreamTls }: GatewayDeps, stats: SocketStats): Connect {
+function connectWith(
+  { limits, logger, upstreamTls, isScribbling }: GatewayDeps,
+  stats: SocketStats,
+): Connect {
   const grpc = grpcUpstreams({
     messageBytesMax: limits.grpcMessageBytesMax,
     secureContext: () => upstreamTls?.().secureContext,
@@ -248,6 +255,23 @@ function connectWith({ limits, logger, upstreamTls }: GatewayDeps, stats: Socket
       logger.error({ err }, 'a request failed inside the gateway after its answer had begun');
     },
     ...(upstreamTls === undefined ? {} : { tls: upstreamTls }),
+    isScribbling: isScribbling === true,
   });
   return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));
+}
+
+/** Gateways that share a Redis tell each other where they send what. */
+function joinPeers(
+  redis: SharedRedis,
+  endpoints: Endpoints,
+  { registry }: GatewayMetrics,
+  picker: PrefixPicker,
+): void {
+  const peers = new Peers({ redis, endpoints, registry, nowMs: () => performance.now() });
+  picker.onLearnt = (endpoint, keys, from, count) => {
+    peers.learnt(endpoint, keys, from, count);
+  };
+  endpoints.onClose(() => {
+    peers.close();
+  });
 }

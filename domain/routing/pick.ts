@@ -6,12 +6,19 @@
  */
 export interface Load {
   inFlight: number;
+  /** Requests that other gateways have there, as far as they said so lately; absent: not known. */
+  elsewhere?: number;
   /** The endpoint refused a connection or is ejected: leave it alone until then (same clock as `nowMs`). */
   skipUntilMs: number;
   /** Requests that it may have at once: Infinity, or a few while it shows that it has recovered (half open). */
   inFlightMax: number;
   /** Requests that it takes at once by the policy (section `qos`); absent: any number. */
   places?: number;
+}
+
+/** Requests there, as far as is known. */
+export function inHandOf(load: Load): number {
+  return load.inFlight + (load.elsewhere ?? 0);
 }
 
 /** Whether an endpoint should get a request while others can: every picker asks this one question. */
@@ -125,14 +132,14 @@ function leastLoaded<E extends Load>(
   let least = Infinity;
   let ties = 0;
   for (const candidate of candidates) {
-    const { inFlight } = candidate.load;
-    if (inFlight > least || !accept(candidate, state)) continue;
-    ties = inFlight < least ? 1 : ties + 1;
-    least = inFlight;
+    const inHand = inHandOf(candidate.load);
+    if (inHand > least || !accept(candidate, state)) continue;
+    ties = inHand < least ? 1 : ties + 1;
+    least = inHand;
   }
   let mark = ties > 1 ? Math.floor(state.chance() * ties) : 0;
   for (const candidate of candidates) {
-    if (candidate.load.inFlight !== least || !accept(candidate, state)) continue;
+    if (inHandOf(candidate.load) !== least || !accept(candidate, state)) continue;
     if (mark === 0) return candidate;
     mark -= 1;
   }

@@ -33,6 +33,8 @@ export class PrefixPicker implements Picker, Step {
   private readonly choose: Choose<Endpoint> = (candidates, state, accept) =>
     this.rule.choose(candidates, state, accept, this.hashes);
   private isOn = true;
+  /** Told of the blocks [from, count) that are new at an endpoint: for peers. */
+  onLearnt: ((endpoint: Endpoint, keys: Int32Array, from: number, count: number) => void) | null = null;
 
   constructor(chance: () => number) {
     this.chance = chance;
@@ -73,6 +75,7 @@ export class PrefixPicker implements Picker, Step {
     counts.picks[rule.reason] += 1;
     counts.blocks += hashes.count;
     counts.cachedBlocks += rule.cachedBlocks;
+    this.onLearnt?.(candidate.load, hashes.keys, rule.cachedBlocks, hashes.count);
     const { prefix } = candidate.load;
     const bytes = hashes.bytesOf(hashes.count) - hashes.bytesOf(rule.cachedBlocks);
     prefix.uncachedBytes += bytes;

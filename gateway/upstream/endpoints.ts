@@ -13,6 +13,9 @@ export interface Endpoint extends Watched, PrefixLoad {
   readonly address: string;
   readonly upstream: Upstream;
   isListed: boolean;
+  elsewhere: number;
+  /** It is no longer here: its address, should it return, has a new state. */
+  isGone: boolean;
 }
 
 export class Endpoints {
@@ -32,6 +35,8 @@ export class Endpoints {
       address,
       upstream: this.connect(address),
       inFlight: 0,
+      elsewhere: 0,
+      isGone: false,
       skipUntilMs: 0,
       inFlightMax: Infinity,
       places: Infinity,
@@ -87,6 +92,7 @@ export class Endpoints {
   private retire(endpoint: Endpoint): void {
     if (endpoint.isListed || endpoint.inFlight > 0) return;
     this.byAddress.delete(endpoint.address);
+    endpoint.isGone = true;
     endpoint.upstream.close();
   }
 }

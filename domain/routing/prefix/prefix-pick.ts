@@ -1,3 +1,4 @@
+import { inHandOf } from '../pick.ts';
 import type { Accept, Candidate, Load, PickState } from '../pick.ts';
 import type { BlockHashes } from './block-hashes.ts';
 import { finished, textHash } from './block-hashes.ts';
@@ -186,7 +187,7 @@ export class PrefixPick<E extends PrefixLoad> {
 }
 
 function loadOf(load: PrefixLoad): number {
-  return load.inFlight + load.prefix.uncachedBytes / uncachedUnitBytes;
+  return inHandOf(load) + load.prefix.uncachedBytes / uncachedUnitBytes;
 }
 
 /** A prompt is held where at least one block of so many is. */
