@@ -188,13 +188,26 @@ function joined(members: readonly Member[]): string {
   return `${out}}`;
 }
 
+/** By insertion: most objects have a few members, and those come nearly sorted from one client. */
 function sorted(members: Member[]): string {
-  members.sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (members.length > insertionMax) members.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (let at = 1; at < members.length; at += 1) {
-    if (members[at - 1]?.name === members[at]?.name) throw new Refused('duplicate_key');
+    const member = members[at];
+    if (member === undefined) continue;
+    let to = at;
+    for (; to > 0; to -= 1) {
+      const before = members[to - 1];
+      if (before === undefined || before.name < member.name) break;
+      if (before.name === member.name) throw new Refused('duplicate_key');
+      members[to] = before;
+    }
+    members[to] = member;
   }
   return joined(members);
 }
+
+/** Above, insertion would be slow for members in the wrong order. */
+const insertionMax = 16;
 
 function respelled(raw: string): string {
   try {

@@ -37,6 +37,8 @@ export class Recorder implements ResponseTap {
   private status = 0;
   private contentType = '';
   private jsonLength: string | null = null;
+  /** Filled as it comes, where its length is known; else the pieces are put together at the end. */
+  private body: Buffer | null = null;
   private readonly parts: Buffer[] = [];
   private bytes = 0;
   private fault: UnkeptReason | null = null;
@@ -60,18 +62,26 @@ export class Recorder implements ResponseTap {
     this.jsonLength = text(headers['inference-header-content-length']) || null;
     this.revision = this.recording.revision();
     this.fault = this.headFault(headers);
+    const length = Number(headers['content-length']);
+    if (this.fault !== null || !Number.isInteger(length)) return;
+    if (length > this.recording.rules.entryBytesMax) this.fault = 'too_large';
+    // Of its own, not of a pool: a small slice would hold its whole pool in memory.
+    else this.body = Buffer.allocUnsafeSlow(length);
   }
 
   onData(chunk: Uint8Array): void {
     if (this.fault !== null) return;
+    const { body, bytes } = this;
     this.bytes += chunk.length;
-    if (this.bytes > this.recording.rules.entryBytesMax) {
+    if (this.bytes > (body?.length ?? this.recording.rules.entryBytesMax)) {
       this.fault = 'too_large';
       this.parts.length = 0;
-    } else this.parts.push(Buffer.from(chunk));
+    } else if (body === null) this.parts.push(Buffer.from(chunk));
+    else body.set(chunk, bytes);
   }
 
   onEnd(isWhole: boolean): void {
+    if (this.body !== null && this.bytes < this.body.length) this.fault ??= 'cut';
     if (this.revision !== this.recording.revision()) this.fault ??= 'mixed';
     const fault = isWhole ? this.fault : 'cut';
     this.done(fault === null ? this.conclude() : unfit(fault));
@@ -101,10 +111,7 @@ export class Recorder implements ResponseTap {
 
   private conclude(): Recorded {
     const { delivery, choices, isKserve, rules } = this.recording;
-    // Of its own, not of a pool: a small slice would hold its whole pool in memory.
-    const body = Buffer.allocUnsafeSlow(this.bytes);
-    let at = 0;
-    for (const part of this.parts) at += part.copy(body, at);
+    const body = this.body ?? this.joined();
     const form: Form = this.isEvents ? 'events' : 'json';
     const now = this.nowMs();
     const { status, contentType, jsonLength } = this;
@@ -126,6 +133,13 @@ export class Recorder implements ResponseTap {
     if (judged.kind === 'unfit') return unfit(judged.reason);
     const { hasUsage, inputTokens, outputTokens } = judged;
     return { kind: 'answer', entry: { ...made, hasUsage, inputTokens, outputTokens } };
+  }
+
+  private joined(): Buffer {
+    const body = Buffer.allocUnsafeSlow(this.bytes);
+    let at = 0;
+    for (const part of this.parts) at += part.copy(body, at);
+    return body;
   }
 }
 
