@@ -85,6 +85,9 @@ export class PrimaryLink {
         return;
       case 'numbers?':
         this.answerNumbers(message.id).catch(() => undefined); // its last numbers stand in
+        return;
+      case 'purged':
+      // The cache listens for it itself (cache/siblings.ts).
     }
   }
 

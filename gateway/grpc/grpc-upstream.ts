@@ -178,7 +178,7 @@ function isFromServer({ metadata }: StatusObject): boolean {
 }
 
 function failureOf({ code, details }: StatusObject): UpstreamFailure {
-  const told = { code: status[code] ?? String(code), message: details };
+  const told = { code: status[code], message: details };
   switch (code) {
     case status.DEADLINE_EXCEEDED:
       return { kind: 'timeout', ...told };

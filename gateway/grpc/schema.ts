@@ -6,9 +6,9 @@ import protobuf from 'protobufjs';
 export type Fields = Record<string, unknown>;
 
 export interface Codec {
-  encode(fields: Fields): Buffer;
+  readonly encode: (fields: Fields) => Buffer;
   /** Absent fields are their defaults. @throws when the bytes are not this message */
-  decode(bytes: Uint8Array): Fields;
+  readonly decode: (bytes: Uint8Array) => Fields;
 }
 
 const load = (file: string): protobuf.Root =>
@@ -18,15 +18,13 @@ const health = load('./health.proto');
 
 /** @param name without its package */
 export function codec(name: string): Codec {
-  const type = (
-    name.startsWith('Health') ? health.lookupType(name) : inference.lookupType(name)
-  ) as protobuf.Type;
+  const type = name.startsWith('Health') ? health.lookupType(name) : inference.lookupType(name);
   return {
     encode: (fields) => {
       const bytes = type.encode(fields).finish();
       return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     },
-    decode: (bytes) => type.decode(bytes) as unknown as Fields,
+    decode: (bytes) => type.decode(bytes),
   };
 }
 

@@ -210,7 +210,7 @@ class InferStream {
     const { call, answers } = this;
     for (let next = answers[0]; next !== undefined; next = answers[0]) {
       const fields = await next;
-      answers.shift();
+      void answers.shift();
       if (this.leaving.signal.aborted) return;
       if (!call.write(fields)) await drained(call, this.leaving.signal);
       call.resume();

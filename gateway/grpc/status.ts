@@ -27,7 +27,7 @@ export function codeOf(httpStatus: number): status {
   return codes[httpStatus] ?? (httpStatus < 500 ? status.INVALID_ARGUMENT : status.INTERNAL);
 }
 
-const statuses: Readonly<Record<status, number>> = {
+const statuses: Readonly<Record<number, number>> = {
   [status.OK]: 200,
   [status.CANCELLED]: 499,
   [status.UNKNOWN]: 500,
@@ -49,5 +49,5 @@ const statuses: Readonly<Record<status, number>> = {
 
 /** @param code what a server sent; a number that gRPC does not know is as good as UNKNOWN */
 export function httpStatusOf(code: number): number {
-  return statuses[code as status] ?? 500;
+  return statuses[code] ?? 500;
 }

@@ -88,7 +88,7 @@ describe('inference.GRPCInferenceService', () => {
       'content-type': 'application/octet-stream',
       'x-request-id': 'from-me',
     });
-    expect(seen?.headers['authorization']).toBeUndefined();
+    expect(seen?.headers.authorization).toBeUndefined();
     expect(seen?.body.subarray(-8)).toEqual(floats(1.5, 2.5));
   });
 
@@ -282,7 +282,7 @@ describe('inference.GRPCInferenceService', () => {
     await startM();
     const failed = await failure(
       new Promise((_resolve, reject) => {
-        new TestClient(grpc.port)['client'].makeUnaryRequest(
+        client.client.makeUnaryRequest(
           '/inference.GRPCInferenceService/ModelStatistics',
           (value: Buffer) => value,
           (value: Buffer) => value,

@@ -121,7 +121,7 @@ describe('gRPC over TLS', () => {
   const codeOf = async (asked: Promise<unknown>) =>
     asked.then(
       () => status.OK,
-      (error: ServiceError) => error.code,
+      (error: unknown) => (error as ServiceError).code,
     );
 
   test('asks clients and servers for certificates, and shows its own', async () => {

@@ -52,9 +52,7 @@ function tensor(withFp16: boolean): fc.Arbitrary<Tensor> {
   const plain = Object.entries(numbers)
     .filter(([datatype]) => withFp16 || datatype !== 'FP16')
     .map(([datatype, [array, element]]) =>
-      fc
-        .array(element as fc.Arbitrary<number>, { maxLength: 6 })
-        .map((list) => ({ datatype, data: array.from(list) })),
+      fc.array(element, { maxLength: 6 }).map((list) => ({ datatype, data: array.from(list) })),
     );
   const other = [
     fc
