@@ -2,6 +2,8 @@
 export interface AccessLimits {
   /** Longest credential that is looked at; longer: 401. */
   readonly credentialCharsMax: number;
+  /** Bytes of bodies that are held for requests whose key is not known when they begin; more: 503. */
+  readonly strangersBytesMax: number;
   /** Spellings of good keys remembered, so that no request of theirs is hashed; more: the oldest is hashed again. */
   readonly knownKeysMax: number;
   /** Verified tokens remembered; more: the oldest is verified again. */
@@ -31,6 +33,7 @@ export interface AccessLimits {
 
 export const defaultAccessLimits: AccessLimits = {
   credentialCharsMax: 8_192,
+  strangersBytesMax: 128 * 1024 * 1024,
   knownKeysMax: 20_000,
   knownTokensMax: 10_000,
   refusedMax: 2_000,

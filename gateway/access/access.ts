@@ -6,6 +6,7 @@ import { callerOfCertificate } from '../../domain/access/callers.ts';
 import { parseKey } from '../../domain/access/key.ts';
 import { hasScope, isProbe, scopeFor } from '../../domain/access/may.ts';
 import type { Refusal } from '../errors.ts';
+import type { Exchange } from '../front/exchange.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 import type { AccessLimits } from './access-limits.ts';
@@ -130,6 +131,26 @@ export class Access implements Step {
     return identity !== null && this.admit(passage, flow, identity);
   }
 
+  /**
+   * Whether a request whose body is still to come is nobody's that is known: what it sends must not take the room of
+   * others. A token that was never seen is a stranger's, until it is verified.
+   */
+  isStranger(exchange: Exchange): boolean {
+    if (this.mode === 'open') return false;
+    const { memo, headers } = exchange;
+    const nowMs = this.clocks.nowMs();
+    if (memo.identity !== null && isGood(memo.identity, nowMs)) return false;
+    const credential = credentialOf(headers);
+    if (credential === null) return this.ofCertificate(exchange) === null;
+    const { raw } = credential;
+    if (raw.length > this.limits.credentialCharsMax || this.refused.get(raw) !== undefined) return true;
+    const found =
+      this.keys.recall(raw, nowMs) ??
+      this.tokens.recall(raw, nowMs) ??
+      this.keys.recognise(secretOf(credential), raw);
+    return found === null || found === 'expired';
+  }
+
   /** @returns null when the request was refused, or waits */
   private identify(passage: Passage, flow: Flow): Identity | null {
     const { exchange, startedMs } = passage;
@@ -165,17 +186,21 @@ export class Access implements Step {
   }
 
   private withoutCredential(passage: Passage, flow: Flow): Identity | null {
-    const peer = this.certificates.length === 0 ? null : passage.exchange.peer;
-    if (peer !== null) {
-      let identity = this.byFingerprint.get(peer.fingerprint);
-      if (identity === undefined) {
-        const caller = callerOfCertificate(this.certificates, peer);
-        identity = caller === null ? null : identityOf(caller, this.generation, Infinity);
-        this.byFingerprint.set(peer.fingerprint, identity);
-      }
-      if (identity !== null) return identity;
-    }
-    return this.turnAway(passage, flow, this.refusedAs(noCredential, 'missing'));
+    return (
+      this.ofCertificate(passage.exchange) ??
+      this.turnAway(passage, flow, this.refusedAs(noCredential, 'missing'))
+    );
+  }
+
+  private ofCertificate(exchange: Exchange): Identity | null {
+    const peer = this.certificates.length === 0 ? null : exchange.peer;
+    if (peer === null) return null;
+    const known = this.byFingerprint.get(peer.fingerprint);
+    if (known !== undefined) return known;
+    const caller = callerOfCertificate(this.certificates, peer);
+    const identity = caller === null ? null : identityOf(caller, this.generation, Infinity);
+    this.byFingerprint.set(peer.fingerprint, identity);
+    return identity;
   }
 
   /** Asynchronous, and so only for what was never seen before. */

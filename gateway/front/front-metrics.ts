@@ -39,6 +39,11 @@ export function registerFrontMetrics(
   counter('muster_gateway_front_dropped_total', 'Connections beyond the bound', () => counts.dropped);
   counter('muster_gateway_front_timed_out_total', 'Requests that came too slowly', () => counts.timedOut);
   gauge('muster_gateway_front_body_bytes', 'Bytes of request bodies held in memory', () => bodies.bytes);
+  gauge(
+    'muster_gateway_front_strangers_body_bytes',
+    'Those of requests without a known key',
+    () => bodies.strangersBytes,
+  );
   counter(
     'muster_gateway_front_bodies_refused_total',
     'Bodies beyond the bound of all',

@@ -26,6 +26,8 @@ export interface FrontDeps {
   readonly handle: (exchange: Exchange) => void;
   /** A request that is refused before it is whole. */
   readonly refuse: (exchange: Exchange, refusal: Refusal) => void;
+  /** Before a body is read: whether nobody known asks. Absent: everybody is known. */
+  readonly isStranger?: (exchange: Exchange) => boolean;
   readonly tls?: TlsOptions;
   /** False: node's parser reads every request, in case of trouble with ours. */
   readonly isLean?: boolean;
@@ -33,18 +35,25 @@ export interface FrontDeps {
 
 export function buildFront(deps: FrontDeps): FastifyInstance {
   const { limits, logger, isDraining } = deps;
-  const bodies = new BodyBudget(limits.bodiesBytesMax);
+  const bodies = new BodyBudget(limits.bodiesBytesMax, limits.strangersBytesMax);
+  const isStranger = deps.isStranger ?? (() => false);
   const tls = deps.tls === undefined ? null : new TlsFiles(deps.tls, logger);
+  const handle = (exchange: Exchange): void => {
+    try {
+      deps.handle(exchange);
+    } catch (error) {
+      logger.error({ err: error }, 'a request failed in the front of the gateway');
+      exchange.cut();
+    }
+  };
   const lean = new LeanFront({
     limits,
     bodies,
     isDraining,
     isLean: deps.isLean ?? true,
-    handle: deps.handle,
+    handle,
     refuse: deps.refuse,
-    onError: (error) => {
-      logger.error({ err: error }, 'a request failed in the front of the gateway');
-    },
+    isStranger,
     tls,
   });
   registerFrontMetrics(deps.registry, lean, bodies, tls);
@@ -56,16 +65,23 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
       deps.refuse(exchange(request, response, null), severalHosts);
       return;
     }
-    readNodeBody(request, limits, bodies, (read) => {
+    const isStrange = isStranger(exchange(request, response, null));
+    const room = {
+      take: (bytes: number) => bodies.take(bytes, isStrange),
+      give: (bytes: number) => {
+        bodies.give(bytes, isStrange);
+      },
+    };
+    readNodeBody(request, limits, room, (read) => {
       const made = exchange(request, response, read.kind === 'read' ? read.body : null);
       if (read.kind === 'refused') {
         deps.refuse(made, read.refusal);
         return;
       }
       made.onClose(() => {
-        bodies.give(read.held);
+        room.give(read.held);
       });
-      deps.handle(made);
+      handle(made);
     });
   };
   const options: FastifyHttpOptions<RawServerDefault> = {

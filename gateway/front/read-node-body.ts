@@ -15,7 +15,7 @@ export type NodeBody =
 export function readNodeBody(
   request: IncomingMessage,
   limits: GatewayLimits,
-  budget: BodyBudget,
+  budget: Pick<BodyBudget, 'take' | 'give'>,
   done: (body: NodeBody) => void,
 ): void {
   const chunks: Buffer[] = [];

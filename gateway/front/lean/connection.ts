@@ -44,8 +44,9 @@ export class LeanConnection implements Wire, HeldConnection {
   private pending: Buffer = nothing;
   private body: BodyReader | null = null;
   private exchange: LeanExchange | null = null;
-  /** Bytes of the budget that this connection holds. */
+  /** Bytes of the budget that this connection holds, and whether as a stranger's. */
   private held = 0;
+  private isStranger = false;
   private isPaused = false;
   /** Tick at which the first byte of the current request came, or the last answer ended. */
   private sinceTick: number;
@@ -154,8 +155,8 @@ export class LeanConnection implements Wire, HeldConnection {
   }
 
   reset(): void {
-    // TLS tells a broken connection from an ended one by itself.
-    if ('encrypted' in this.socket) this.socket.destroy();
+    // TLS tells a broken connection from an ended one by itself; a side that is closed cannot be reset as well.
+    if ('encrypted' in this.socket || this.socket.writableEnded) this.socket.destroy();
     else this.socket.resetAndDestroy();
   }
 
@@ -252,6 +253,7 @@ export class LeanConnection implements Wire, HeldConnection {
       this.serve(head, length === 0 ? null : bytes.subarray(bodyAt, bodyEnd));
       return;
     }
+    this.isStranger = front.isStranger(new LeanExchange(this, head, null));
     this.state = states.body;
     this.deadline = this.sinceTick + front.ticks.request;
     this.body = new BodyReader(length);
@@ -361,14 +363,15 @@ export class LeanConnection implements Wire, HeldConnection {
   }
 
   private take(bytes: number): boolean {
-    if (!this.front.bodies.take(bytes)) return false;
+    if (!this.front.bodies.take(bytes, this.isStranger)) return false;
     this.held += bytes;
     return true;
   }
 
   private release(): void {
-    this.front.bodies.give(this.held);
+    this.front.bodies.give(this.held, this.isStranger);
     this.held = 0;
+    this.isStranger = false;
   }
 }
 

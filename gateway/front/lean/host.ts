@@ -41,6 +41,8 @@ export interface ConnectionHost {
   isClosing(): boolean;
   /** The header line `date`. */
   dateLine(): string;
+  /** By its head: nobody known asks, so its body has the strangers' part of the room. */
+  isStranger(exchange: LeanExchange): boolean;
   /** A whole request. */
   handle(exchange: LeanExchange): void;
   refuseLarge(exchange: LeanExchange): void;

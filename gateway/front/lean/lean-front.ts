@@ -26,9 +26,10 @@ export interface LeanFrontDeps {
   readonly isDraining: () => boolean;
   /** False: every connection goes to node's parser at once. */
   readonly isLean: boolean;
+  /** Never throws. */
   readonly handle: (exchange: Exchange) => void;
   readonly refuse: (exchange: Exchange, refusal: Refusal) => void;
-  readonly onError: (error: unknown) => void;
+  readonly isStranger: (exchange: Exchange) => boolean;
   readonly tls: TlsFiles | null;
 }
 
@@ -113,13 +114,12 @@ export class LeanFront implements ConnectionHost {
     return this.date;
   }
 
+  isStranger(exchange: LeanExchange): boolean {
+    return this.deps.isStranger(exchange);
+  }
+
   handle(exchange: LeanExchange): void {
-    try {
-      this.deps.handle(exchange);
-    } catch (error) {
-      this.deps.onError(error);
-      exchange.cut();
-    }
+    this.deps.handle(exchange);
   }
 
   refuseLarge(exchange: LeanExchange): void {
