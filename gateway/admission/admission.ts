@@ -66,13 +66,9 @@ export class Admission implements Step {
     this.lastPolicy = policy;
     this.policy = limitsAnything(policy) ? policy : null;
     const routes = this.deps.routes();
-    // First what nobody limits, so that of two services on one endpoint the smaller limit holds.
-    for (const { endpoints } of routes?.services ?? [])
-      for (const { load } of endpoints) load.places = Infinity;
+    if (routes !== null) limitEndpoints(routes, policy);
     for (const service of routes?.services ?? []) {
       const concurrency = concurrencyOf(policy, service.key);
-      for (const { load } of service.endpoints)
-        load.places = Math.min(load.places ?? Infinity, concurrency?.perEndpoint ?? Infinity);
       const known = this.gates.get(service.key);
       if (known === undefined && concurrency === null) continue;
       const gate = known ?? new Gate(service.key, policy.weights);
@@ -234,5 +230,14 @@ export class Admission implements Step {
   /** A gate without limits is needed only by those who passed it. */
   private forget(gate: Gate): void {
     if (gate.isOpen && gate.isIdle) this.gates.delete(gate.key);
+  }
+}
+
+/** For the picker. First what nobody limits, so that of two services on one endpoint the smaller limit holds. */
+function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy): void {
+  for (const { endpoints } of services) for (const { load } of endpoints) load.places = Infinity;
+  for (const { key, endpoints } of services) {
+    const { perEndpoint = Infinity } = concurrencyOf(policy, key) ?? {};
+    for (const { load } of endpoints) load.places = Math.min(load.places ?? Infinity, perEndpoint);
   }
 }

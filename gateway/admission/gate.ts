@@ -48,7 +48,7 @@ export class Gate {
    */
   get isOpen(): boolean {
     const state = this.service?.route.state;
-    return this.concurrency === null || (state !== 'Serving' && state !== 'Loading');
+    return this.concurrency === null || state === undefined || state === 'Stopped' || state === 'Failed';
   }
 
   /** Whether there is an endpoint at all; without one, a request that comes is the forwarding's to refuse or hold. */

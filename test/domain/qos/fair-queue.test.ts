@@ -1,9 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { FlowRing } from '../../../domain/qos/flow-ring.ts';
+import type { FlowItem } from '../../../domain/qos/flow-ring.ts';
 import { FairQueue } from '../../../domain/qos/fair-queue.ts';
 import type { QueueEntry } from '../../../domain/qos/fair-queue.ts';
 import { tiers } from '../../../domain/qos/tier.ts';
 import type { Tier } from '../../../domain/qos/tier.ts';
+
+interface Item extends FlowItem<Item> {
+  readonly tenant: string;
+}
 
 const weights = { critical: 80, high: 15, standard: 4, 'best-effort': 1 };
 const ttl = (ms: number) => ({ critical: ms, high: ms, standard: ms, 'best-effort': ms });
@@ -111,6 +117,34 @@ describe('whose turn it is between tenants of a tier', () => {
       queue.add({ item: `new ${n}`, tier: 'standard', tenant: `new ${n}`, cost: 1, bytes: 1 }, 0);
     }
     expect(taken).toEqual(['first', 'old', 'new 0', 'second of old']);
+  });
+});
+
+describe('the ring of tenants', () => {
+  test('keeps a tenant that waits for nothing until its debt is paid, and no longer', () => {
+    const ring = new FlowRing<Item>();
+    const add = (tenant: string, cost: number) => {
+      const item: Item = { tenant, cost, flow: null, flowPrevious: null, flowNext: null };
+      ring.add(item);
+      return item;
+    };
+    add('dear', 3);
+    for (let n = 0; n < 6; n += 1) add('cheap', 1);
+    const tenants = Array.from({ length: 5 }, () => [ring.take()?.tenant, ring.tenants]);
+    expect(tenants).toEqual([
+      ['dear', 2],
+      ['cheap', 2],
+      ['cheap', 2],
+      ['cheap', 1],
+      ['cheap', 1],
+    ]);
+  });
+
+  test('forgets debts when nobody waits', () => {
+    const ring = new FlowRing<Item>();
+    const item: Item = { tenant: 'dear', cost: 16, flow: null, flowPrevious: null, flowNext: null };
+    ring.add(item);
+    expect([ring.take(), ring.take(), ring.tenants]).toEqual([item, null, 0]);
   });
 });
 

@@ -51,6 +51,7 @@ class Door implements Flow {
     bytes = 10,
     path = '/v1/completions',
     headers = {},
+    isChained = false,
   }: Ask = {}): Passage {
     const exchange = {
       headers,
@@ -62,6 +63,7 @@ class Door implements Flow {
     const caller = { ...anonymous, tier, tenant };
     const passage = new Passage(exchange, 'id', parseOperation('POST', path), this.nowMs, caller);
     passage.service = this.routes?.byKey.get(`default/${name}`) ?? null;
+    if (isChained) passage.entry = passage.service;
     if (this.admission.enter(passage, this)) this.proceed(passage);
     return passage;
   }
@@ -79,7 +81,7 @@ class Door implements Flow {
     this.running.push(passage);
     const { ready = [] } = this.routes?.byKey.get(passage.service?.key ?? '')?.targets[0] ?? {};
     const [candidate] = [...ready].sort((a, b) => a.load.inFlight - b.load.inFlight);
-    if (candidate === undefined) return;
+    if (candidate === undefined || passage.entry !== null) return;
     passage.candidate = candidate;
     this.endpoints.begin(candidate.load);
   }
@@ -110,6 +112,7 @@ interface Ask {
   readonly bytes?: number;
   readonly path?: string;
   readonly headers?: Record<string, string>;
+  readonly isChained?: boolean;
 }
 
 const one = { concurrency: { perEndpoint: 1 } };
@@ -174,6 +177,13 @@ describe('admission', () => {
     expect(door.running).toHaveLength(2);
   });
 
+  test('gives no place to a request whose transformer will come back through here', () => {
+    const door = open(one);
+    const outer = door.ask({ isChained: true });
+    const inner = door.ask();
+    expect(door.running).toEqual([outer, inner]);
+  });
+
   test('serves the urgent first, and a request that asks for a lower tier as that', () => {
     const door = open(one);
     const first = door.ask();
@@ -221,6 +231,18 @@ describe('admission', () => {
     expect(door.running).toEqual([third]);
   });
 
+  test('those who wait go on waiting while their service falls asleep: others wake it', async () => {
+    const door = open(one);
+    const [first, second] = [door.ask(), door.ask()];
+    door.use(one, { a: { state: 'Asleep' } });
+    door.end(first);
+    await nextTurn();
+    expect(door.running).toEqual([]);
+    door.use(one);
+    await nextTurn();
+    expect(door.running).toEqual([second]);
+  });
+
   test('a service without endpoints makes nobody wait who comes first: the forwarding says why', () => {
     const door = open(one, { a: { unready: ['http://a:1'] } });
     door.ask();
@@ -230,6 +252,7 @@ describe('admission', () => {
 
   test.each<[string, unknown, Record<string, ServiceSketch>]>([
     ['is stopped', one, { a: { state: 'Stopped', ready: ['http://a:1'] } }],
+    ['failed', one, { a: { state: 'Failed' } }],
     ['is gone', one, {}],
     ['is not limited any more', {}, { a: { ready: ['http://a:1'] } }],
   ])('all who wait are let go when their service %s', async (_name, policy, services) => {
@@ -291,6 +314,18 @@ describe('admission', () => {
       expect(codes(door)).toEqual(['queue_displaced']);
       expect([high, old, critical].map(({ queued }) => queued?.isWaiting)).toEqual([true, true, true]);
       expect(young.responseHeaders).toEqual(['x-muster-refused', 'queue_displaced']);
+    });
+
+    test('one of the least urgent tier before a younger one of another, at whichever service', () => {
+      const services = { a: { ready: ['http://a:1'] }, b: { ready: ['http://b:1'] } };
+      const door = open({ ...one, queue: { requestsMax: 2 } }, services);
+      door.ask();
+      door.ask({ name: 'b' });
+      const least = door.ask({ tier: 'best-effort', name: 'b' });
+      door.nowMs += 1;
+      door.ask({ tier: 'standard' });
+      door.ask({ tier: 'high' });
+      expect(door.refused.map(({ passage }) => passage)).toEqual([least]);
     });
 
     test('nobody for a request that would not fit even then', () => {

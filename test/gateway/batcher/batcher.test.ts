@@ -129,6 +129,7 @@ describe('the batcher', () => {
     const answers = await Promise.all([predict([1]), predict([2]), predict([3])]);
     for (const { status, headers, text } of answers)
       expect([status, headers.get('retry-after'), text]).toEqual([429, '7', '{"error":"busy"}']);
+    expect(backend.seen).toHaveLength(1);
   });
 
   test('answers that do not fall apart are asked for one by one, and after three the batches stop', async () => {
@@ -224,6 +225,47 @@ describe('the batcher', () => {
     );
     const { text } = await get(`${gateway.url}/metrics`);
     expect(text).toMatch(/muster_gateway_queue_places_taken\{service="default\/m"\} 0/);
+  });
+
+  test('rows of a client that left make room for others', async () => {
+    const backend = await start(doubling);
+    use(backend);
+    const leaver = new AbortController();
+    const leave = fetch(`${gateway.url}/v1/models/m:predict`, {
+      method: 'POST',
+      body: '{"instances":[9]}',
+      signal: leaver.signal,
+    }).catch(() => null);
+    await until(async () => (await metric('waiting')) === 1);
+    const stay = predict([1]);
+    await until(async () => (await metric('waiting')) === 2);
+    leaver.abort();
+    await leave;
+    await until(async () => (await metric('waiting')) === 1);
+    for (const answer of await Promise.all([stay, predict([2]), predict([3])]))
+      expect(answer.status).toBe(200);
+    expect(backend.seen.map((seen) => instancesOf(seen).sort())).toEqual([[1, 2, 3]]);
+  });
+
+  test('what a transformer asks its predictor is batched, and what it is asked itself is not', async () => {
+    const predictor = await start(doubling);
+    const transformer = await start((seen, response) => {
+      const id = String(seen.headers['x-request-id']);
+      void postJson(`${gateway.url}/serving/default/m-predictor/v1/models/m:predict`, seen.body.toString(), {
+        'x-request-id': id,
+      }).then(({ status, text }) => response.writeHead(status).end(text));
+    });
+    const endpoint = { address: transformer.address, revision: 'r1', ready: true };
+    const one = service('m', {
+      ready: [predictor.address],
+      batcher: { maxBatchSize: 2, maxLatencyMs: 10_000, timeoutMs: 5_000 },
+      transformer: { targets: [{ revision: 'r1', percent: 100, endpoints: [endpoint] }] },
+    });
+    // One place: if the transformer's request took it, its own question would wait for ever.
+    gateway.store.apply({ ...table([one]), policy: { qos: { concurrency: { perService: 1 } } } }, -1);
+    const answers = await Promise.all([predict([1]), predict([2])]);
+    expect(answers.map(({ body }) => body)).toEqual([{ predictions: [2] }, { predictions: [4] }]);
+    expect([transformer.seen.length, predictor.seen.length]).toEqual([2, 1]);
   });
 
   test('a cut answer is asked for again, one by one', async () => {

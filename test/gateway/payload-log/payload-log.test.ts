@@ -241,6 +241,22 @@ describe('the payload log', () => {
     expect(text).toMatch(/muster_gateway_payload_log_waiting 6\n/);
   });
 
+  test('drops and counts what is more than all sinks together may keep waiting', async () => {
+    const backend = await start(answers);
+    const hanging = await startRawBackend(() => undefined);
+    closers.push(hanging.close);
+    use(
+      backend,
+      { url: hanging.address, mode: 'request' },
+      { allowPrivateSinks: true, bytesMax: 50, timeoutMs: 60_000 },
+    );
+    const body = '{"instances":[[1.0]]}';
+    for (let n = 0; n < 5; n += 1) await predict(body);
+    await until(async () => (await outcome('queue_full')) === 3);
+    const { text } = await get(`${gateway.url}/metrics`);
+    expect(text).toMatch(new RegExp(`muster_gateway_payload_log_waiting_bytes ${2 * body.length}\\n`));
+  });
+
   test('drops and counts payloads that are too large, without growing', async () => {
     const sink = await start(taking);
     const backend = await start((_seen, response) => response.end('x'.repeat(5_000)));
