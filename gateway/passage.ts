@@ -11,7 +11,7 @@ import type { CacheState } from './cache/cache-state.ts';
 import type { BudgetAccount } from './budget/budget-account.ts';
 import type { Batch } from './batcher/batch.ts';
 import type { RefusalCode } from './errors.ts';
-import type { ForwardPlan } from './forward/forward.ts';
+import type { ForwardPlan } from './forward/forward-plan.ts';
 import type { Exchange } from './front/exchange.ts';
 import type { RoutedModel } from './model-route/model-routes.ts';
 import type { RateBucket } from './rate-limit/rate-bucket.ts';

@@ -2,7 +2,7 @@ import type { Operation } from '../domain/routing/operation.ts';
 import { spliceFormModel } from '../domain/routing/multipart-model.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { spliceModel } from '../domain/routing/splice-model.ts';
-import type { ForwardPlan } from './forward/forward.ts';
+import type { ForwardPlan } from './forward/forward-plan.ts';
 import { single } from './front/headers.ts';
 import type { Passage } from './passage.ts';
 

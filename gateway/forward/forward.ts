@@ -17,6 +17,7 @@ import { Alarm } from './coarse-timer.ts';
 import type { CoarseTimer } from './coarse-timer.ts';
 import { Delivery } from './delivery.ts';
 import type { DeliveryDeps } from './delivery.ts';
+import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard, Guards } from './guards.ts';
 import { midStreamOf } from './mid-stream.ts';
 import { failureRefusal, notReady } from './refusals.ts';
@@ -47,13 +48,6 @@ export interface ForwardDeps {
   readonly onUpstreamFailure: (service: RoutedService<Endpoint>, failure: UpstreamFailure) => void;
   /** A cut stream is not gone on with, and why. */
   readonly onNotContinued: (passage: Passage, why: string) => void;
-}
-
-export interface ForwardPlan {
-  readonly path: string;
-  readonly body: Uint8Array | null;
-  /** A pure function of its body: it may be sent again after it was sent once. */
-  readonly isRepeatable: boolean;
 }
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;

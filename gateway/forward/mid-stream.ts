@@ -8,7 +8,7 @@ import type { AnswerKind, AnswerSoFar, ChatContinuation } from '../../domain/res
 import { ContinuedChunks } from '../../domain/resilience/continued-chunks.ts';
 import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
 import type { Passage } from '../passage.ts';
-import type { ForwardPlan } from './forward.ts';
+import type { ForwardPlan } from './forward-plan.ts';
 
 /** Bytes of a stream that are kept so that it can be gone on with; a longer one ends in an error when it is cut. */
 const keptBytesMax = 4 * 1024 * 1024;
