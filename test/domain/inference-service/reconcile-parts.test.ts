@@ -103,6 +103,18 @@ describe('assignmentFor', () => {
     });
   });
 
+  test.each([
+    [{ 'muster.dev/pass-authorization': 'true' }, true],
+    [{ 'muster.dev/pass-authorization': 'yes' }, undefined],
+    [{}, undefined],
+  ])('hands Authorization on where the annotation says so plainly: %j', (annotations, expected) => {
+    const facts = { generation: 1, state: 'Loading', message: '', workload: null, revision: null } as const;
+    const annotated = { ...object, metadata: { ...object.metadata, annotations } };
+    const route = assignmentFor({ ...facts, object: annotated as typeof object });
+    expect(route.passAuthorization).toBe(expected);
+    expect(RouteAssignment.parse(route).passAuthorization).toBe(expected);
+  });
+
   const withExtensions = (predictor: object) =>
     assignmentFor({
       object: {
