@@ -108,7 +108,7 @@ class Collector implements UpstreamHandler {
 
   onData(chunk: Uint8Array): void {
     this.bytes += chunk.length;
-    this.chunks.push(chunk);
+    this.chunks.push(Buffer.from(chunk)); // the connection reuses its bytes
     if (this.bytes <= this.bytesMax) return;
     this.call?.abort();
     this.done({ status: 502, body: 'its answer is too large', type: 'text/plain' });

@@ -26,7 +26,7 @@ export interface UpstreamHandler {
   onSent(): void;
   /** @param headers lower-case names; never changed: one object may be given for many equal heads */
   onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void;
-  /** The bytes are the handler's own from now on. */
+  /** The bytes are the connection's and hold for this call alone: who keeps them copies them. */
   onData(chunk: Uint8Array): void;
   onEnd(): void;
   onFailure(failure: UpstreamFailure): void;

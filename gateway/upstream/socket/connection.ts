@@ -143,7 +143,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { call } = this;
     if (call === null) return;
     this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
-    call.handler.onData(this.pool.address.isTls ? bytes : copied(bytes));
+    call.handler.onData(bytes);
   }
 
   onWhole(hasMore: boolean): void {
@@ -277,13 +277,6 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     if (call === null || call !== this.call) this.pool.shared.onFault(error);
     else this.fail(failed('reset', 'HANDLER_FAILED', error instanceof Error ? error.message : String(error)));
   }
-}
-
-/** The next read, of any connection, goes over what was read: the handler gets bytes of its own. */
-function copied(bytes: Uint8Array): Buffer {
-  const own = Buffer.allocUnsafe(bytes.length);
-  own.set(bytes);
-  return own;
 }
 
 /** A server counts from when it sent, we from when we read: one second less is safe on any network in one place. */
