@@ -64,8 +64,16 @@ export function killAll(): void {
   for (const { pid } of all) signalSession(pid, 'SIGKILL');
 }
 
+const priority = { nice: 0 };
+
+/** Of every process that is started from now on. */
+export function setNice(nice: number): void {
+  priority.nice = nice;
+}
+
 export function pinned(command: readonly string[], cpus: string): readonly string[] {
-  return cpus === '' ? command : ['taskset', '-c', cpus, ...command];
+  const nice = priority.nice === 0 ? [] : ['nice', '-n', String(priority.nice)];
+  return [...nice, ...(cpus === '' ? [] : ['taskset', '-c', cpus]), ...command];
 }
 
 /** Whether a program can be started at all. */

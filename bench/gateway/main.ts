@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { killAll, stopAll } from './children.ts';
+import { killAll, setNice, stopAll } from './children.ts';
 import { contenders, peerNames } from './contenders.ts';
 import type { Setting } from './contenders.ts';
 import { figures } from './figures.ts';
@@ -47,6 +47,7 @@ try {
 
 async function run(options: Options): Promise<void> {
   checkMachine();
+  setNice(options.nice);
   const programs = buildPrograms(root);
   const chosen = contenders(options.peers);
   for (const { prepare } of chosen) prepare?.();

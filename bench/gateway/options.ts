@@ -14,6 +14,7 @@ export interface Options {
   readonly processes: number;
   readonly gatewayCpus: string;
   readonly loadCpus: string;
+  readonly nice: number;
   readonly isQuick: boolean;
   /** Everything off: the bare data path. */
   readonly isBare: boolean;
@@ -36,6 +37,7 @@ export const usage = `npm run bench:gateway -- [options]
   --processes N        of the gateway (1)
   --gateway-cpus LIST  for gateways (1)
   --load-cpus LIST     for mock and load generator (0)
+  --nice N             of all processes of the bench, e.g. -10 on a busy machine (0; below 0 is root's)
   --bare               without keys, tiers, budgets: the bare data path
   --access-log         with one log line a request
   --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
@@ -61,6 +63,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     processes: count('processes', values.processes, 1),
     gatewayCpus: values['gateway-cpus'] ?? '1',
     loadCpus: values['load-cpus'] ?? '0',
+    nice: Number(values.nice ?? 0),
     isQuick,
     isBare: values.bare === true,
     accessLog: values['access-log'] === true,
@@ -86,6 +89,7 @@ function parse(args: readonly string[]) {
         processes: text,
         'gateway-cpus': text,
         'load-cpus': text,
+        nice: text,
         bare: flag,
         'access-log': flag,
         profile: text,
