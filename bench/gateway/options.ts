@@ -37,7 +37,7 @@ export const usage = `npm run bench:gateway -- [options]
   --processes N        of the gateway (1)
   --gateway-cpus LIST  for gateways (1)
   --load-cpus LIST     for mock and load generator (0)
-  --nice N             of all processes of the bench, e.g. -10 on a busy machine (0; below 0 is root's)
+  --nice=N             of all processes of the bench, e.g. --nice=-10 on a busy machine (0)
   --bare               without keys, tiers, budgets: the bare data path
   --access-log         with one log line a request
   --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
