@@ -71,6 +71,8 @@ export interface GatewayDeps {
   readonly redis?: SharedRedis | null;
   /** Absent: it counts in memory, under a name of its own. */
   readonly accounting?: AccountingOptions;
+  /** Of this gateway: each is one of so many; absent: it is the only one. */
+  readonly processes?: number;
   readonly tls?: TlsOptions;
   /** False: node's parser reads every request (front/front.ts). */
   readonly isLean?: boolean;
@@ -100,6 +102,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     registry: metrics.registry,
     routes: () => store.current(),
     nowMs: () => performance.now(),
+    processes: deps.processes ?? 1,
   });
   const modelRoutes = new ModelRouting({
     registry: metrics.registry,

@@ -110,6 +110,7 @@ export async function serve(
     version: options.version,
     redis,
     accounting,
+    processes: options.processes ?? 1,
     accessLogEveryMs: 250,
     ...tlsDeps(options),
   });

@@ -11,15 +11,18 @@ export interface Concurrency {
   readonly perService: number;
 }
 
-/** @returns null where nothing is limited */
-export function concurrencyOf(policy: QosPolicy, key: string): Concurrency | null {
+/**
+ * @param processes of this gateway: each is one of so many
+ * @returns null where nothing is limited
+ */
+export function concurrencyOf(policy: QosPolicy, key: string, processes: number): Concurrency | null {
   const { concurrency } = policy;
   const own: ServiceConcurrency = concurrency.services[key] ?? {};
   const perEndpoint = own.perEndpoint === undefined ? concurrency.perEndpoint : own.perEndpoint;
   const perService = own.perService === undefined ? concurrency.perService : own.perService;
   if (perEndpoint === null && perService === null) return null;
   const part = (limit: number | null) =>
-    limit === null ? Infinity : Math.max(1, Math.floor(limit / concurrency.gateways));
+    limit === null ? Infinity : Math.max(1, Math.floor(limit / (concurrency.gateways * processes)));
   return { perEndpoint: part(perEndpoint), perService: part(perService) };
 }
 

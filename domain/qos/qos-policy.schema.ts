@@ -40,7 +40,7 @@ const Concurrency = z.strictObject({
   perService: Limit.default(null),
   /** By `namespace/name`; what is given here takes the place of the general limit. */
   services: z.record(z.string(), ServiceConcurrency).default({}),
-  /** Gateway processes that share these endpoints: each admits its part of the limits, one request at least. */
+  /** Gateways that share these endpoints (each may be several processes): each admits its part of the limits. */
   gateways: z.int().min(1).max(1_000).default(1),
 });
 

@@ -26,6 +26,8 @@ export interface AdmissionDeps {
   readonly registry: Registry;
   readonly routes: () => Routes<Endpoint> | null;
   readonly nowMs: () => number;
+  /** Of this gateway: each admits its part of the limits. */
+  readonly processes: number;
 }
 
 /** How often what has waited too long is looked for. */
@@ -66,9 +68,10 @@ export class Admission implements Step {
     this.lastPolicy = policy;
     this.policy = limitsAnything(policy) ? policy : null;
     const routes = this.deps.routes();
-    if (routes !== null) limitEndpoints(routes, policy);
+    const { processes } = this.deps;
+    if (routes !== null) limitEndpoints(routes, policy, processes);
     for (const service of routes?.services ?? []) {
-      const concurrency = concurrencyOf(policy, service.key);
+      const concurrency = concurrencyOf(policy, service.key, processes);
       const known = this.gates.get(service.key);
       if (known === undefined && concurrency === null) continue;
       const gate = known ?? new Gate(service.key, policy.weights);
@@ -234,10 +237,10 @@ export class Admission implements Step {
 }
 
 /** For the picker. First what nobody limits, so that of two services on one endpoint the smaller limit holds. */
-function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy): void {
+function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy, processes: number): void {
   for (const { endpoints } of services) for (const { load } of endpoints) load.places = Infinity;
   for (const { key, endpoints } of services) {
-    const { perEndpoint = Infinity } = concurrencyOf(policy, key) ?? {};
+    const { perEndpoint = Infinity } = concurrencyOf(policy, key, processes) ?? {};
     for (const { load } of endpoints) load.places = Math.min(load.places ?? Infinity, perEndpoint);
   }
 }

@@ -8,7 +8,7 @@ describe('how many requests a service takes at once', () => {
   test('the empty policy limits nothing and weighs the tiers 80, 15, 4 and 1', () => {
     const policy = QosPolicy.parse({});
     expect(limitsAnything(policy)).toBe(false);
-    expect(concurrencyOf(policy, 'default/a')).toBeNull();
+    expect(concurrencyOf(policy, 'default/a', 1)).toBeNull();
     expect(policy.weights).toEqual({ critical: 80, high: 15, standard: 4, 'best-effort': 1 });
   });
 
@@ -28,16 +28,21 @@ describe('how many requests a service takes at once', () => {
   ])('%s', (_name, concurrency, endpoints, expected) => {
     const policy = QosPolicy.parse({ concurrency });
     expect(limitsAnything(policy)).toBe(true);
-    const limits = concurrencyOf(policy, 'default/a');
+    const limits = concurrencyOf(policy, 'default/a', 1);
     expect(limits === null ? null : capacityOf(limits, endpoints)).toBe(expected);
+  });
+
+  test("each process of a gateway has its part of the gateway's part", () => {
+    const policy = QosPolicy.parse({ concurrency: { perEndpoint: 24, perService: 100, gateways: 2 } });
+    expect(concurrencyOf(policy, 'default/a', 3)).toEqual({ perEndpoint: 4, perService: 16 });
   });
 
   test('a service may be freed from the general limit', () => {
     const policy = QosPolicy.parse({
       concurrency: { perEndpoint: 4, services: { 'default/a': { perEndpoint: null } } },
     });
-    expect(concurrencyOf(policy, 'default/a')).toBeNull();
-    expect(concurrencyOf(policy, 'default/b')).not.toBeNull();
+    expect(concurrencyOf(policy, 'default/a', 1)).toBeNull();
+    expect(concurrencyOf(policy, 'default/b', 1)).not.toBeNull();
   });
 });
 

@@ -36,6 +36,7 @@ class Door implements Flow {
     registry: this.registry,
     routes: () => this.routes,
     nowMs: () => this.nowMs,
+    processes: 1,
   });
 
   use(policy: unknown, services: Record<string, ServiceSketch> = { a: { ready: ['http://a:1'] } }): void {
