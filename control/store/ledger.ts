@@ -17,7 +17,10 @@ export interface Ledger {
   sums(by: UsageGroup, since: number, until: number): Promise<UsageSum[]>;
   /** Of windows that have not ended. */
   budgets(nowMs: number): Promise<BudgetState[]>;
-  /** Windows that ended after `since` or have not, in the order of their names, from one on. */
+  /**
+   * Windows that ended after `since` or have not, or of which no gateway has said when they end, in the order of their
+   * names, from one on.
+   */
   spending(since: number, after: string, limit: number): Promise<WindowSpending[]>;
   /** Forgets single records older than `before`, and budgets that ended before; sums stay. @returns records */
   prune(before: number): Promise<number>;
@@ -96,7 +99,10 @@ export function ledgerIn(database: Database): Ledger {
            COALESCE(json_agg(json_build_object('gateway', t.gateway, 'tokens', t.tokens, 'micros', t.micros)
              ORDER BY t.gateway) FILTER (WHERE t.gateway IS NOT NULL), '[]') AS spent
          FROM (SELECT budget_window, max(end_ms) AS end_ms, bool_or(end_ms IS NULL) AS is_endless
-               FROM budget_shares GROUP BY budget_window) w
+               FROM (SELECT budget_window, end_ms FROM budget_shares
+                     UNION ALL SELECT budget_window, NULL FROM budget_spent b WHERE NOT EXISTS
+                       (SELECT 1 FROM budget_shares s WHERE s.budget_window = b.budget_window)) known
+               GROUP BY budget_window) w
          LEFT JOIN budget_spent t USING (budget_window)
          WHERE (w.is_endless OR w.end_ms > $1) AND w.budget_window > $2
          GROUP BY w.budget_window, w.end_ms ORDER BY w.budget_window LIMIT $3`,

@@ -51,6 +51,7 @@ export class UsageShipper {
     this.stopping.abort();
     await this.running;
     this.spool.close();
+    this.sharesAtMs = -Infinity;
     await this.ship(AbortSignal.timeout(finishMs)).catch(() => undefined);
   }
 
@@ -83,10 +84,9 @@ export class UsageShipper {
 
   private async tellShares(signal: AbortSignal): Promise<void> {
     const shares = this.options.shares();
-    if (shares.length > 0) {
-      const report = { gateway: this.options.gatewayId, records: [], shares };
-      await this.options.post('/internal/usage', JSON.stringify(report), signal);
-    }
+    if (shares.length === 0) return;
+    const report = { gateway: this.options.gatewayId, records: [], shares };
+    await this.options.post('/internal/usage', JSON.stringify(report), signal);
     this.sharesAtMs = performance.now();
   }
 

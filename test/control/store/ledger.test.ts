@@ -155,8 +155,14 @@ describe('the ledger', () => {
       { window: 'a|total', endMs: null, spent: [{ gateway, tokens: 15, micros: 7 }] },
       { window: 'b|2026-11', endMs: since + 1, spent: [] },
     ]);
-    expect((await ledger.spending(since, 'b|2026-11', 2)).map((one) => one.window)).toEqual(['c|2026-11']);
-    expect((await ledger.spending(since + 1, '', 9)).map((one) => one.window)).toEqual(['a|total']);
+    expect((await ledger.spending(since, 'b|2026-11', 1)).map((one) => one.window)).toEqual(['c|2026-11']);
+    expect((await ledger.spending(since + 1, '', 1)).map((one) => one.window)).toEqual(['a|total']);
+  });
+
+  test('settles windows, too, of which it has nothing but what was spent', async () => {
+    await ledger.add(report([record(1)]), noon);
+    const [found] = (await ledger.spending(noon + 99 * hour, '', 99)).filter((one) => one.window === window);
+    expect(found).toEqual({ window, endMs: null, spent: [{ gateway, tokens: 15, micros: 7 }] });
   });
 
   test('forgets single records in time and keeps their sums', async () => {
