@@ -49,7 +49,7 @@ export function structuredMessage(event: PayloadEvent): HttpMessage {
   const text = event.contentEncoding === '' ? jsonText(event) : null;
   const data = text === null ? `"data_base64":${JSON.stringify(base64(event.data))}` : `"data":${text}`;
   return {
-    headers: ['content-type', 'application/cloudevents+json; charset=UTF-8'],
+    headers: ['content-type', 'application/cloudevents+json; charset=utf-8'],
     body: new TextEncoder().encode(`${open},${data}}`),
   };
 }
@@ -71,9 +71,13 @@ function attributes(event: PayloadEvent): [string, string][] {
   return list;
 }
 
-/** CloudEvents' HTTP binding, 3.1.3.2: what a header cannot hold, blanks, quotes and percent signs are escaped. */
+/**
+ * What a header cannot hold, and percent signs, are percent-encoded (CloudEvents' HTTP binding, 3.1.3.2). Quotes and
+ * blanks within stay as they are, though the binding would have them encoded, too: KServe's agent leaves them, its
+ * readers take `ce-metadata` for JSON as it stands, and a reader that decodes gets the same.
+ */
 function headerValue(value: string): string {
-  return value.replace(/[^\x21\x23\x24\x26-\x7e]/gu, (character) => {
+  return value.replace(/[^\x20-\x24\x26-\x7e]|^ | $/gu, (character) => {
     let escaped = '';
     // A lone half of a surrogate pair becomes U+FFFD, as in any UTF-8.
     for (const byte of new TextEncoder().encode(character))

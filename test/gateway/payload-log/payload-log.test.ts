@@ -74,7 +74,7 @@ describe('the payload log', () => {
       'ce-namespace': 'default',
       'ce-component': 'predictor',
       'ce-requestid': 'r1',
-      'ce-metadata': '{%22X-User%22:%22ann%22}',
+      'ce-metadata': '{"X-User":"ann"}',
       'content-type': 'application/json',
     });
     expect(request?.body.toString()).toBe('{"instances":[[1.0]]}');
@@ -142,7 +142,7 @@ describe('the payload log', () => {
     );
     await predict();
     await until(() => all.seen.length === 2 && own.seen.length === 1 && structured.seen.length === 1);
-    expect(structured.seen[0]?.headers['content-type']).toBe('application/cloudevents+json; charset=UTF-8');
+    expect(structured.seen[0]?.headers['content-type']).toBe('application/cloudevents+json; charset=utf-8');
     expect(structured.seen[0]?.body.toString()).toContain(`"data":${prediction}}`);
     expect(other.seen).toEqual([]);
   });
