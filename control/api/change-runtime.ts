@@ -33,6 +33,8 @@ export async function applyRuntime(
       },
     ]);
   }
+  const wrong = nameFault(name, namespace);
+  if (wrong !== null) throw new FieldsError([wrong]);
   const { runtimes } = context.store;
   const previous = await runtimes.get(namespace, name);
   const object = ownedByServer(given, namespace, previous, timeOf(context));
@@ -43,6 +45,21 @@ export async function applyRuntime(
   const outcome = await runtimes.put(object);
   context.observations.setRuntimesVersion(await runtimes.version());
   return { object, outcome };
+}
+
+/** Kubernetes' rule for names of objects (DNS-1123 subdomain) and of namespaces (label). */
+function nameFault(name: string, namespace: string | null): { path: string; message: string } | null {
+  const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?';
+  if (!new RegExp(`^${label}(\\.${label})*$`).test(name))
+    return {
+      path: 'metadata.name',
+      message: 'metadata.name must be lower case letters, digits, "-" and ".", such as my-runtime',
+    };
+  if (namespace === null || (namespace.length <= 63 && new RegExp(`^${label}$`).test(namespace))) return null;
+  return {
+    path: 'metadata.namespace',
+    message: 'metadata.namespace must be lower case letters, digits and "-", such as team-a',
+  };
 }
 
 /** Removes a runtime that no service uses. @returns what was removed */

@@ -46,7 +46,11 @@ export type Rights = z.infer<typeof Rights>;
 export const AccessKey = z.strictObject({
   id: Name,
   /** For people. */
-  name: z.string().max(253).default(''),
+  name: z
+    .string()
+    .max(253)
+    .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, 'must not hold control characters')
+    .default(''),
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the whole key, 64 small hex digits'),
   ...rights,
   expiresAt: Time.nullable().default(null),

@@ -45,6 +45,20 @@ describe('serving runtimes', () => {
     expect((await api.call('GET', `${cluster}/second`)).status).toBe(404);
   });
 
+  test.each(['Upper', 'a_b', '-a', 'a..b', 'a%20b', 'a%00'])(
+    'are refused under the name %s',
+    async (path) => {
+      const name = decodeURIComponent(path);
+      const answer = await api.call('PUT', `${cluster}/${path}`, clusterRuntime(name, 'delta'));
+      expect([answer.status, answer.body]).toMatchObject([422, { errors: [{ path: 'metadata.name' }] }]);
+      const elsewhere = namespaced.replace('team', path);
+      const own = { ...clusterRuntime('own', 'delta'), kind: 'ServingRuntime' };
+      expect((await api.call('PUT', `${elsewhere}/own`, own)).body).toMatchObject({
+        errors: [{ path: 'metadata.namespace' }],
+      });
+    },
+  );
+
   test('a local environment whose requirements are not pinned is refused', async () => {
     const loose = clusterRuntime('loose', 'gamma');
     const answer = await api.call('PUT', `${cluster}/loose`, {
