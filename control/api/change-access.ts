@@ -24,10 +24,8 @@ export async function revokeKey(context: ApiContext, id: string): Promise<KeyRec
   const key = await existingKey(context, id);
   if (key.revokedAt !== null) return recordOf(context, key);
   const revoked = { ...key, revokedAt: timeOf(context) };
-  const ending = context.access.endKey(revoked);
-  // Gateways first: they know before the disk does.
-  await context.routes.flush();
-  await ending;
+  // Gateways know before the disk does.
+  await Promise.all([context.access.endKey(revoked), context.routes.flush()]);
   return recordOf(context, revoked);
 }
 
@@ -46,8 +44,7 @@ export async function rotateKey(context: ApiContext, id: string, graceSeconds: n
     graceSeconds === 0
       ? { revokedAt: timeOf(context) }
       : { expiresAt: old.expiresAt !== null && old.expiresAt < graceEnd ? old.expiresAt : graceEnd };
-  await context.access.endKey({ ...old, ...ends });
-  await context.routes.flush();
+  await Promise.all([context.access.endKey({ ...old, ...ends }), context.routes.flush()]);
   return created;
 }
 

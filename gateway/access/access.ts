@@ -46,6 +46,7 @@ interface Refused {
 export class Access implements Step {
   readonly name = 'access';
   private readonly limits: AccessLimits;
+  private readonly logger: Logger;
   private readonly clocks: Clocks;
   private readonly keys: KeyRing;
   private readonly tokens: Tokens;
@@ -67,6 +68,7 @@ export class Access implements Step {
   constructor(deps: AccessDeps) {
     const { limits, logger } = deps;
     this.limits = limits;
+    this.logger = logger;
     this.clocks = { now: deps.now, nowMs: deps.nowMs };
     this.keys = new KeyRing(limits, this.clocks);
     this.tokens = new Tokens(
@@ -227,19 +229,24 @@ export class Access implements Step {
       this.waiting -= waiters.length;
       for (const waiter of waiters) if (!waiter.isClosed) act(waiter);
     };
-    this.tokens.verify(token, raw).then(
-      (verdict) => {
-        done((waiter) => {
-          const identity = this.judged(waiter, flow, raw, verdict);
-          if (identity !== null && this.admit(waiter, flow, identity)) flow.proceed(waiter);
-        });
-      },
-      (error: unknown) => {
-        done((waiter) => {
-          flow.failed(waiter, error);
-        });
-      },
-    );
+    this.tokens
+      .verify(token, raw)
+      .then(
+        (verdict) => {
+          done((waiter) => {
+            const identity = this.judged(waiter, flow, raw, verdict);
+            if (identity !== null && this.admit(waiter, flow, identity)) flow.proceed(waiter);
+          });
+        },
+        (error: unknown) => {
+          done((waiter) => {
+            flow.failed(waiter, error);
+          });
+        },
+      )
+      .catch((error: unknown) => {
+        this.logger.error({ err: error }, 'a request failed after its token was verified');
+      });
   }
 
   private judged(passage: Passage, flow: Flow, raw: string, verdict: Verdict): Identity | null {
@@ -297,7 +304,10 @@ export class Access implements Step {
   /** A request of the gateway to itself, under the name of whoever caused it. */
   private checkOwn(passage: Passage, flow: Flow): boolean {
     const scope = scopeFor(passage.operation.kind);
-    if (scope === null || passage.caller === null || hasScope(passage.caller, scope)) return true;
+    if (scope === null || passage.caller === null || hasScope(passage.caller, scope)) {
+      this.metrics.admitted.internal += 1;
+      return true;
+    }
     this.metrics.refused.scope += 1;
     flow.refuse(passage, lacksScope(scope));
     return false;

@@ -83,7 +83,7 @@ describe('a gateway that requires keys', () => {
 
   const mistakes: [string, (key: string) => Record<string, string>, string][] = [
     ['none', () => ({}), 'send it as'],
-    ['an empty one', () => ({ authorization: '' }), 'not known'],
+    ['an empty one', () => ({ authorization: '', 'x-api-key': '' }), 'send it as'],
     ['another scheme', (key) => ({ authorization: `Basic ${key}` }), 'not known'],
     ['the bare key as authorization', (key) => ({ authorization: key }), 'not known'],
     [
