@@ -16,7 +16,7 @@ export interface DeliveryDeps {
   readonly limits: GatewayLimits;
   readonly timer: CoarseTimer;
   /** The client has taken nothing for too long. */
-  readonly onStalled: () => void;
+  onStalled(): void;
 }
 
 /** An event beyond this is passed on in pieces. */

@@ -1,12 +1,10 @@
-import { isEligible } from '../../domain/routing/pick.ts';
-import { onBad, onFirstByte, onGood } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retry.ts';
 import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import type { Refusal } from '../errors.ts';
 import { passedAuthorization } from '../access/passed-authorization.ts';
-import { upstreamHeaders } from '../front/headers.ts';
+import { commonHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { Picker } from '../pick/picker.ts';
@@ -19,10 +17,15 @@ import { Delivery } from './delivery.ts';
 import type { DeliveryDeps } from './delivery.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard, Guards } from './guards.ts';
-import { midStreamOf } from './mid-stream.ts';
+import { hedgeDelayMs } from './hedge.ts';
+import { midStreamOf, wantsUsage } from './mid-stream.ts';
 import { failureRefusal, notReady } from './refusals.ts';
+import { sayAttempts, setHeader } from './response-headers.ts';
+import { StandIns, hasUntried } from './stand-ins.ts';
 import { Try } from './try.ts';
 import type { TryOwner } from './try.ts';
+import { blame, learn } from './verdicts.ts';
+import type { Witness } from './verdicts.ts';
 
 export { notReady } from './refusals.ts';
 
@@ -57,15 +60,15 @@ export function forward(deps: ForwardDeps, passage: Passage, service: Service, p
   new Forward(deps, passage, service, plan).begin();
 }
 
-class Forward extends Alarm implements TryOwner, DeliveryDeps {
+class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   readonly limits: GatewayLimits;
   readonly timer: CoarseTimer;
   private readonly deps: ForwardDeps;
   private readonly passage: Passage;
   private readonly headers: string[];
   private plan: ForwardPlan;
-  private service: Service;
-  private guard: Guard;
+  service: Service;
+  guard: Guard;
   private current: Try | null = null;
   /** A second server that was asked because the first is slow. */
   private rival: Try | null = null;
@@ -74,9 +77,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
   /** Tries that were sent and broke. */
   private brokenTries = 0;
   private firstFailureMs = -1;
-  /** Services that may stand in, from the first failure on; those before `othersAt` were asked. */
-  private others: readonly Service[] | null = null;
-  private othersAt = 0;
+  /** From the first failure on. */
+  private standIns: StandIns | null = null;
   private totalMs = Infinity;
   private isOver = false;
   private backoff: NodeJS.Timeout | undefined;
@@ -91,7 +93,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     this.service = service;
     this.guard = deps.guards.of(service);
     this.plan = plan;
-    this.headers = upstreamHeaders(passage.exchange, passage.upstreamId ?? passage.requestId);
+    this.headers = ['x-request-id', passage.upstreamId ?? passage.requestId];
   }
 
   begin(): void {
@@ -117,7 +119,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     this.giveUp(failure);
   }
 
-  readonly onStalled = (): void => {
+  onStalled(): void {
     const failure: UpstreamFailure = {
       kind: 'timeout',
       code: 'CLIENT_STALLED',
@@ -127,12 +129,12 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     this.dropTries();
     this.giveUp(failure);
     this.passage.exchange.cut();
-  };
+  }
 
   onHead(one: Try, status: number, headers: Headers): void {
     const { passage, guard, deps } = this;
     const now = deps.nowMs();
-    this.learn(one, status, now);
+    learn(one, status, this, now);
     if (this.delivery !== null) {
       if (status !== 200) this.onCut(one, broken('STATUS_' + String(status), 'a server refused to go on'));
       return;
@@ -142,7 +144,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     }
     this.win(one);
     passage.firstByteMs = now - passage.startedMs;
-    if (passage.tries > 1) passage.addHeader('x-muster-attempts', String(passage.tries));
+    sayAttempts(passage);
     this.delivery = new Delivery(
       this,
       passage,
@@ -188,7 +190,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     }
     if (this.lose(one)) return; // the other one is still at it
     if (one.wasSent && failure.isStale !== true) this.brokenTries += 1;
-    this.again(one, failure, {
+    this.again(failure, {
       kind: failure.kind,
       wasSent: one.wasSent && failure.isStale !== true,
       retryAfterMs: null,
@@ -216,11 +218,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     return true;
   }
 
-  private again(
-    _one: Try,
-    failure: UpstreamFailure,
-    what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>,
-  ): void {
+  private again(failure: UpstreamFailure, what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>): void {
     const now = this.deps.nowMs();
     if (this.repeat(this.failedTry(what, now), now)) return;
     this.giveUp(failure);
@@ -271,23 +269,25 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     const { deps, passage } = this;
     this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
     passage.service = this.service;
-    const candidate = deps.picker.pick(passage, this.service, this.tried, deps.nowMs());
-    if (candidate !== null) this.current = this.send(candidate, this.plan);
+    const now = deps.nowMs();
+    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
+    if (candidate !== null) this.current = this.send(candidate, this.plan, now);
     else if (this.fallBack()) this.try();
     else this.refuse(notReady(this.service, passage.model));
   }
 
-  private send(candidate: Candidate<Endpoint>, plan: ForwardPlan): Try {
+  private send(candidate: Candidate<Endpoint>, plan: ForwardPlan, now: number): Try {
     const { deps, passage, limits } = this;
     const { perTryMs } = this.guard.settings.retry;
     passage.candidate = candidate;
     passage.tries += 1;
     this.tried.push(candidate.address);
-    const one = new Try(this, deps.endpoints, candidate, deps.nowMs());
+    const one = new Try(this, deps.endpoints, candidate, now);
     const authorization = passedAuthorization(passage.exchange, passage.caller, this.service);
     one.send({
       method: passage.exchange.method,
       path: plan.path,
+      common: commonHeaders(passage.exchange),
       headers: authorization === null ? this.headers : [...this.headers, 'authorization', authorization],
       body: plan.body,
       headersMs: Math.min(this.totalMs, perTryMs ?? Infinity, limits.headersMs),
@@ -298,50 +298,32 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
 
   /** Takes the next service that can answer in the place of this one. */
   private fallBack(): boolean {
-    const { passage, deps } = this;
-    this.others ??= this.standIns();
-    while (this.othersAt < this.others.length) {
-      const next = this.others[this.othersAt];
-      this.othersAt += 1;
-      if (next === undefined || next.key === this.service.key || !next.isReady) continue;
-      if (!next.speaks[passage.operation.protocol]) continue;
-      this.guard.fallenBack += 1;
-      this.service = next;
-      this.guard = deps.guards.of(next);
-      this.plan = planFor(passage, next);
-      this.tried.length = 0;
-      passage.service = next;
-      passage.addHeader('x-muster-fallback', next.key);
-      return true;
-    }
-    return false;
-  }
-
-  private standIns(): readonly Service[] {
-    const { passage, deps } = this;
-    const routes = deps.routes();
-    const byPolicy = this.guard.fallbacks.map((key) => routes?.byKey.get(key));
-    const byRoute = passage.alternatives.map(({ key }) => routes?.byKey.get(key));
-    return [...byRoute, ...byPolicy].filter((each) => each !== undefined);
+    const { passage, deps, guard } = this;
+    this.standIns ??= new StandIns(passage, guard.fallbacks, deps.routes());
+    const next = this.standIns.next(passage, this.service);
+    if (next === null) return false;
+    guard.fallenBack += 1;
+    this.service = next;
+    this.guard = deps.guards.of(next);
+    this.plan = planFor(passage, next);
+    this.tried.length = 0;
+    passage.service = next;
+    setHeader(passage, 'x-muster-fallback', next.key);
+    return true;
   }
 
   private hasUntried(isWell = true): boolean {
-    const now = this.deps.nowMs();
-    for (const { percent, ready } of this.service.targets) {
-      if (percent <= 0) continue;
-      for (const { address, load } of ready) {
-        if ((!isWell || isEligible(load, now)) && !this.tried.includes(address)) return true;
-      }
-    }
-    return false;
+    return hasUntried(this.service, this.tried, this.deps.nowMs(), isWell);
+  }
+
+  private blame(one: Try, failure: UpstreamFailure): void {
+    blame(one, failure, this, { nowMs: this.deps.nowMs(), skipMs: this.limits.skipMs });
   }
 
   private planHedge(): void {
-    const { after, minimumMs } = this.guard.settings.hedge;
-    if (after === 'never' || !this.plan.isRepeatable || this.passage.pinned !== null) return;
-    this.guard.hedges.earn();
-    const ms = after === 'p95' ? Math.max(minimumMs, this.guard.firstBytes.percentile95()) : after;
+    const ms = hedgeDelayMs(this.guard, this.plan, this.passage);
     if (ms === Infinity) return;
+    this.guard.hedges.earn();
     this.hedging = setTimeout(() => {
       this.hedge();
     }, ms);
@@ -354,7 +336,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     const candidate = deps.picker.pick(passage, this.service, this.tried, now);
     if (candidate === null || this.tried.includes(candidate.address) || !guard.hedges.spend(now)) return;
     guard.hedgesSent += 1;
-    this.rival = this.send(candidate, this.plan);
+    this.rival = this.send(candidate, this.plan, now);
   }
 
   /** The first good head is the answer; the other server is told to stop at once. */
@@ -375,29 +357,6 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     if (this.current === null) return false;
     this.passage.candidate = this.current.candidate;
     return true;
-  }
-
-  private learn(one: Try, status: number, now: number): void {
-    const { load } = one.candidate;
-    const { outlier, hedge } = this.guard.settings;
-    const ms = now - one.startedMs;
-    onFirstByte(load.health, ms);
-    if (hedge.after === 'p95') this.guard.firstBytes.add(ms);
-    if (status >= 400 && outlier.statuses.includes(status)) this.mark(one, now);
-    else onGood(load, outlier, one.startedMs, now);
-  }
-
-  private blame(one: Try, failure: UpstreamFailure): void {
-    if (failure.isStale === true) return; // the connection was old, the server need not be ill
-    const now = this.deps.nowMs();
-    const { load } = one.candidate;
-    if (failure.kind === 'refused') load.skipUntilMs = Math.max(load.skipUntilMs, now + this.limits.skipMs);
-    this.mark(one, now);
-  }
-
-  private mark(one: Try, nowMs: number): void {
-    const others = this.service.targets.flatMap(({ ready }) => ready.map(({ load }) => load));
-    onBad(one.candidate.load, this.guard.settings.outlier, others, { startedMs: one.startedMs, nowMs });
   }
 
   /** A stream lost its server after its head: it is gone on with, or broken off. */
@@ -439,7 +398,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
     if (candidate === null) return this.notContinued('no server is ready');
     guard.continued += 1;
     deps.onRetry(this.service);
-    const one = this.send(candidate, next);
+    const one = this.send(candidate, next, now);
     this.current = one;
     delivery.goOn(one);
     return true;
@@ -476,7 +435,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
   private refuse(refusal: Refusal): void {
     const { passage } = this;
     this.finish();
-    if (passage.tries > 1) passage.addHeader('x-muster-attempts', String(passage.tries));
+    sayAttempts(passage);
     this.deps.refuse(passage, refusal);
   }
 
@@ -497,15 +456,4 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps {
 
 function broken(code: string, message: string): UpstreamFailure {
   return { kind: 'reset', code, message };
-}
-
-/** The caller asked for the stream's usage and has not got it. */
-function wantsUsage(passage: Passage, hasUsage: boolean): boolean {
-  const options = passage.fields?.['stream_options'];
-  const isAsked =
-    typeof options === 'object' &&
-    options !== null &&
-    'include_usage' in options &&
-    options.include_usage === true;
-  return isAsked && !hasUsage;
 }

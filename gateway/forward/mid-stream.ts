@@ -95,3 +95,14 @@ function chatOf(
   if (chat !== 'detect') return chat;
   return server === 'llama.cpp' ? 'llama.cpp' : 'never';
 }
+
+/** The caller asked for the stream's usage and has not got it. */
+export function wantsUsage(passage: Passage, hasUsage: boolean): boolean {
+  const options = passage.fields?.['stream_options'];
+  const isAsked =
+    typeof options === 'object' &&
+    options !== null &&
+    'include_usage' in options &&
+    options.include_usage === true;
+  return isAsked && !hasUsage;
+}

@@ -7,6 +7,7 @@ import { eventData } from '../../../domain/resilience/sse.ts';
 const encode = (value: unknown) =>
   new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));
 const decode = (body: Uint8Array) => new TextDecoder().decode(body);
+const parse = (json: string) => JSON.parse(json) as Record<string, unknown>;
 const event = (value: unknown) => `data: ${typeof value === 'string' ? value : JSON.stringify(value)}\n\n`;
 const head = { id: 'cmpl-1', created: 7, model: 'm', object: 'text_completion' };
 const piece = (text: string, more: object = {}, id = head) =>
@@ -94,7 +95,7 @@ describe('continuationOf', () => {
     const body = '{ "seed":9007199254740993, "prompt" : "Say", "max_tokens":10, "x":[1.0] }';
     const next = continuationOf(
       'text',
-      { body: encode(body), fields: JSON.parse(body) },
+      { body: encode(body), fields: parse(body) },
       answerOf(' a', ' b'),
       'never',
     );
@@ -157,10 +158,10 @@ describe('continuationOf', () => {
           const fields = { ...more, prompt };
           const body = encode(fields);
           const answer = readAnswer('text', piece(said));
-          const next = continuationOf('text', { body, fields: JSON.parse(decode(body)) }, answer, 'never');
-          const known = String(JSON.parse(JSON.stringify(said))).trimEnd();
+          const next = continuationOf('text', { body, fields: parse(decode(body)) }, answer, 'never');
+          const known = said.trimEnd();
           expect(JSON.parse(decode(next.body))).toMatchObject({
-            prompt: JSON.parse(JSON.stringify(prompt)) + known,
+            prompt: prompt + known,
           });
           expect(known + next.owed).toBe(answer.text);
         },

@@ -145,14 +145,14 @@ describe('a service that is asleep', () => {
     const leaving = new AbortController();
     const gone = ask({}, { signal: leaving.signal }).catch(() => 'left');
     await isWaiting(1);
+    await until(() => control.seen.length === 1);
     leaving.abort();
     expect(await gone).toBe('left');
     await until(async () => (await waiting()) === undefined);
-    const calls = control.seen.length;
     show('Serving');
     expect((await ask()).status).toBe(200);
     expect(model.seen).toHaveLength(1);
-    expect(control.seen).toHaveLength(calls);
+    expect(control.seen).toHaveLength(1);
   });
 
   test.each(['Failed', 'Stopped'] as const)(
@@ -177,7 +177,7 @@ describe('a service that is asleep', () => {
     const answer = await ask({ stream: true });
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
     const reader = answer.body!.getReader();
-    const first = Buffer.from((await reader.read()).value!).toString();
+    const first = String(Buffer.from((await reader.read()).value ?? []));
     expect(first).toMatch(/^: waking default\/m, \d+ s\n\n/);
     show('Serving');
     let rest = '';

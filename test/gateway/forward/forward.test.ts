@@ -164,7 +164,7 @@ describe('a service that stands in', () => {
       async () => ({ ready: [(await raw((socket) => socket.write('\0\0\r\n\r\n'))).address] }),
     ],
     ['is not ready', async () => ({ unready: [await refusingAddress()], state: 'Loading' as const })],
-    ['has no server', async () => ({ targets: [] })],
+    ['has no server', () => Promise.resolve({ targets: [] })],
   ])(
     'answers when the first one %s, asked by its own name for the model, and says so',
     async (_name, first) => {

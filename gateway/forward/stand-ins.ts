@@ -1,0 +1,45 @@
+import { isEligible } from '../../domain/routing/pick.ts';
+import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
+import type { Passage } from '../passage.ts';
+import type { Endpoint } from '../upstream/endpoints.ts';
+
+type Service = RoutedService<Endpoint>;
+
+/** Services that may answer a request in the place of its own, each asked for once: those of its model route, then those of the policy. */
+export class StandIns {
+  private readonly services: readonly Service[];
+  private at = 0;
+
+  /** @param fallbacks keys of the policy */
+  constructor(passage: Passage, fallbacks: readonly string[], routes: Routes<Endpoint> | null) {
+    const keys = [...passage.alternatives.map(({ key }) => key), ...fallbacks];
+    this.services = keys.flatMap((key) => routes?.byKey.get(key) ?? []);
+  }
+
+  /** @returns the next one that can answer, or null */
+  next(passage: Passage, current: Service): Service | null {
+    while (this.at < this.services.length) {
+      const service = this.services[this.at];
+      this.at += 1;
+      if (service === undefined || service.key === current.key || !service.isReady) continue;
+      if (service.speaks[passage.operation.protocol]) return service;
+    }
+    return null;
+  }
+}
+
+/** Whether a ready endpoint in traffic is left. @param isWell only one that is not ejected */
+export function hasUntried(
+  service: Service,
+  tried: readonly string[],
+  nowMs: number,
+  isWell: boolean,
+): boolean {
+  for (const { percent, ready } of service.targets) {
+    if (percent <= 0) continue;
+    for (const { address, load } of ready) {
+      if ((!isWell || isEligible(load, nowMs)) && !tried.includes(address)) return true;
+    }
+  }
+  return false;
+}
