@@ -13,7 +13,7 @@ import type { Batch } from './batcher/batch.ts';
 import type { RefusalCode } from './errors.ts';
 import type { ForwardPlan } from './forward/forward-plan.ts';
 import type { Exchange } from './front/exchange.ts';
-import type { RoutedModel } from './model-route/model-routes.ts';
+import type { RoutedModel } from './model-route/routed-model.ts';
 import type { RateBucket } from './rate-limit/rate-bucket.ts';
 import type { ResponseTap } from './step.ts';
 import type { Endpoint } from './upstream/endpoints.ts';
@@ -40,7 +40,7 @@ export class Passage {
   /** Steps that were another request's: this one was made on the way (`Flow.fork`). */
   forkedAt = 0;
   /** Waits with others, or is being answered with them: the batcher's own. */
-  batch: Batch | null = null;
+  batch: Batch<Passage> | null = null;
   /** The response has ended or its connection is gone. */
   isClosed = false;
   service: RoutedService<Endpoint> | null = null;
@@ -63,7 +63,7 @@ export class Passage {
   /** What goes to the server; set once the service is found. */
   plan: ForwardPlan | null = null;
   /** Admission's own: where it was admitted or waits, and its place in the queue while it waits. */
-  gate: Gate | null = null;
+  gate: Gate<Passage> | null = null;
   queued: QueueEntry<Passage> | null = null;
   /** Its way through the cache; null while it has none. */
   cache: CacheState | null = null;

@@ -35,7 +35,7 @@ export class AdmissionMetrics {
   };
   private readonly wait: Histogram;
 
-  constructor(registry: Registry, gates: () => Iterable<Gate>) {
+  constructor(registry: Registry, gates: () => Iterable<Gate<unknown>>) {
     const registers = [registry];
     // One observation for each request that waited: beside a wait of milliseconds its cost is nothing.
     this.wait = new Histogram({
@@ -71,7 +71,7 @@ export class AdmissionMetrics {
     return this.byTier[tier];
   }
 
-  private registerGates(registers: Registry[], gates: () => Iterable<Gate>): void {
+  private registerGates(registers: Registry[], gates: () => Iterable<Gate<unknown>>): void {
     const labels = ['service', 'tier'];
     gauge(registers, 'muster_gateway_queue_depth', 'Requests that wait', labels, (set) => {
       for (const { key, queue } of gates())

@@ -45,7 +45,7 @@ export class Admission implements Step {
   readonly name = 'queue';
   private readonly deps: AdmissionDeps;
   private readonly metrics: AdmissionMetrics;
-  private readonly gates = new Map<string, Gate>();
+  private readonly gates = new Map<string, Gate<Passage>>();
   private readonly room = new WaitingRoom(this.gates);
   /** Null: nothing is limited, and a request costs one look. */
   private policy: QosPolicy | null = null;
@@ -54,7 +54,7 @@ export class Admission implements Step {
   private flow: Flow | null = null;
   private sweep: NodeJS.Timeout | null = null;
   /** Gates at which somebody's turn may have come. */
-  private readonly pending = new Set<Gate>();
+  private readonly pending = new Set<Gate<Passage>>();
   private isScheduled = false;
   private isDispatching = false;
 
@@ -74,7 +74,7 @@ export class Admission implements Step {
       const concurrency = concurrencyOf(policy, service.key, processes);
       const known = this.gates.get(service.key);
       if (known === undefined && concurrency === null) continue;
-      const gate = known ?? new Gate(service.key, policy.weights);
+      const gate = known ?? new Gate<Passage>(service.key, policy.weights);
       gate.queue.setWeights(policy.weights);
       gate.set(service, concurrency);
       this.gates.set(service.key, gate);
@@ -142,7 +142,7 @@ export class Admission implements Step {
     this.sweep = null;
   }
 
-  private wait(passage: Passage, gate: Gate, policy: QosPolicy): void {
+  private wait(passage: Passage, gate: Gate<Passage>, policy: QosPolicy): void {
     const bytes = passage.body?.length ?? 0;
     const arrival: Arrival<Passage> = {
       item: passage,
@@ -165,7 +165,7 @@ export class Admission implements Step {
   }
 
   /** It waits no longer; the place in `passage` goes with it. */
-  private refuse(passage: Passage, gate: Gate, tier: Tier, reason: QueueRefusal): void {
+  private refuse(passage: Passage, gate: Gate<Passage>, tier: Tier, reason: QueueRefusal): void {
     const { flow, lastPolicy: policy } = this;
     passage.gate = null;
     passage.queued = null;
@@ -176,7 +176,7 @@ export class Admission implements Step {
   }
 
   /** In this turn of the event loop, after what is being done now. */
-  private later(gate: Gate): void {
+  private later(gate: Gate<Passage>): void {
     this.pending.add(gate);
     if (this.isScheduled) return;
     this.isScheduled = true;
@@ -189,7 +189,7 @@ export class Admission implements Step {
   }
 
   /** Lets go whoever there is room for. A request that ends at once may call this again: once is enough. */
-  private dispatch(gate: Gate): void {
+  private dispatch(gate: Gate<Passage>): void {
     if (this.isDispatching) {
       this.later(gate);
       return;
@@ -206,7 +206,7 @@ export class Admission implements Step {
     if (gate.queue.size === 0) this.forget(gate);
   }
 
-  private letGo(gate: Gate, { item, tier, enqueuedAtMs }: QueueEntry<Passage>): void {
+  private letGo(gate: Gate<Passage>, { item, tier, enqueuedAtMs }: QueueEntry<Passage>): void {
     const nowMs = this.deps.nowMs();
     const ms = nowMs - enqueuedAtMs;
     item.queued = null;
@@ -231,7 +231,7 @@ export class Admission implements Step {
   }
 
   /** A gate without limits is needed only by those who passed it. */
-  private forget(gate: Gate): void {
+  private forget(gate: Gate<Passage>): void {
     if (gate.isOpen && gate.isIdle) this.gates.delete(gate.key);
   }
 }

@@ -4,7 +4,6 @@ import { DrainRate } from '../../domain/qos/drain-rate.ts';
 import { FairQueue } from '../../domain/qos/fair-queue.ts';
 import type { TierWeights } from '../../domain/qos/qos-policy.schema.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
-import type { Passage } from '../passage.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 
 /**
@@ -12,9 +11,9 @@ import type { Endpoint } from '../upstream/endpoints.ts';
  * Two counts must agree before one more goes in: this gate's own (exact; it also holds the place of a request that
  * waits for its next try), and the endpoints' (which other services, failovers and hedges may load as well).
  */
-export class Gate {
+export class Gate<P> {
   readonly key: string;
-  readonly queue: FairQueue<Passage>;
+  readonly queue: FairQueue<P>;
   readonly drained = new DrainRate();
   /** Admitted and not yet over. */
   inFlight = 0;

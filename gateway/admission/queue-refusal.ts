@@ -15,7 +15,7 @@ const words: Record<QueueRefusal, string> = {
 
 /** The refusal, with the time after which those who wait now will be through at the pace of the last seconds. */
 export function queueRefusal(
-  gate: Gate,
+  gate: Gate<unknown>,
   { tier, reason }: { readonly tier: Tier; readonly reason: QueueRefusal },
   weights: TierWeights,
   nowMs: number,
@@ -28,7 +28,7 @@ export function queueRefusal(
 }
 
 /** Turns until all of a tier that waits now is served, if the others go on waiting. */
-function turnsUntilDrained({ queue }: Gate, tier: Tier, weights: TierWeights): number {
+function turnsUntilDrained({ queue }: Gate<unknown>, tier: Tier, weights: TierWeights): number {
   let total = 0;
   for (const other of tiers) if (other === tier || queue.sizeOf(other) > 0) total += weights[other];
   return (queue.sizeOf(tier) * total) / weights[tier];

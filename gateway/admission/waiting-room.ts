@@ -8,7 +8,7 @@ import type { Gate } from './gate.ts';
 
 /** A request that waits, and at which gate. */
 export interface Waiting {
-  readonly gate: Gate;
+  readonly gate: Gate<Passage>;
   readonly entry: QueueEntry<Passage>;
 }
 
@@ -28,14 +28,14 @@ export class WaitingRoom {
   bytes = 0;
   /** By tenant; one that waits for nothing is not in it. */
   private readonly byTenant = new Map<string, number>();
-  private readonly gates: ReadonlyMap<string, Gate>;
+  private readonly gates: ReadonlyMap<string, Gate<Passage>>;
 
-  constructor(gates: ReadonlyMap<string, Gate>) {
+  constructor(gates: ReadonlyMap<string, Gate<Passage>>) {
     this.gates = gates;
   }
 
   /** Makes room for one more, if that may be: what it displaces waits no longer and must be refused. */
-  makeRoom(gate: Gate, { tier, tenant, bytes }: Arrival<Passage>, bounds: QueueBounds): Room {
+  makeRoom(gate: Gate<Passage>, { tier, tenant, bytes }: Arrival<Passage>, bounds: QueueBounds): Room {
     if ((this.byTenant.get(tenant) ?? 0) >= bounds.tenantRequestsMax)
       return { kind: 'full', reason: 'tenant_queue_full' };
     if (gate.queue.sizeOf(tier) >= bounds.tierRequestsMax[tier])
@@ -55,25 +55,25 @@ export class WaitingRoom {
     return { kind: 'room', displaced };
   }
 
-  add(gate: Gate, arrival: Arrival<Passage>, nowMs: number): QueueEntry<Passage> {
+  add(gate: Gate<Passage>, arrival: Arrival<Passage>, nowMs: number): QueueEntry<Passage> {
     this.count(arrival.tenant, 1, arrival.bytes);
     return gate.queue.add(arrival, nowMs);
   }
 
-  take(gate: Gate): QueueEntry<Passage> | null {
+  take(gate: Gate<Passage>): QueueEntry<Passage> | null {
     const entry = gate.queue.take();
     if (entry !== null) this.count(entry.tenant, -1, -entry.bytes);
     return entry;
   }
 
   /** @returns false when it does not wait any more */
-  remove(gate: Gate, entry: QueueEntry<Passage>): boolean {
+  remove(gate: Gate<Passage>, entry: QueueEntry<Passage>): boolean {
     if (!gate.queue.remove(entry)) return false;
     this.count(entry.tenant, -1, -entry.bytes);
     return true;
   }
 
-  expire(gate: Gate, nowMs: number, bounds: QueueBounds): QueueEntry<Passage>[] {
+  expire(gate: Gate<Passage>, nowMs: number, bounds: QueueBounds): QueueEntry<Passage>[] {
     const expired = gate.queue.expire(nowMs, bounds.ttlMs);
     for (const { tenant, bytes } of expired) this.count(tenant, -1, -bytes);
     return expired;

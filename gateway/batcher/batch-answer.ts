@@ -13,8 +13,8 @@ const ofTheBatch = new Set([
 
 /** Gives a member its own answer, as if it had been asked for alone: the member's taps see it, too. */
 export function deliver(
-  batch: Batch,
-  member: Member,
+  batch: Batch<Passage>,
+  member: Member<Passage>,
   answer: InternalAnswer,
   own: WireMessage,
   nowMs: number,
@@ -46,7 +46,7 @@ function send(
   passage: Passage,
   status: number,
   head: Readonly<Record<string, string>>,
-  batch: Batch,
+  batch: Batch<Passage>,
   body: Uint8Array,
 ): void {
   const headers = Object.entries(head).flat();

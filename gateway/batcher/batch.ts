@@ -1,21 +1,20 @@
 import type { BatchForm, Joinable } from '../../domain/batcher/batch-form.ts';
 import type { BatcherRoute } from '../../domain/batcher/batcher.schema.ts';
-import type { Passage } from '../passage.ts';
 
 /** One request of a batch. */
-export interface Member {
-  readonly passage: Passage;
+export interface Member<P> {
+  readonly passage: P;
   readonly request: Joinable;
   /** Its client left, it was answered, or it goes on by itself. */
   isOut: boolean;
 }
 
 /** Requests that wait for each other, and then for their common answer. */
-export class Batch {
+export class Batch<P> {
   readonly key: string;
   readonly form: BatchForm;
   readonly settings: BatcherRoute;
-  readonly members: Member[] = [];
+  readonly members: Member<P>[] = [];
   rows = 0;
   isSent = false;
   timer: NodeJS.Timeout | undefined;
@@ -23,7 +22,7 @@ export class Batch {
   readonly stop = new AbortController();
   isLate = false;
   /** What was sent in its members' place. */
-  fork: Passage | null = null;
+  fork: P | null = null;
 
   constructor(key: string, form: BatchForm, settings: BatcherRoute) {
     this.key = key;
@@ -31,10 +30,9 @@ export class Batch {
     this.settings = settings;
   }
 
-  add(passage: Passage, request: Joinable): void {
+  add(passage: P, request: Joinable): void {
     this.members.push({ passage, request, isOut: false });
     this.rows += request.rows;
-    passage.batch = this;
   }
 
   get isWanted(): boolean {

@@ -56,7 +56,7 @@ export class Batcher implements Step {
   private readonly settings = new Map<string, BatcherRoute>();
   private readonly misfits = new Map<string, number>();
   /** Batches that take more, by key. */
-  private readonly open = new Map<string, Batch>();
+  private readonly open = new Map<string, Batch<Passage>>();
   private flow: Flow | null = null;
 
   constructor({ registry, nowMs, bounds = defaultBounds }: BatcherDeps) {
@@ -136,7 +136,7 @@ export class Batcher implements Step {
       batch = undefined;
     }
     if (batch === undefined) {
-      const made = new Batch(key, form, settings);
+      const made = new Batch<Passage>(key, form, settings);
       made.timer = setTimeout(() => {
         this.send(made);
       }, settings.maxLatencyMs);
@@ -144,17 +144,18 @@ export class Batcher implements Step {
       batch = made;
     }
     batch.add(passage, request);
+    passage.batch = batch;
     this.metrics.waiting += 1;
     this.metrics.bytes += passage.body?.length ?? 0;
     if (batch.rows >= batch.settings.maxBatchSize) this.send(batch);
   }
 
-  private close(batch: Batch): void {
+  private close(batch: Batch<Passage>): void {
     clearTimeout(batch.timer);
     if (this.open.get(batch.key) === batch) this.open.delete(batch.key);
   }
 
-  private send(batch: Batch): void {
+  private send(batch: Batch<Passage>): void {
     this.close(batch);
     batch.isSent = true;
     // Those who left took their rows along.
@@ -179,7 +180,7 @@ export class Batcher implements Step {
     );
   }
 
-  private ask(batch: Batch, first: Passage): Promise<InternalAnswer> {
+  private ask(batch: Batch<Passage>, first: Passage): Promise<InternalAnswer> {
     const joined = batch.form.join(batch.members.map(({ request }) => request));
     const body = Buffer.from(joined.body.buffer, joined.body.byteOffset, joined.body.byteLength);
     batch.timer = setTimeout(() => {
@@ -201,7 +202,7 @@ export class Batcher implements Step {
     );
   }
 
-  private answered(batch: Batch, answer: InternalAnswer): void {
+  private answered(batch: Batch<Passage>, answer: InternalAnswer): void {
     clearTimeout(batch.timer);
     if (answer.status >= 200 && answer.status < 300) {
       this.split(batch, answer);
@@ -214,7 +215,7 @@ export class Batcher implements Step {
     }
   }
 
-  private split(batch: Batch, answer: InternalAnswer): void {
+  private split(batch: Batch<Passage>, answer: InternalAnswer): void {
     const key = batch.members[0]?.passage.service?.key ?? '';
     const length = answer.headers['inference-header-content-length'];
     const requests = batch.members.map(({ request }) => request);
@@ -233,7 +234,12 @@ export class Batcher implements Step {
     }
   }
 
-  private answer(batch: Batch, member: Member, answer: InternalAnswer, own: WireMessage): void {
+  private answer(
+    batch: Batch<Passage>,
+    member: Member<Passage>,
+    answer: InternalAnswer,
+    own: WireMessage,
+  ): void {
     if (member.isOut) return;
     this.release(member);
     this.metrics.count('joined');
@@ -245,7 +251,7 @@ export class Batcher implements Step {
   }
 
   /** No answer: it was cut, took too long or was too large; or nobody wants it any more. */
-  private lost(batch: Batch): void {
+  private lost(batch: Batch<Passage>): void {
     clearTimeout(batch.timer);
     for (const member of batch.members) {
       if (member.isOut) continue;
@@ -258,14 +264,14 @@ export class Batcher implements Step {
     }
   }
 
-  private goAlone(member: Member, why: 'alone' | 'again'): void {
+  private goAlone(member: Member<Passage>, why: 'alone' | 'again'): void {
     if (member.isOut) return;
     this.release(member);
     this.metrics.count(why);
     this.flow?.proceed(member.passage);
   }
 
-  private release(member: Member): void {
+  private release(member: Member<Passage>): void {
     if (member.isOut) return;
     member.isOut = true;
     member.passage.batch = null;

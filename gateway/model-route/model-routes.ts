@@ -2,17 +2,16 @@ import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { isProbe, maySee } from '../../domain/access/may.ts';
 import { rankForTiers } from '../../domain/model-route/class-order.ts';
-import type { RankedBackend } from '../../domain/model-route/class-order.ts';
 import { chooseBackends, isSpilled } from '../../domain/model-route/choose.ts';
 import type { BackendState } from '../../domain/model-route/choose.ts';
 import type { Backend, ModelRoute, ModelRoutes } from '../../domain/model-route/model-route-policy.schema.ts';
-import type { Tier } from '../../domain/qos/tier.ts';
 import type { ListedModel } from '../../domain/routing/listing.ts';
 import type { ApiProtocol, OperationKind } from '../../domain/routing/operation.ts';
 import type { Resolution, Scope, Viewer } from '../../domain/routing/resolve.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import { tierFor } from '../admission/tier-for.ts';
 import type { Passage } from '../passage.ts';
+import type { RoutedModel } from './routed-model.ts';
 import type { ResponseTap } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 
@@ -27,18 +26,6 @@ export interface ModelRoutesDeps {
   readonly loadOf: (key: string) => number | null;
   /** The service that keeps the stored response which a request goes on from; null: it goes on from none. */
   readonly homeOf: (passage: Passage) => string | null;
-}
-
-/** A model's route with what lasts longer than a request: which backends are passed over, and counts. */
-export interface RoutedModel {
-  /** namespace/name, as access rules name it. */
-  readonly key: string;
-  readonly name: string;
-  readonly route: ModelRoute;
-  readonly ranked: Readonly<Record<Tier, readonly RankedBackend[]>>;
-  readonly returnAt: number;
-  readonly spilled: boolean[];
-  readonly served: number[];
 }
 
 type Service = RoutedService<Endpoint>;
