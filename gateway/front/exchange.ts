@@ -1,4 +1,6 @@
+import type { Operation } from '../../domain/routing/operation.ts';
 import type { Identity } from '../access/identity.ts';
+import type { CommonHeaders } from '../upstream/upstream.ts';
 import type { PeerCertificate } from './peer.ts';
 
 /**
@@ -45,8 +47,10 @@ export interface Exchange {
 
 /** Filled in by those who make what it holds; null until then. */
 export class HeadMemo {
+  /** What method and path ask for. */
+  operation: Operation | null = null;
   /** Headers for the server, flat, without the request id: front/headers.ts. */
-  forwarded: readonly string[] | null = null;
+  forwarded: CommonHeaders | null = null;
   /** Who asks, by the head's credential or the connection's certificate: access/access.ts. */
   identity: Identity | null = null;
 }

@@ -1,3 +1,4 @@
+import { CommonHeaders } from '../upstream/upstream.ts';
 import type { Exchange } from './exchange.ts';
 
 /**
@@ -30,12 +31,13 @@ const notDownstream = new Set([...hopByHop, 'x-request-id']);
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
+/** What every server is sent of a request's headers. */
+export function commonHeaders({ memo, headers }: Exchange): CommonHeaders {
+  return (memo.forwarded ??= new CommonHeaders(copy(headers, notUpstream, true)));
+}
+
 export function upstreamHeaders(exchange: Exchange, requestId: string): string[] {
-  const { memo } = exchange;
-  memo.forwarded ??= copy(exchange.headers, notUpstream, true);
-  const out = memo.forwarded.slice();
-  out.push('x-request-id', requestId);
-  return out;
+  return [...commonHeaders(exchange).list, 'x-request-id', requestId];
 }
 
 export function downstreamHeaders(headers: Headers, requestId: string): string[] {

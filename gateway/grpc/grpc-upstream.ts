@@ -103,7 +103,7 @@ class GrpcUpstream implements Upstream {
       definition.requestSerialize,
       definition.responseDeserialize,
       fields,
-      metadataOf(request.headers),
+      metadataOf([...(request.common?.list ?? []), ...request.headers]),
       { deadline: Date.now() + request.headersMs },
       (error, response) => {
         if (error === null && response !== undefined) {

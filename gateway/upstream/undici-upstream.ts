@@ -38,7 +38,7 @@ class UndiciUpstream implements Upstream {
       {
         method: request.method,
         path: request.path,
-        headers: request.headers as string[],
+        headers: [...(request.common?.list ?? []), ...request.headers],
         body: request.body,
         headersTimeout: request.headersMs,
         bodyTimeout: request.bodyIdleMs,

@@ -17,9 +17,23 @@ export interface UpstreamRequest {
   readonly path: string;
   /** Flat: name, value, name, value; hop-by-hop headers are gone. */
   readonly headers: readonly string[];
+  /** Further ones, sent before `headers`, that many requests share. */
+  readonly common?: CommonHeaders;
   readonly body: Uint8Array | null;
   readonly headersMs: number;
   readonly bodyIdleMs: number;
+}
+
+/** Headers of many requests: a client that sends the same head again and again has them checked and written once. */
+export class CommonHeaders {
+  /** Flat, as in a request. */
+  readonly list: readonly string[];
+  /** Our own client's: the lines that they make; null until they are needed. */
+  lines: string | null = null;
+
+  constructor(list: readonly string[]) {
+    this.list = list;
+  }
 }
 
 export interface UpstreamHandler {

@@ -50,17 +50,31 @@ export class WriteBuffer {
  * @returns null for a method, path or header that is not one line of plain bytes: such a request is not sent
  */
 export function requestHead(request: UpstreamRequest, authority: string): string | null {
-  const { headers, body, method, path } = request;
+  const { headers, common, body, method, path } = request;
   if (!isName(method) || path.charCodeAt(0) !== slash || !isPlain(path, space + 1)) return null;
+  const own = headerLines(headers);
+  if (own === null) return null;
   let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
+  if (common !== undefined) {
+    common.lines ??= headerLines(common.list);
+    if (common.lines === null) return null;
+    text += common.lines;
+  }
+  text += own;
+  if (body !== null) return `${text}content-length: ${body.length}\r\n\r\n`;
+  return text + (bodyMethods.has(method) ? 'content-length: 0\r\n\r\n' : '\r\n');
+}
+
+/** @returns null when one of them would not be a line of its own */
+function headerLines(headers: readonly string[]): string | null {
+  let text = '';
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
     if (!isName(name) || !isPlain(value, space)) return null;
     text += `${name}: ${value}\r\n`;
   }
-  if (body !== null) return `${text}content-length: ${body.length}\r\n\r\n`;
-  return text + (bodyMethods.has(method) ? 'content-length: 0\r\n\r\n' : '\r\n');
+  return text;
 }
 
 /** A larger body is not copied once more. */

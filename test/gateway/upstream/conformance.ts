@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Socket } from 'node:net';
+import { CommonHeaders } from '../../../gateway/upstream/upstream.ts';
 import type { Connect, Upstream } from '../../../gateway/upstream/upstream.ts';
 import { ask, text } from '../../fixtures/upstream/ask.ts';
 import { echo, refusingAddress, startBackend, startRawBackend } from '../../fixtures/gateway/backends.ts';
@@ -43,7 +44,8 @@ export function upstreamSuite(name: string, connect: (connectMs: number) => Conn
       closers.push(() => backend.close());
       const body = Buffer.from('{"a":"é"}');
       const headers = ['content-type', 'application/json', 'x-twice', 'a', 'x-twice', 'b'];
-      const seen = await ask(open(backend.address), { path: '/v1/x?y=1', headers, body }).outcome;
+      const common = new CommonHeaders(['x-shared', 'yes', 'x-twice', 'c']);
+      const seen = await ask(open(backend.address), { path: '/v1/x?y=1', headers, common, body }).outcome;
       expect(seen.events).toEqual(['sent', 'head', 'data', 'end']);
       const [got] = backend.seen;
       expect(got).toMatchObject({ method: 'POST', url: '/v1/x?y=1', body });
@@ -51,7 +53,8 @@ export function upstreamSuite(name: string, connect: (connectMs: number) => Conn
         host: backend.address.slice('http://'.length),
         'content-type': 'application/json',
         'content-length': String(body.length),
-        'x-twice': 'a, b',
+        'x-twice': 'c, a, b',
+        'x-shared': 'yes',
       });
     });
 

@@ -4,6 +4,7 @@ import { SocketStats } from '../../../../gateway/upstream/socket/stats.ts';
 import { socketUpstreams } from '../../../../gateway/upstream/socket/socket-upstream.ts';
 import type { SocketOptions } from '../../../../gateway/upstream/socket/socket-upstream.ts';
 import type { SocketLimits } from '../../../../gateway/upstream/socket/limits.ts';
+import { CommonHeaders } from '../../../../gateway/upstream/upstream.ts';
 import type { Upstream, UpstreamRequest } from '../../../../gateway/upstream/upstream.ts';
 import { echo, startBackend, startRawBackend } from '../../../fixtures/gateway/backends.ts';
 import type { RawBackend } from '../../../fixtures/gateway/backends.ts';
@@ -263,6 +264,7 @@ describe('connections to servers', () => {
     ['a line feed in a value', { headers: ['x', 'a\nb'] }],
     ['a character that would be cut to a line feed', { headers: ['x', 'a\u010ab'] }],
     ['NUL in a value', { headers: ['x', 'a\0b'] }],
+    ['a line break in a shared value', { common: new CommonHeaders(['x', 'a\r\nx-evil: 1']) }],
     ['a line break in a name', { headers: ['x\r\ny', 'a'] }],
     ['a colon in a name', { headers: ['x: y', 'a'] }],
     ['no name', { headers: ['', 'a'] }],
