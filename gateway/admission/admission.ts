@@ -1,4 +1,5 @@
 import type { Registry } from 'prom-client';
+import type { Caller } from '../../domain/access/caller.ts';
 import { concurrencyOf, limitsAnything } from '../../domain/qos/capacity.ts';
 import type { Arrival, QueueEntry } from '../../domain/qos/fair-queue.ts';
 import type { QosPolicy } from '../../domain/qos/qos-policy.schema.ts';
@@ -147,7 +148,7 @@ export class Admission implements Step {
     const arrival: Arrival<Passage> = {
       item: passage,
       tier: tierFor(passage),
-      tenant: passage.caller?.tenant ?? '',
+      tenant: turnsOf(passage.caller),
       cost: policy.tenantShare === 'tokens' ? requestTurns(bytes, passage.fields) : 1,
       bytes,
     };
@@ -243,4 +244,10 @@ function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy, proce
     const { perEndpoint = Infinity } = concurrencyOf(policy, key, processes) ?? {};
     for (const { load } of endpoints) load.places = Math.min(load.places ?? Infinity, perEndpoint);
   }
+}
+
+/** Whose turn and whose share it is: the tenant's; of a key without one its own; '' of callers that nobody knows. */
+function turnsOf(caller: Caller | null): string {
+  if (caller === null || caller.tenant !== '' || caller.id === '') return caller?.tenant ?? '';
+  return `${caller.kind} ${caller.id}`; // no tenant's name holds a blank
 }

@@ -36,7 +36,8 @@ export class WaitingRoom {
 
   /** Makes room for one more, if that may be: what it displaces waits no longer and must be refused. */
   makeRoom(gate: Gate<Passage>, { tier, tenant, bytes }: Arrival<Passage>, bounds: QueueBounds): Room {
-    if ((this.byTenant.get(tenant) ?? 0) >= bounds.tenantRequestsMax)
+    // Callers that nobody knows are not one tenant: the other bounds are theirs.
+    if (tenant !== '' && (this.byTenant.get(tenant) ?? 0) >= bounds.tenantRequestsMax)
       return { kind: 'full', reason: 'tenant_queue_full' };
     if (gate.queue.sizeOf(tier) >= bounds.tierRequestsMax[tier])
       return { kind: 'full', reason: 'queue_full' };

@@ -48,6 +48,7 @@ class Door implements Flow {
   ask({
     tier = 'standard',
     tenant = 'x',
+    id = '',
     name = 'a',
     bytes = 10,
     path = '/v1/completions',
@@ -61,7 +62,7 @@ class Door implements Flow {
       method: 'POST',
       path,
     } as unknown as Exchange;
-    const caller = { ...anonymous, tier, tenant };
+    const caller = { ...anonymous, tier, tenant, id };
     const passage = new Passage(exchange, 'id', parseOperation('POST', path), this.nowMs, caller);
     passage.service = this.routes?.byKey.get(`default/${name}`) ?? null;
     if (isChained) passage.entry = passage.service;
@@ -109,6 +110,7 @@ class Door implements Flow {
 interface Ask {
   readonly tier?: Tier;
   readonly tenant?: string;
+  readonly id?: string;
   readonly name?: string;
   readonly bytes?: number;
   readonly path?: string;
@@ -289,6 +291,16 @@ describe('admission', () => {
       door.ask({ tenant: 'modest', tier: 'best-effort' });
       expect(codes(door)).toEqual(['tenant_queue_full']);
       expect(door.admission.waiting).toBe(3);
+    });
+
+    test('a key without a tenant as a tenant of its own, and nobody for being unknown', () => {
+      const door = open({ ...one, queue: { tenantRequestsMax: 1 } });
+      door.ask();
+      const [, second] = [door.ask({ tenant: '', id: 'k1' }), door.ask({ tenant: '', id: 'k1' })];
+      door.ask({ tenant: '', id: 'k2' });
+      door.ask({ tenant: '' });
+      door.ask({ tenant: '' });
+      expect(door.refused.map(({ passage }) => passage)).toEqual([second]);
     });
 
     test('what comes when its tier or the whole queue is full of its like', () => {
