@@ -53,7 +53,7 @@ export function costOf(price: Price, usage: Usage): number {
 
 function roundedMillionths(price: Price, fresh: number, cached: number, output: number): number {
   const product = fresh * price.input + cached * price.cachedInput + output * price.output + million / 2;
-  return (product - (product % million)) / million;
+  return Math.floor(product / million); // exact: quotients below 2^32 and their millionths differ in a double
 }
 
 function compilePrice(price: ModelPrice): Price {

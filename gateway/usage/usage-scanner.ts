@@ -12,47 +12,62 @@ import type { Usage } from '../../domain/usage/usage.ts';
  */
 export class UsageScanner {
   private carry: Buffer | null = null;
-  private readonly numbers = new Float64Array(fieldCount);
   private hasAny = false;
+  private input = absent;
+  private output = absent;
+  private cached = absent;
+  private total = absent;
+  private cacheRead = absent;
+  private cacheWrite = absent;
 
   /** The bytes may be reused after the call. */
   push(chunk: Uint8Array): void {
     let bytes = asBuffer(chunk);
-    if (this.carry !== null) {
+    if (this.carry === null) {
+      // Most often the usage is at the end, and whole; then nothing before it matters.
+      const last = bytes.lastIndexOf(needle);
+      if (last < 0) {
+        this.keepTail(bytes, 0);
+        return;
+      }
+      const end = this.read(windowOf(bytes, last), last + needle.length);
+      if (end >= 0 && (isWhole() || bytes.indexOf(needle) === last)) {
+        this.keepTail(bytes, end);
+        return;
+      }
+    } else {
       bytes = Buffer.concat([this.carry, bytes]);
       this.carry = null;
     }
-    let at = 0;
-    while (true) {
-      const found = bytes.indexOf(needle, at);
-      if (found < 0) {
-        this.keepTail(bytes, at);
-        return;
-      }
-      const window = bytes.length - found > usageBytesMax ? bytes.subarray(0, found + usageBytesMax) : bytes;
-      const end = this.read(window, found + needle.length);
-      if (end >= 0) at = end;
-      else if (window.length < found + usageBytesMax) {
-        this.carry = Buffer.from(bytes.subarray(found)); // cut within: the next chunk goes on from its key
-        return;
-      } else at = found + needle.length; // too long for a usage
-    }
+    this.scan(bytes);
   }
 
   /** Null when the answer told none. */
   usage(): Usage | null {
     if (!this.hasAny) return null;
-    const { numbers } = this;
-    const cacheRead = value(numbers, cacheReadField);
-    const beside = cacheRead + value(numbers, cacheWriteField); // Anthropic's
-    const input =
-      numbers[inputField] !== absent ? value(numbers, inputField) + beside : value(numbers, totalField);
-    const cached = numbers[cachedField] !== absent ? value(numbers, cachedField) : cacheRead;
-    return {
-      inputTokens: input,
-      cachedInputTokens: Math.min(cached, input),
-      outputTokens: value(numbers, outputField),
-    };
+    const cacheRead = Math.max(0, this.cacheRead);
+    const beside = cacheRead + Math.max(0, this.cacheWrite); // Anthropic's
+    const inputTokens = this.input === absent ? Math.max(0, this.total) : this.input + beside;
+    const cachedInputTokens = Math.min(this.cached === absent ? cacheRead : this.cached, inputTokens);
+    return { inputTokens, cachedInputTokens, outputTokens: Math.max(0, this.output) };
+  }
+
+  private scan(bytes: Buffer): void {
+    let at = 0;
+    while (true) {
+      const key = bytes.indexOf(needle, at);
+      if (key < 0) {
+        this.keepTail(bytes, at);
+        return;
+      }
+      const window = windowOf(bytes, key);
+      const end = this.read(window, key + needle.length);
+      if (end >= 0) at = end;
+      else if (window.length < key + usageBytesMax) {
+        this.carry = Buffer.from(bytes.subarray(key)); // cut within: the next chunk goes on from its key
+        return;
+      } else at = key + needle.length; // too long for a usage
+    }
   }
 
   /** What may be the beginning of the key. */
@@ -67,48 +82,29 @@ export class UsageScanner {
 
   /** @returns where to search on; -1 when the bytes end too early to tell */
   private read(bytes: Buffer, afterKey: number): number {
+    found.fill(absent);
     let at = skipSpace(bytes, afterKey);
     if (at >= bytes.length) return -1;
     if (bytes[at] !== colon) return at;
     at = skipSpace(bytes, at + 1);
     if (at >= bytes.length) return -1;
-    return bytes[at] === openBrace ? this.readObject(bytes, at) : at;
-  }
-
-  private readObject(bytes: Buffer, begin: number): number {
-    found.fill(absent);
-    let depth = 0;
-    let at = begin;
-    while (at < bytes.length) {
-      const byte = bytes[at] ?? 0;
-      if (byte === quote) {
-        const end = stringEnd(bytes, at + 1);
-        if (end < 0) return -1;
-        at = depth > 2 ? end + 1 : readField(bytes, at + 1, end, depth);
-        if (at < 0) return -1;
-        continue;
-      }
-      at += 1;
-      if (byte === openBrace) depth += 1;
-      else if (byte === closeBrace) {
-        depth -= 1;
-        if (depth === 0) {
-          this.take();
-          return at;
-        }
-      }
-    }
-    return -1;
+    if (bytes[at] !== openBrace) return at;
+    const end = readObject(bytes, at);
+    if (end >= 0) this.take();
+    return end;
   }
 
   /** One that tells input is a new usage; one that tells output alone completes the former. */
   private take(): void {
-    const { numbers } = this;
-    const isWhole = found[inputField] !== absent || found[totalField] !== absent;
-    if (isWhole) numbers.set(found);
-    else if (found[outputField] === absent) return;
-    else if (this.hasAny) numbers[outputField] = value(found, outputField);
-    else numbers.set(found);
+    const output = found[outputField] ?? absent;
+    if (isWhole() || (!this.hasAny && output !== absent)) {
+      this.input = found[inputField] ?? absent;
+      this.cached = found[cachedField] ?? absent;
+      this.total = found[totalField] ?? absent;
+      this.cacheRead = found[cacheReadField] ?? absent;
+      this.cacheWrite = found[cacheWriteField] ?? absent;
+    } else if (output === absent) return;
+    this.output = output;
     this.hasAny = true;
   }
 }
@@ -133,18 +129,65 @@ const fieldCount = 6;
 /** Of the object being read: nothing else runs meanwhile. */
 const found = new Float64Array(fieldCount);
 
-const names: readonly { readonly bytes: Buffer; readonly depth: number; readonly field: number }[] = (
-  [
-    ['prompt_tokens', 1, inputField],
-    ['completion_tokens', 1, outputField],
-    ['total_tokens', 1, totalField],
-    ['input_tokens', 1, inputField],
-    ['output_tokens', 1, outputField],
-    ['cached_tokens', 2, cachedField],
-    ['cache_read_input_tokens', 1, cacheReadField],
-    ['cache_creation_input_tokens', 1, cacheWriteField],
-  ] as const
-).map(([name, depth, field]) => ({ bytes: Buffer.from(name), depth, field }));
+interface Name {
+  readonly bytes: Buffer;
+  readonly depth: number;
+  readonly field: number;
+}
+
+/** By length: what a usage holds beside these is passed over by one look. */
+const names: readonly (readonly Name[])[] = byLength([
+  ['prompt_tokens', 1, inputField],
+  ['completion_tokens', 1, outputField],
+  ['total_tokens', 1, totalField],
+  ['input_tokens', 1, inputField],
+  ['output_tokens', 1, outputField],
+  ['cached_tokens', 2, cachedField],
+  ['cache_read_input_tokens', 1, cacheReadField],
+  ['cache_creation_input_tokens', 1, cacheWriteField],
+]);
+const noNames: readonly Name[] = [];
+
+function byLength(list: readonly (readonly [string, number, number])[]): Name[][] {
+  const table: Name[][] = [];
+  for (const [name, depth, field] of list)
+    (table[name.length] ??= []).push({ bytes: Buffer.from(name), depth, field });
+  return table;
+}
+
+/** Input was told: it is a usage of its own. */
+function isWhole(): boolean {
+  return found[inputField] !== absent || found[totalField] !== absent;
+}
+
+/** So that how far a usage is read does not depend on what comes behind it. */
+function windowOf(bytes: Buffer, key: number): Buffer {
+  return bytes.length - key > usageBytesMax ? bytes.subarray(0, key + usageBytesMax) : bytes;
+}
+
+/** @returns the end of the object, -1 when it is cut; its numbers are in `found` */
+function readObject(bytes: Buffer, begin: number): number {
+  let depth = 0;
+  let at = begin;
+  const { length } = bytes;
+  while (at < length) {
+    const byte = bytes[at] ?? 0;
+    if (byte === quote) {
+      const end = stringEnd(bytes, at + 1);
+      if (end < 0) return -1;
+      at = depth > 2 ? end + 1 : readField(bytes, at + 1, end, depth);
+      if (at < 0) return -1;
+      continue;
+    }
+    at += 1;
+    if (byte === openBrace) depth += 1;
+    else if (byte === closeBrace) {
+      depth -= 1;
+      if (depth === 0) return at;
+    }
+  }
+  return -1;
+}
 
 /**
  * A key, or a value that is a string.
@@ -175,8 +218,8 @@ function readField(bytes: Buffer, begin: number, end: number, depth: number): nu
 
 function fieldOf(bytes: Buffer, begin: number, end: number, depth: number): number {
   const length = end - begin;
-  for (const name of names) {
-    if (name.bytes.length !== length || name.depth !== depth) continue;
+  for (const name of names[length] ?? noNames) {
+    if (name.depth !== depth) continue;
     let at = 0;
     while (at < length && bytes[begin + at] === name.bytes[at]) at += 1;
     if (at === length) return name.field;
@@ -206,10 +249,6 @@ function skipSpace(bytes: Buffer, from: number): number {
 function isBeginOfNeedle(bytes: Buffer, from: number): boolean {
   for (let at = from; at < bytes.length; at += 1) if (bytes[at] !== needle[at - from]) return false;
   return true;
-}
-
-function value(numbers: Float64Array, field: number): number {
-  return Math.max(0, numbers[field] ?? 0);
 }
 
 function asBuffer(chunk: Uint8Array): Buffer {
