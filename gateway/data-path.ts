@@ -154,7 +154,7 @@ export class DataPath implements Flow {
     const passage = new Passage(
       exchange,
       givenRequestId(exchange) ?? deps.makeRequestId(),
-      parseOperation(exchange.method, exchange.path),
+      (exchange.memo.operation ??= parseOperation(exchange.method, exchange.path)),
       deps.nowMs(),
       caller,
     );

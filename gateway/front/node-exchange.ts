@@ -66,10 +66,11 @@ export class NodeExchange implements Exchange {
   }
 
   cut(): void {
-    const { socket } = this.response;
-    // A reset, not an ordinary close: to an HTTP/1.0 client a close would look like the end of the body.
-    // TLS tells a broken connection from an ended one by itself.
-    if (socket === null || 'encrypted' in socket) this.response.destroy();
+    // The request's socket: a pipelined response has none of its own before its turn.
+    const { socket } = this.request;
+    // A reset, not an ordinary close: to an HTTP/1.0 client a close would look like the end of the body. TLS tells a
+    // broken connection from an ended one by itself; a side that is closed cannot be reset as well.
+    if ('encrypted' in socket || socket.writableEnded) socket.destroy();
     else socket.resetAndDestroy();
   }
 
