@@ -208,7 +208,10 @@ export class Batcher implements Step {
       this.split(batch, answer);
       return;
     }
-    const isForOne = isRefusalOfContent(answer.status);
+    // A server that was lost over the batch was perhaps lost over one of its requests.
+    const refused = batch.fork?.refused ?? null;
+    const isLost = refused === 'upstream_failed' || refused === 'upstream_garbage';
+    const isForOne = isLost || isRefusalOfContent(answer.status);
     for (const member of batch.members) {
       if (isForOne) this.goAlone(member, 'again');
       else this.answer(batch, member, answer, { body: answer.body, headLength: null });
