@@ -10,6 +10,7 @@ import type {
   UpstreamHandler,
   UpstreamRequest,
 } from '../upstream/upstream.ts';
+import { allHeaders } from '../upstream/upstream.ts';
 import { planCall } from './rest-call.ts';
 import type { RestAnswer } from './rest-call.ts';
 import { inferenceMethods } from './schema.ts';
@@ -103,7 +104,7 @@ class GrpcUpstream implements Upstream {
       definition.requestSerialize,
       definition.responseDeserialize,
       fields,
-      metadataOf([...(request.common?.list ?? []), ...request.headers]),
+      metadataOf(allHeaders(request)),
       { deadline: Date.now() + request.headersMs },
       (error, response) => {
         if (error === null && response !== undefined) {

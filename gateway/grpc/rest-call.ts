@@ -1,4 +1,5 @@
 import { MusterError } from '../../domain/errors.ts';
+import { allHeaders } from '../upstream/upstream.ts';
 import type { UpstreamRequest } from '../upstream/upstream.ts';
 import type { Fields } from './schema.ts';
 import { numberOf } from './tensors.ts';
@@ -21,12 +22,13 @@ const modelPath = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(infer|rea
 const repositoryPath = /^\/v2\/repository\/models\/([^/]+)\/(load|unload)$/;
 
 /** @throws MusterError `invalid_input` for a body that is no V2 request, `not_implemented` for what gRPC has not */
-export function planCall({ path: whole, body, headers }: UpstreamRequest): RestCall {
+export function planCall(request: UpstreamRequest): RestCall {
+  const { path: whole, body } = request;
   const path = whole.split('?')[0] ?? '';
   const [, model = '', version = '', verb] = modelPath.exec(path) ?? [];
   if (model !== '') {
     const name = decodeURIComponent(model);
-    if (verb === 'infer') return inferCall(name, decodeURIComponent(version), body, headers);
+    if (verb === 'infer') return inferCall(name, decodeURIComponent(version), body, allHeaders(request));
     const fields = { name, version: decodeURIComponent(version) };
     if (verb === 'ready') {
       return {

@@ -1,6 +1,7 @@
 import { Pool } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { FailureKind } from '../../domain/routing/retry.ts';
+import { allHeaders } from './upstream.ts';
 import type {
   Connect,
   Upstream,
@@ -38,7 +39,7 @@ class UndiciUpstream implements Upstream {
       {
         method: request.method,
         path: request.path,
-        headers: [...(request.common?.list ?? []), ...request.headers],
+        headers: allHeaders(request) as string[],
         body: request.body,
         headersTimeout: request.headersMs,
         bodyTimeout: request.bodyIdleMs,

@@ -36,6 +36,11 @@ export class CommonHeaders {
   }
 }
 
+/** All headers of a request, shared ones first. */
+export function allHeaders({ common, headers }: UpstreamRequest): readonly string[] {
+  return common === undefined ? headers : [...common.list, ...headers];
+}
+
 export interface UpstreamHandler {
   onSent(): void;
   /** @param headers lower-case names; never changed: one object may be given for many equal heads */
