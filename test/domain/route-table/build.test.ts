@@ -32,6 +32,16 @@ describe('buildRouteTable', () => {
     );
   });
 
+  test("hands on a service's logger and batcher, and a table with them is one that gateways take", () => {
+    const logger = { url: 'http://sink', mode: 'all' as const, annotations: { team: 'blue' } };
+    const batcher = { maxBatchSize: 4, maxLatencyMs: 50, timeoutMs: 3_000 };
+    const table = buildRouteTable(1, [{ ...iris, logger, batcher }], [], now);
+    expect(RouteTable.parse(JSON.parse(JSON.stringify(table))).services[0]).toMatchObject({
+      logger,
+      batcher,
+    });
+  });
+
   test('keeps the endpoints of a node that fell silent, so that traffic goes on', () => {
     const silent = heard('a', [replica('iris', 'r1', 1)], nodeSilentAfterMs * 100);
     expect(isSilent(silent, now)).toBe(true);
