@@ -2,7 +2,6 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Candidate } from '../../../domain/routing/pick.ts';
 import { pick } from '../../../domain/routing/pick.ts';
-import { retryDelayMs } from '../../../domain/routing/retry.ts';
 
 const candidate = (address: string, inFlight = 0, skipUntilMs = 0, inFlightMax = Infinity): Candidate => ({
   address,
@@ -102,52 +101,5 @@ describe('pick', () => {
         },
       ),
     );
-  });
-});
-
-describe('retryDelayMs', () => {
-  const limits = { triesMax: 3, retryWindowMs: 2000, retryAfterMsMax: 500, isTryTimed: false };
-  const failed = {
-    kind: 'refused',
-    wasSent: false,
-    tries: 1,
-    brokenTries: 0,
-    elapsedMs: 0,
-    isRepeatable: true,
-    hasOther: false,
-    retryAfterMs: null,
-  } as const;
-  test.each([
-    { name: 'a refused connection is tried again', failed, again: true },
-    { name: 'the third try is the last', failed: { ...failed, tries: 3 }, again: false },
-    { name: 'nothing begins after the window', failed: { ...failed, elapsedMs: 2000 }, again: false },
-    {
-      name: 'a reset of what was sent is tried once more',
-      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 1 },
-      again: true,
-    },
-    {
-      name: 'but not twice',
-      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 2, tries: 2 },
-      again: false,
-    },
-    {
-      name: 'and not when it is no pure function',
-      failed: { ...failed, kind: 'reset', wasSent: true, brokenTries: 1, isRepeatable: false },
-      again: false,
-    },
-    {
-      name: 'a timeout is final',
-      failed: { ...failed, kind: 'timeout', wasSent: true, brokenTries: 1 },
-      again: false,
-    },
-    {
-      name: 'garbage is final',
-      failed: { ...failed, kind: 'garbage', wasSent: true, brokenTries: 1 },
-      again: false,
-    },
-  ] as const)('$name', ({ failed: given, again }) => {
-    const delay = retryDelayMs(given, limits, () => 0.5);
-    expect(delay !== null).toBe(again);
   });
 });
