@@ -73,7 +73,8 @@ describe('migrate', () => {
   });
 });
 
-test.each(migrations.slice(0, -1).map(({ version }) => version))(
+// The oldest, and the last but one: making a store takes seconds.
+test.each([1, migrations.length - 1])(
   'released version %i, with data in it, is brought to the newest',
   async (version) => {
     const place = join(folder, `released-${version}`);

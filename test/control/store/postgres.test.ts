@@ -35,6 +35,31 @@ test('Postgres speaks the dialect of the embedded store, and keeps what it was g
   await store.runtimes.put(clusterRuntime('one', 'onnx'));
   expect(await store.runtimes.put(clusterRuntime('one', 'onnx'))).toBe('unchanged');
   await store.runtimes.noteStock('one', 'hash');
+  const key = {
+    ...{
+      id: 'k1',
+      name: 'Ann',
+      sha256: 'a'.repeat(64),
+      tenant: 'acme',
+      tier: 'high' as const,
+      namespace: null,
+    },
+    ...{ scopes: ['infer' as const], models: ['*'], rotatedFrom: null },
+    ...{ createdAt: '2026-01-01T00:00:00.000Z', expiresAt: null, revokedAt: null },
+  };
+  await store.access.addKey(key);
+  const ends = { expiresAt: '2026-02-01T00:00:00.000Z', revokedAt: '2026-01-02T00:00:00.000Z' };
+  await store.access.endKey('k1', ends, '2026-01-02T00:00:00.000Z');
+  expect(await store.access.keys()).toEqual([{ ...key, ...ends }]);
+  expect(await store.access.key('k2')).toBeNull();
+  const policy = {
+    ...{ apiVersion: 'muster.dev/v1alpha1' as const, kind: 'GatewayPolicy' as const },
+    ...{ metadata: { name: 'default' as const }, spec: { access: { mode: 'required' as const } } },
+  };
+  await store.access.putPolicy(policy);
+  expect(await store.access.policy()).toEqual(policy);
+  await store.access.removePolicy('default');
+  expect(await store.access.policy()).toBeNull();
   for (const second of [1, 2, 2]) {
     await store.records.addEvent({
       namespace: 'default',
