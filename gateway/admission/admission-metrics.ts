@@ -85,9 +85,9 @@ export class AdmissionMetrics {
     gauge(registers, 'muster_gateway_queue_places_taken', places, ['service'], (set) => {
       for (const { key, inFlight } of gates()) set({ service: key }, inFlight);
     });
-    const most = 'Requests that may be with the servers of a limited service at once; -1: any number';
+    const most = 'Requests that may be with the servers of a limited service at once';
     gauge(registers, 'muster_gateway_queue_places', most, ['service'], (set) => {
-      for (const gate of gates()) set({ service: gate.key }, gate.places === Infinity ? -1 : gate.places);
+      for (const { key, places } of gates()) if (places !== Infinity) set({ service: key }, places);
     });
   }
 

@@ -156,6 +156,7 @@ export class ModelRouting {
       name: 'muster_gateway_model_route_spilled',
       help: '1 while a backend is passed over for its load',
       labelNames,
+      aggregator: 'max', // of several processes
       registers,
       collect() {
         this.reset();
