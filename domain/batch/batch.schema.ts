@@ -47,7 +47,7 @@ export const BatchRequest = z.object({
 });
 export type BatchRequest = z.infer<typeof BatchRequest>;
 
-export const batchStatuses = [
+const batchStatuses = [
   'validating',
   'failed',
   'in_progress',
@@ -57,8 +57,6 @@ export const batchStatuses = [
   'cancelling',
   'cancelled',
 ] as const;
-export type BatchStatus = (typeof batchStatuses)[number];
-
 const BatchError = z.object({
   code: z.string(),
   message: z.string(),
