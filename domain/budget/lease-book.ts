@@ -72,33 +72,37 @@ export function lease(
   call: LeaseCall,
   nowMs: number,
 ): { book: LeaseBook; answer: LeaseAnswer } {
-  const epoch = book?.epoch ?? call.newEpoch;
-  let restored = book?.restored ?? zero;
-  let since = book?.since ?? zero;
-  const known = book?.entries[call.gateway];
-  const isRepeat = known?.sequence === call.sequence;
+  const { epoch, bornMs, restored: formerly, since: before, entries: known } = book ?? begun(call, nowMs);
   const isOldEpoch = call.epoch !== '' && call.epoch !== epoch;
-  if (isOldEpoch) restored = greatest(restored, call.known);
-  // What the book has of this gateway, without the grant whose answer it did not get.
-  const entered =
-    known === undefined ? (isOldEpoch ? less(call.granted, call.offline) : zero) : known.granted;
-  const base = isRepeat ? less(entered, known.grant) : entered;
-  since = plus(since, less(call.granted, base));
-  let grant = known?.grant ?? zero;
-  if (!isRepeat) {
-    const total = plus(restored, since);
-    grant = {
-      tokens: grantOf(call.want.tokens, limits.tokens - total.tokens),
-      micros: grantOf(call.want.micros, limits.micros - total.micros),
-    };
-    since = plus(since, grant);
-  }
-  const granted = plus(call.granted, grant);
-  const entry = { sequence: call.sequence, grant, granted, spent: call.spent, atMs: nowMs };
-  const entries = { ...book?.entries, [call.gateway]: entry };
-  const next = { epoch, bornMs: book?.bornMs ?? nowMs, restored, since, entries };
+  const restored = isOldEpoch ? greatest(formerly, call.known) : formerly;
+  const entry = known[call.gateway];
+  const since = plus(before, less(call.granted, enteredOf(entry, call, isOldEpoch)));
+  const isRepeat = entry?.sequence === call.sequence;
+  const grant = isRepeat ? entry.grant : grantOf(call.want, limits, plus(restored, since));
+  const next = {
+    sequence: call.sequence,
+    grant,
+    granted: plus(call.granted, grant),
+    spent: call.spent,
+    atMs: nowMs,
+  };
+  const entries = { ...known, [call.gateway]: next };
+  const sinceThen = isRepeat ? since : plus(since, grant);
   const gateways = Object.values(entries).filter(({ atMs }) => atMs > nowMs - goneAfterMs).length;
-  return { book: next, answer: { epoch, grant, total: plus(restored, since), gateways } };
+  return {
+    book: { epoch, bornMs, restored, since: sinceThen, entries },
+    answer: { epoch, grant, total: plus(restored, sinceThen), gateways },
+  };
+}
+
+function begun(call: LeaseCall, nowMs: number): LeaseBook {
+  return { epoch: call.newEpoch, bornMs: nowMs, restored: zero, since: zero, entries: {} };
+}
+
+/** What the book has of this gateway, without the grant of this very call, whose answer was lost. */
+function enteredOf(entry: BookEntry | undefined, call: LeaseCall, isOldEpoch: boolean): Amounts {
+  if (entry === undefined) return isOldEpoch ? less(call.granted, call.offline) : zero;
+  return entry.sequence === call.sequence ? less(entry.granted, entry.grant) : entry.granted;
 }
 
 /**
@@ -127,7 +131,14 @@ export function settle(
   return { book: { ...book, restored: zero, since: total, entries }, returned };
 }
 
-function grantOf(want: number, left: number): number {
+function grantOf(want: Amounts, limits: Limits, total: Amounts): Amounts {
+  return {
+    tokens: grantOne(want.tokens, limits.tokens - total.tokens),
+    micros: grantOne(want.micros, limits.micros - total.micros),
+  };
+}
+
+function grantOne(want: number, left: number): number {
   return want <= 0 ? want : Math.max(0, Math.min(want, left));
 }
 

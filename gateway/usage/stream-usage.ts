@@ -1,5 +1,4 @@
 import { WholeEvents, eventData, wholeEventsLength } from '../../domain/resilience/sse.ts';
-import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 
 /**
@@ -26,10 +25,6 @@ const usageKey = Buffer.from('"usage"');
 export class UsageHidingExchange extends WrappedExchange {
   private readonly events = new WholeEvents(eventBytesMax);
   private isStream = false;
-
-  constructor(inner: Exchange) {
-    super(inner);
-  }
 
   override start(status: number, headers: string[]): void {
     for (let at = 0; at + 1 < headers.length; at += 2) {

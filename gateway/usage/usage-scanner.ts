@@ -54,12 +54,7 @@ export class UsageScanner {
 
   private scan(bytes: Buffer): void {
     let at = 0;
-    while (true) {
-      const key = bytes.indexOf(needle, at);
-      if (key < 0) {
-        this.keepTail(bytes, at);
-        return;
-      }
+    for (let key = bytes.indexOf(needle); key >= 0; key = bytes.indexOf(needle, at)) {
       const window = windowOf(bytes, key);
       const end = this.read(window, key + needle.length);
       if (end >= 0) at = end;
@@ -68,6 +63,7 @@ export class UsageScanner {
         return;
       } else at = key + needle.length; // too long for a usage
     }
+    this.keepTail(bytes, at);
   }
 
   /** What may be the beginning of the key. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { BudgetShareReport } from '../../domain/usage/usage-record.schema.ts';
-import type { UsageSpool } from './usage-spool.ts';
+import type { SpoolPart, UsageSpool } from './usage-spool.ts';
 
 /**
  * Brings usage records to the ledger: what is on disk, oldest first, until the control API has said that it has them.
@@ -60,20 +60,20 @@ export class UsageShipper {
     this.spool.flush();
     if (performance.now() - this.sharesAtMs > (this.options.sharesEveryMs ?? 5_000))
       await this.tellShares(signal);
-    for (
-      let part = await this.spool.next(partBytes);
-      part !== null;
-      part = await this.spool.next(partBytes)
-    ) {
-      const { gateway, records, done } = part;
-      if (records.length > 0) {
-        const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records.join(',')}],"shares":[]}`;
-        if ((await this.options.post('/internal/usage', text, signal)) === 'taken')
-          this.shipped += records.length;
-        else this.refuse(gateway, records.length);
-      }
-      done();
+    let part = await this.spool.next(partBytes);
+    while (part !== null) {
+      await this.send(part, signal);
+      part.done();
+      part = await this.spool.next(partBytes);
     }
+  }
+
+  private async send({ gateway, records }: SpoolPart, signal: AbortSignal): Promise<void> {
+    if (records.length === 0) return;
+    const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records.join(',')}],"shares":[]}`;
+    const outcome = await this.options.post('/internal/usage', text, signal);
+    if (outcome === 'taken') this.shipped += records.length;
+    else this.refuse(gateway, records.length);
   }
 
   /** A record that the ledger will never take must not hold up those behind it. */
@@ -90,16 +90,20 @@ export class UsageShipper {
     this.sharesAtMs = performance.now();
   }
 
+  private isStopping(): boolean {
+    return this.stopping.signal.aborted;
+  }
+
   private async run(): Promise<void> {
     const { everyMs = 1_000, logger } = this.options;
     const { signal } = this.stopping;
-    while (!signal.aborted) {
+    while (!this.isStopping()) {
       try {
         await this.ship(signal);
         this.failures = 0;
       } catch (error) {
         this.failures += 1;
-        if (this.failures === 1 && !signal.aborted)
+        if (this.failures === 1 && !this.isStopping())
           logger.warn({ err: error }, 'the ledger did not take usage records: they are kept and sent again');
       }
       await sleep(everyMs, undefined, { signal }).catch(() => undefined);

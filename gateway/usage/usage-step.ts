@@ -4,8 +4,7 @@ import type { PricesPolicy } from '../../domain/usage/prices-policy.schema.ts';
 import type { Passage } from '../passage.ts';
 import { planFor } from '../plan.ts';
 import type { Step } from '../step.ts';
-import { Meters } from './meters.ts';
-import type { Meter } from './meters.ts';
+import type { Meter, Meters } from './meters.ts';
 import { UsageHidingExchange, askForUsage } from './stream-usage.ts';
 import { UsageTap } from './usage-tap.ts';
 

@@ -39,7 +39,7 @@ describe('the settling of budgets', () => {
   });
   const settle = (books: Books | null): Promise<Settlement> => {
     const { ledgerSettle } = ledgerActivities({ api, books, now: () => 1_000_000_000 });
-    return new MockActivityEnvironment().run(ledgerSettle) as Promise<Settlement>;
+    return new MockActivityEnvironment().run<[], Settlement, () => Promise<Settlement>>(ledgerSettle);
   };
 
   test('has nothing to do where gateways share no books', async () => {
