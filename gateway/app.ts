@@ -109,6 +109,9 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     routes: () => store.current(),
     loadOf: (key) => admission.loadOf(key),
     homeOf: (passage) => stored.homeOf(passage),
+    wake: () => control.wake(),
+    nowMs: () => performance.now(),
+    logger,
   });
   const accounting = new Accounting(
     { redis, logger, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },

@@ -8,6 +8,8 @@ import type { RankedBackend } from './class-order.ts';
  */
 export interface BackendState {
   readonly isReady: boolean;
+  /** Scaled to nothing: a call wakes it. */
+  readonly isAsleep: boolean;
   /** Requests at once by what is allowed; 0 where nothing is said of it; above 1: they wait. */
   readonly load: number;
   /** Passed over for its load. */
@@ -36,6 +38,23 @@ export function chooseBackends(
   const ready = known.filter(({ state }) => state.isReady);
   if (ready.length === 0) return known.slice(0, 1).map(({ at }) => at);
   return ready.sort(compare).map(({ at }) => at);
+}
+
+/**
+ * The backend that would answer if it were awake: the first that has room, where that one sleeps.
+ * @returns null when the best one with room is ready, or nothing sleeps
+ */
+export function backendToWake(
+  ranked: readonly RankedBackend[],
+  stateOf: (index: number) => BackendState | null,
+): RankedBackend | null {
+  for (const at of ranked) {
+    const state = stateOf(at.index);
+    if (state === null) continue;
+    if (state.isReady && !state.isSpilled) return null;
+    if (state.isAsleep && !state.isReady) return at;
+  }
+  return null;
 }
 
 interface Known {

@@ -41,6 +41,8 @@ export const ModelRoute = z
     spillAt: z.number().positive().max(1).default(0.9),
     /** Load at which it goes back; absent: four fifths of `spillAt`. */
     returnAt: z.number().nonnegative().max(1).optional(),
+    /** Wake a class that suits a request better than the one that answers it. */
+    wake: z.boolean().default(true),
   })
   .check(({ value, issues }) => {
     const known = new Set(value.backends.map((backend) => backend.class));

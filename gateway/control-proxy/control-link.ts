@@ -6,4 +6,11 @@ import type { ControlClient } from '../route-table/control-client.ts';
  */
 export class ControlLink {
   client: ControlClient | null = null;
+
+  /** Null: nothing can be woken. */
+  wake(): ((namespace: string, name: string, signal: AbortSignal) => Promise<void>) | null {
+    const { client } = this;
+    if (client === null) return null;
+    return (namespace, name, signal) => client.post('/internal/wake', { namespace, name }, signal);
+  }
 }

@@ -1,8 +1,10 @@
+import type { Logger } from 'pino';
 import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { isProbe, maySee } from '../../domain/access/may.ts';
+import type { RankedBackend } from '../../domain/model-route/class-order.ts';
 import { rankForTiers } from '../../domain/model-route/class-order.ts';
-import { chooseBackends, isSpilled } from '../../domain/model-route/choose.ts';
+import { backendToWake, chooseBackends, isSpilled } from '../../domain/model-route/choose.ts';
 import type { BackendState } from '../../domain/model-route/choose.ts';
 import type { Backend, ModelRoute, ModelRoutes } from '../../domain/model-route/model-route-policy.schema.ts';
 import type { ListedModel } from '../../domain/routing/listing.ts';
@@ -11,6 +13,8 @@ import type { Resolution, Scope, Viewer } from '../../domain/routing/resolve.ts'
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import { tierFor } from '../admission/tier-for.ts';
 import type { Passage } from '../passage.ts';
+import { BackgroundWake } from './background-wake.ts';
+import type { BackgroundWakeDeps } from './background-wake.ts';
 import type { RoutedModel } from './routed-model.ts';
 import type { ResponseTap } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
@@ -26,6 +30,9 @@ export interface ModelRoutesDeps {
   readonly loadOf: (key: string) => number | null;
   /** The service that keeps the stored response which a request goes on from; null: it goes on from none. */
   readonly homeOf: (passage: Passage) => string | null;
+  readonly wake: BackgroundWakeDeps['wake'];
+  readonly nowMs: () => number;
+  readonly logger: Logger;
 }
 
 type Service = RoutedService<Endpoint>;
@@ -39,9 +46,11 @@ const kinds: ReadonlySet<OperationKind> = new Set([
 export class ModelRouting {
   private readonly deps: ModelRoutesDeps;
   private byKey = new Map<string, RoutedModel>();
+  private readonly waker: BackgroundWake;
 
   constructor(deps: ModelRoutesDeps) {
     this.deps = deps;
+    this.waker = new BackgroundWake(deps);
     this.register();
   }
 
@@ -60,6 +69,8 @@ export class ModelRouting {
       }
       this.byKey.set(key, made);
     }
+    const routes = this.deps.routes();
+    this.waker.forget((key) => routes?.byKey.get(key)?.route.state === 'Asleep');
   }
 
   /** @returns null when the name is no such model's, as nearly always */
@@ -79,12 +90,13 @@ export class ModelRouting {
     const services = model.route.backends.map(({ service }) => routes?.byKey.get(service));
     const { caller, operation } = passage;
     const seesAll = caller === null || isProbe(operation.kind) || maySee(caller, model);
-    const chosen = chooseBackends(model.ranked[tierFor(passage)], (index) => {
-      const service = services[index];
+    const states = services.map((service, index) => {
       if (service?.speaks[operation.protocol] !== true) return null;
       if (!seesAll && !maySee(caller, service)) return null;
       return this.stateOf(model, index, service);
     });
+    const ranked = model.ranked[tierFor(passage)];
+    const chosen = chooseBackends(ranked, (index) => states[index] ?? null);
     passage.modelRoute = model;
     const home = chosen.length > 1 ? this.deps.homeOf(passage) : null;
     // Only the class that answered before knows the answer.
@@ -93,9 +105,21 @@ export class ModelRouting {
     const [first, ...others] = chosen.map(({ index }) => services[index] as Service); // known to be there
     if (first === undefined) return { kind: 'unknown', model: model.name, candidates: [] };
     passage.alternatives = others;
+    if (model.route.wake && others.length + 1 < ranked.length && first.isReady)
+      this.wakeBetter(
+        services,
+        backendToWake(ranked, (index) => states[index] ?? null),
+      );
     if (operation.kind !== 'model-get' && operation.kind !== 'v2-ready')
       passage.tapInto(new ClassTap(passage, model));
     return { kind: 'found', service: first };
+  }
+
+  private wakeBetter(services: readonly (Service | undefined)[], better: RankedBackend | null): void {
+    const service = better === null ? undefined : services[better.index];
+    if (service === undefined) return;
+    const { key, route } = service;
+    this.waker.call({ key, namespace: route.namespace, name: route.name });
   }
 
   /** The names of these models beside those of the services, which they take the place of. */
@@ -132,7 +156,8 @@ export class ModelRouting {
     );
     const isOver = isSpilled(spilled[index] === true, load, route.spillAt, returnAt);
     spilled[index] = isOver;
-    return { isReady: service.isReady, load, isSpilled: isOver };
+    const isAsleep = service.route.state === 'Asleep';
+    return { isReady: service.isReady, isAsleep, load, isSpilled: isOver };
   }
 
   private register(): void {
@@ -150,6 +175,18 @@ export class ModelRouting {
           for (const [at, { service, class: name }] of route.backends.entries())
             this.inc({ model, service, class: name }, served[at] ?? 0);
         }
+      },
+    });
+    const { waker } = this;
+    new Counter({
+      name: 'muster_gateway_model_route_wakes_total',
+      help: 'Calls to wake a better class of backend, by outcome',
+      labelNames: ['outcome'],
+      registers,
+      collect() {
+        this.reset();
+        this.inc({ outcome: 'failed' }, waker.failures);
+        this.inc({ outcome: 'called' }, waker.calls - waker.failures);
       },
     });
     new Gauge({

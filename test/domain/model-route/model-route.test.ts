@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { chooseBackends, isSpilled } from '../../../domain/model-route/choose.ts';
+import { backendToWake, chooseBackends, isSpilled } from '../../../domain/model-route/choose.ts';
 import type { BackendState } from '../../../domain/model-route/choose.ts';
 import { rankBackends } from '../../../domain/model-route/class-order.ts';
 import { backendRoles, ModelRoute } from '../../../domain/model-route/model-route-policy.schema.ts';
@@ -11,9 +11,9 @@ const a100 = { service: 'llm/a100', class: 'a100', pricePerHour: 3, speed: 10 };
 const l40 = { service: 'llm/l40', class: 'l40', pricePerHour: 1.5, speed: 6 };
 const cpu = { service: 'llm/cpu', class: 'cpu', pricePerHour: 0.3, speed: 0.5 };
 
-const idle: BackendState = { isReady: true, load: 0, isSpilled: false };
-const full: BackendState = { isReady: true, load: 1, isSpilled: true };
-const down: BackendState = { isReady: false, load: 0, isSpilled: false };
+const idle: BackendState = { isReady: true, isAsleep: false, load: 0, isSpilled: false };
+const full: BackendState = { isReady: true, isAsleep: false, load: 1, isSpilled: true };
+const down: BackendState = { isReady: false, isAsleep: false, load: 0, isSpilled: false };
 
 function order(route: unknown, tier: Tier, states: Record<string, BackendState | null> = {}): string[] {
   const parsed = ModelRoute.parse(route);
@@ -76,6 +76,22 @@ describe('which backend answers', () => {
   });
 });
 
+describe('which sleeping backend is woken while another answers', () => {
+  const asleep: BackendState = { ...down, isAsleep: true };
+  const route = ModelRoute.parse({ backends: [a100, l40, cpu] });
+  test.each<[string, Tier, BackendState[], string | null]>([
+    ['none while the best is ready', 'critical', [idle, asleep, asleep], null],
+    ['the best, while another answers', 'critical', [asleep, idle, idle], 'a100'],
+    ['the next, when the best is full', 'critical', [full, asleep, idle], 'l40'],
+    ['none for a tier that wants the cheap one', 'best-effort', [asleep, asleep, idle], null],
+    ['none that is loading already', 'critical', [down, idle, idle], null],
+    ['nothing when all is full and awake', 'critical', [full, full, full], null],
+  ])('%s', (_name, tier, states, expected) => {
+    const found = backendToWake(rankBackends(route, tier), (index) => states[index] ?? null);
+    expect(found?.backend.class ?? null).toBe(expected);
+  });
+});
+
 describe('spilling to the next class', () => {
   test('begins at the mark and ends only well below it', () => {
     let was = false;
@@ -122,6 +138,7 @@ describe('for any backends in any state', () => {
       fc.property(someRoute, fc.constantFrom(...tiers), someStates, (route, tier, raw) => {
         const states = raw.map(({ isReady, load, was }) => ({
           isReady,
+          isAsleep: false,
           load,
           isSpilled: isSpilled(was, load, 0.9, 0.7),
         }));
@@ -153,7 +170,7 @@ describe('for any backends in any state', () => {
             const chosen = chooseBackends(rankBackends(route, tier), (index) => {
               const { isReady, load: base, was } = raw[index] ?? { isReady: false, load: 0, was: false };
               const load = index === at ? base + extra : base;
-              return { isReady, load, isSpilled: isSpilled(was, load, 0.9, 0.7) };
+              return { isReady, isAsleep: false, load, isSpilled: isSpilled(was, load, 0.9, 0.7) };
             });
             return chosen.findIndex(({ index }) => index === at);
           };

@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { ControlClient } from '../../../gateway/route-table/control-client.ts';
 import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Seen } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -107,6 +111,33 @@ describe('a model that several services serve', () => {
     const cpu = await start();
     use([cpu.address], ['http://127.0.0.1:9'], false);
     expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
+  });
+
+  test('wakes the class that suits better, once, while another answers', async () => {
+    const cpu = await start();
+    const control = await startBackend((_seen, response) => response.end('{}'));
+    closers.push(control.close);
+    const folder = await mkdtemp(join(tmpdir(), 'muster-classes-'));
+    await writeFile(join(folder, 'token'), 'secret');
+    const client = new ControlClient(control.address, join(folder, 'token'));
+    closers.push(
+      () => client.close(),
+      () => rm(folder, { recursive: true }),
+    );
+    gateway.control.client = client;
+    const services = [
+      service('cpu', { ready: [cpu.address] }),
+      service('gpu', { state: 'Asleep', targets: [] }),
+    ];
+    gateway.store.apply({ ...table(services), policy: { access, models } }, -1);
+    expect((await ask('batch')).headers.get('x-muster-backend-class')).toBe('cpu');
+    expect(control.seen).toEqual([]);
+    for (let n = 0; n < 3; n += 1)
+      expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
+    await until(() => control.seen.length > 0);
+    expect(control.seen.map(({ url, body }) => [url, JSON.parse(body.toString())])).toEqual([
+      ['/internal/wake', { namespace: 'default', name: 'gpu' }],
+    ]);
   });
 
   test('fails over to the next class, and says which one answered', async () => {
