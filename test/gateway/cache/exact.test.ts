@@ -11,13 +11,16 @@ import { service } from '../../fixtures/gateway/tables.ts';
 describe('the exact cache', () => {
   let gateway: CachedGateway;
   let backend: Backend | null = null;
+  let others: Backend[] = [];
   beforeEach(async () => {
     gateway = await startCachedGateway();
   });
   afterEach(async () => {
     await gateway.close();
     await backend?.close();
+    await Promise.all(others.map((each) => each.close()));
     backend = null;
+    others = [];
   });
   const serve = async (respond: Respond, cache: Record<string, unknown> = {}) => {
     backend = await startBackend(respond);
@@ -178,6 +181,7 @@ describe('the exact cache', () => {
     const old = await startBackend((_seen, response) => {
       json(response, 200, completion('old'));
     });
+    others.push(old);
     const { address } = await serve((_seen, response) => {
       json(response, 200, completion('new'));
     });
@@ -195,7 +199,6 @@ describe('the exact cache', () => {
       if (state(answer) === 'hit') seen.add(answer.text.includes('old') ? 'old' : 'new');
     }
     expect([...seen].sort()).toEqual(['new', 'old']);
-    await old.close();
   });
 
   test('goes by the revisions of the servers, and answers while they sleep', async () => {
