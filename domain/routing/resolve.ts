@@ -153,10 +153,17 @@ function keys(services: readonly RoutedService[]): string[] {
     .slice(0, candidatesMax);
 }
 
+/** Nearly all requests come with the same host: its name is not made anew each time. */
+let lastHost = '';
+let lastName = '';
+
 /** Host without port, lower case, without the root dot; IPv6 literals keep their brackets. */
 function hostName(host: string): string {
+  if (host === lastHost) return lastName;
   const lower = host.toLowerCase();
   const colon = lower.lastIndexOf(':');
   const bare = colon > lower.lastIndexOf(']') ? lower.slice(0, colon) : lower;
-  return bare.endsWith('.') ? bare.slice(0, -1) : bare;
+  lastName = bare.endsWith('.') ? bare.slice(0, -1) : bare;
+  lastHost = host;
+  return lastName;
 }

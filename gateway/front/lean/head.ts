@@ -35,6 +35,8 @@ export class RequestHead {
   readonly contentLength: number;
   /** The client wants the connection closed after the answer. */
   readonly isLast: boolean;
+  /** Of the whole head. */
+  readonly size: number;
   /** Bytes up to the digits of content-length, and those after them to the body. */
   private readonly before: Buffer;
   private readonly after: Buffer;
@@ -47,6 +49,7 @@ export class RequestHead {
     this.headers = Object.freeze(parts.headers);
     this.contentLength = parts.contentLength;
     this.isLast = parts.isLast;
+    this.size = bytes.length;
     const kept = Buffer.from(bytes); // a copy: the bytes belong to a larger read, bodies and all
     this.before = kept.subarray(0, parts.lengthAt);
     this.after = kept.subarray(parts.lengthEnd);
