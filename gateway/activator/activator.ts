@@ -6,6 +6,8 @@ import type { Refusal } from '../errors.ts';
 import type { CoarseTimer } from '../forward/coarse-timer.ts';
 import { notReady } from '../forward/refusals.ts';
 import type { Passage } from '../passage.ts';
+import { planFor } from '../plan.ts';
+import { wrongProtocol } from '../refusals.ts';
 import type { Flow, Step } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import { ProgressExchange } from './progress-exchange.ts';
@@ -77,7 +79,7 @@ export class Activator implements Step {
     for (const sleeper of [...this.sleepers.values()]) {
       const service = routes?.byKey.get(sleeper.key);
       if (service === undefined) this.dismiss(sleeper, null);
-      else if (service.isReady) this.release(sleeper);
+      else if (service.isReady) this.release(sleeper, service);
       else if (!mayWait(service.route.state, true)) this.dismiss(sleeper, service);
     }
   }
@@ -152,9 +154,8 @@ export class Activator implements Step {
       });
   }
 
-  private release(sleeper: Sleeper): void {
+  private release(sleeper: Sleeper, service: RoutedService<Endpoint>): void {
     const { nowMs, logger, timer } = this.deps;
-    const { flow } = this;
     this.sleepers.delete(sleeper.key);
     this.rest(sleeper);
     if (sleeper.waiting.size > 0) {
@@ -167,9 +168,26 @@ export class Activator implements Step {
       holder.passage.holder = null;
       sleeper.released += 1;
       sleeper.waitedMs += nowMs() - holder.sinceMs;
-      flow?.proceed(holder.passage);
+      this.goOn(holder.passage, service);
     }
     this.keepNumbers(sleeper);
+  }
+
+  /** Only now is it known what serves the service: its protocols, and the name that its server knows the model by. */
+  private goOn(passage: Passage, service: RoutedService<Endpoint>): void {
+    const { protocol } = passage.operation;
+    passage.service = service;
+    if (!service.speaks[protocol]) {
+      this.flow?.refuse(passage, wrongProtocol(service, protocol, passage.model));
+      return;
+    }
+    // A chain begins where the service is found: its client comes again, and finds it awake.
+    if (service.transformer !== null || passage.operation.kind === 'v1-explain') {
+      this.flow?.refuse(passage, comeAgain(passage.model));
+      return;
+    }
+    passage.plan = planFor(passage, service);
+    this.flow?.proceed(passage);
   }
 
   /** Nobody will wake it: gone from the table, stopped, or failed. */
@@ -263,6 +281,11 @@ function full(model: string): Refusal {
     code: 'wake_queue_full',
     message: `The model '${model}' is being woken, and as many requests wait for it as may: try again soon.`,
   };
+}
+
+function comeAgain(model: string): Refusal {
+  const message = `The model '${model}' was asleep and is awake now: ask again.`;
+  return { code: 'model_not_ready', message, retryAfterS: 1 };
 }
 
 function late(model: string, ms: number): Refusal {

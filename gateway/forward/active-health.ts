@@ -80,6 +80,7 @@ export class ActiveHealth {
     const patient = this.patients.get(endpoint) ?? { dueMs: 0, pauseMs: 0, isAsked: false };
     this.patients.set(endpoint, patient);
     if (patient.isAsked || patient.dueMs > now || this.open >= questionsMax) return;
+    if (!endpoint.address.startsWith('http')) return; // a question here is an HTTP one; others come back by time
     // Just ejected: it gets the time of one pause to come to itself.
     if (now - endpoint.health.ejectedAtMs < activeHealth.intervalMs) return;
     patient.isAsked = true;

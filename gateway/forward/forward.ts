@@ -97,7 +97,10 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   }
 
   begin(): void {
-    const { guard, passage, service } = this;
+    const { guard, passage, deps } = this;
+    // It may have waited since its service was found.
+    const service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
+    this.service = service;
     passage.exchange.onClose(() => {
       this.clientGone();
     });
@@ -267,8 +270,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
   private try(): void {
     const { deps, passage } = this;
-    this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
-    passage.service = this.service;
+    if (passage.tries > 0) this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
+    if (passage.entry === null) passage.service = this.service;
     const now = deps.nowMs();
     const candidate = deps.picker.pick(passage, this.service, this.tried, now);
     if (candidate !== null) this.current = this.send(candidate, this.plan, now);

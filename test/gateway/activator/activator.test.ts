@@ -62,7 +62,9 @@ describe('a service that is asleep', () => {
     version += 1;
     resilience = policy;
     const ready = state === 'Serving' ? [model.address] : [];
-    const route = service('m', { ready, state, timeoutMs, ...(ready.length === 0 ? { targets: [] } : {}) });
+    // Before a runtime is chosen the table knows neither its protocols nor its own name for the model.
+    const known = ready.length > 0 ? { upstreamModel: 'its-own' } : { targets: [], protocols: [] };
+    const route = service('m', { ready, state, timeoutMs, ...known });
     gateway.store.apply({ ...table([route], version), policy: { resilience } }, -1);
   }
   const ask = (more: object = {}, init: RequestInit = {}) =>
@@ -91,6 +93,7 @@ describe('a service that is asleep', () => {
     expect(model.seen).toHaveLength(0);
     show('Serving');
     for (const answer of await Promise.all(asked)) expect(answer.status).toBe(200);
+    expect(JSON.parse(model.seen[0]!.body.toString())).toMatchObject({ model: 'its-own' });
     const order = model.seen.map(({ body }) =>
       Number((JSON.parse(body.toString()) as { user: string }).user),
     );
@@ -170,6 +173,27 @@ describe('a service that is asleep', () => {
     await isWaiting(1);
     gateway.use([], 1000);
     expect((await answer).status).toBe(503);
+  });
+
+  test('that turns out to speak another protocol says so to those who waited', async () => {
+    const answer = ask();
+    await isWaiting(1);
+    gateway.use([service('m', { ready: [model.address], protocols: ['v2'] })], 1000);
+    expect((await answer).status).toBe(400);
+    expect(model.seen).toEqual([]);
+  });
+
+  test('is not left for a service that stands in when it wakes', async () => {
+    const fallbacks = { 'default/m': ['default/spare'] };
+    const policy = { resilience: { fallbacks } };
+    const spare = service('spare', { ready: [control.address] });
+    const apply = (m: ServiceRoute, at: number) =>
+      gateway.store.apply({ ...table([m, spare], at), policy }, -1);
+    apply(service('m', { state: 'Asleep', targets: [], protocols: [] }), 3000);
+    const answer = ask();
+    await isWaiting(1);
+    apply(service('m', { ready: [model.address] }), 3001);
+    expect(await (await answer).json()).toEqual({ from: 'model' });
   });
 
   test('tells streams how it goes, by comments that clients skip', async () => {
