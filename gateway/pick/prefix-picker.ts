@@ -94,7 +94,7 @@ export class PrefixPicker implements Picker, Step {
   private readPrompt(passage: Passage, service: RoutedService<Endpoint>): boolean {
     const { body, fields, operation } = passage;
     const key = prompts.get(operation.head);
-    if (key === undefined || body === null || fields === null || fields[key.name] === undefined) return false;
+    if (key === undefined || body === null || fields?.[key.name] === undefined) return false;
     const from = body.indexOf(key.quoted);
     if (from < 0) return false;
     let seed = textHash(service.route.upstreamModel);

@@ -49,6 +49,8 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Bytes of a response to the request in hand have come. */
   private isHeard = false;
   private isPaused = false;
+  /** The kernel took the request at once. */
+  private isWritten = false;
   private error: Error | null = null;
 
   constructor(pool: ConnectionPool) {
@@ -85,8 +87,8 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     if (this.isOpen) this.send(call);
   }
 
-  /** The bytes that were read hold for this call alone. */
-  read(bytes: Buffer): void {
+  /** @param length bytes of `bytes` that were read; they hold for this call alone */
+  read(bytes: Buffer, length: number): void {
     if (this.call === null) {
       this.destroy(); // nobody asked: what an idle server says cannot be somebody's answer
       return;
@@ -94,7 +96,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { call } = this;
     this.isHeard = true;
     try {
-      this.parser.execute(bytes);
+      this.parser.execute(bytes, length);
     } catch (error) {
       this.faulted(call, error);
     }
@@ -201,10 +203,12 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { first, body } = isTls ? WriteBuffer.own(head, bytes) : writes.fill(head, bytes);
     if (body === null) {
       socket.write(first);
+      this.isWritten = socket.writableLength === 0;
       // What the kernel did not take at once is read from that memory later.
-      if (!isTls && socket.writableLength > 0) writes.give();
+      if (!isTls && !this.isWritten) writes.give();
       return;
     }
+    this.isWritten = false;
     socket.cork();
     socket.write(first);
     socket.write(body);
@@ -216,7 +220,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { pool, socket } = this;
     this.uses += 1;
     if (socket === null || this.isGone) return;
-    const isSpent = hasMore || this.isLast || socket.writableLength > 0;
+    const isSpent = hasMore || this.isLast || !(this.isWritten || socket.writableLength === 0);
     const idleMs = Math.min(pool.limits.idleMs, this.keepAliveMs - keepAliveMarginMs);
     if (isSpent || idleMs <= 0) {
       this.destroy();

@@ -24,7 +24,8 @@ export interface ResponseBounds {
 
 /** Shared by the connections of one endpoint. */
 export interface HeadMemo {
-  text: string;
+  /** The head's own bytes, with the empty line. */
+  bytes: Buffer;
   head: ResponseHead | null;
 }
 
@@ -51,19 +52,22 @@ export class ResponseParser {
     this.carry = null;
   }
 
-  execute(bytes: Buffer): void {
+  /** @param length bytes of `bytes` that were read; the others are of earlier reads */
+  execute(bytes: Buffer, length: number): void {
+    if (this.state === inHead && this.carry === null && this.isAsBefore(bytes, length)) return;
+    const own = length === bytes.length ? bytes : bytes.subarray(0, length);
     switch (this.state) {
       case inHead:
-        this.readHead(bytes);
+        this.readHead(own);
         return;
       case inLength:
-        this.readLength(bytes, 0);
+        this.readLength(own, 0, length);
         return;
       case inChunks:
-        this.readChunks(bytes, 0);
+        this.readChunks(own, 0, length);
         return;
       case untilClose:
-        if (bytes.length > 0) this.sink.onBody(bytes);
+        if (length > 0) this.sink.onBody(own);
         return;
       default:
         this.garbage('UNEXPECTED_BYTES');
@@ -78,6 +82,15 @@ export class ResponseParser {
     return true;
   }
 
+  /** Whether the head is, word for word, the last one of this endpoint: then nothing of it is parsed. */
+  private isAsBefore(bytes: Buffer, length: number): boolean {
+    const { bytes: known, head } = this.memo;
+    const end = known.length;
+    if (head === null || length < end || known.compare(bytes, 0, end, 0, end) !== 0) return false;
+    this.beginBody(head, bytes, end, length);
+    return true;
+  }
+
   private readHead(bytes: Buffer): void {
     const all = this.carry === null ? bytes : Buffer.concat([this.carry, bytes]);
     const end = headEnd(all, this.bounds.headBytesMax);
@@ -88,8 +101,7 @@ export class ResponseParser {
       return;
     }
     this.carry = null;
-    const text = all.toString('latin1', 0, end + 2);
-    const head = this.parsed(text);
+    const head = parseResponseHead(all.toString('latin1', 0, end + 2), this.bounds.headersMax);
     if (typeof head === 'string') {
       this.garbage(head);
       return;
@@ -100,57 +112,46 @@ export class ResponseParser {
       else this.readHead(all.subarray(rest));
       return;
     }
-    this.beginBody(head, all, rest);
+    if (rest <= memoBytesMax) {
+      this.memo.bytes = Buffer.from(all.subarray(0, rest));
+      this.memo.head = head;
+    }
+    this.beginBody(head, all, rest, all.length);
   }
 
-  private parsed(text: string): ResponseHead | string {
-    const { memo } = this;
-    if (memo.text === text && memo.head !== null) return memo.head;
-    const head = parseResponseHead(text, this.bounds.headersMax);
-    if (typeof head === 'string') return head;
-    memo.text = text;
-    memo.head = head;
-    return head;
-  }
-
-  private beginBody(head: ResponseHead, bytes: Buffer, at: number): void {
+  private beginBody(head: ResponseHead, bytes: Buffer, at: number, length: number): void {
     const { status, contentLength, isChunked } = head;
     const isBodiless = this.isBodiless || status === 204 || status === 304;
     this.left = isBodiless ? 0 : contentLength;
     if (isBodiless) this.state = inLength;
     else if (isChunked) this.state = inChunks;
     else this.state = contentLength < 0 ? untilClose : inLength;
-    this.chunks.reset();
+    if (isChunked) this.chunks.reset();
     this.sink.onHead(head);
-    this.readBody(bytes, at);
+    if (this.state === inLength) this.readLength(bytes, at, length);
+    else if (at >= length) return;
+    else if (this.state === inChunks) this.readChunks(bytes, at, length);
+    else this.sink.onBody(bytes.subarray(at, length));
   }
 
-  /** The sink may have given the request up: `expect` or a dropped connection has then changed the state. */
-  private readBody(bytes: Buffer, at: number): void {
-    if (this.state === inLength) this.readLength(bytes, at);
-    else if (at >= bytes.length) return;
-    else if (this.state === inChunks) this.readChunks(bytes, at);
-    else if (this.state === untilClose) this.sink.onBody(bytes.subarray(at));
-  }
-
-  private readLength(bytes: Buffer, at: number): void {
-    const has = bytes.length - at;
+  private readLength(bytes: Buffer, at: number, length: number): void {
+    const has = length - at;
     const take = has < this.left ? has : this.left;
     this.left -= take;
     const isWhole = this.left === 0;
     if (isWhole) this.state = awaitingNothing;
-    if (take > 0) this.sink.onBody(at === 0 && take === has ? bytes : bytes.subarray(at, at + take));
+    if (take > 0) this.sink.onBody(bytes.subarray(at, at + take));
     if (isWhole) this.sink.onWhole(has > take);
   }
 
-  private readChunks(bytes: Buffer, at: number): void {
+  private readChunks(bytes: Buffer, at: number, length: number): void {
     const { chunks } = this;
-    const wrong = chunks.decode(bytes, at, bytes.length);
+    const wrong = chunks.decode(bytes, at, length);
     if (chunks.isDone) this.state = awaitingNothing;
     const { from, to, end, isDone } = chunks;
     if (to > from) this.sink.onBody(bytes.subarray(from, to));
     if (wrong !== '') this.garbage(wrong);
-    else if (isDone) this.sink.onWhole(end < bytes.length);
+    else if (isDone) this.sink.onWhole(end < length);
   }
 
   private garbage(code: string): void {
@@ -159,6 +160,9 @@ export class ResponseParser {
     this.sink.onGarbage(code);
   }
 }
+
+/** Larger heads are parsed each time. */
+const memoBytesMax = 4096;
 
 const awaitingNothing = 0;
 const inHead = 1;

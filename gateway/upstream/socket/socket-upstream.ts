@@ -70,7 +70,7 @@ export class SocketPool implements Upstream {
   readonly address: EndpointAddress;
   readonly limits: SocketLimits;
   readonly shared: Shared;
-  readonly memo: HeadMemo = { text: '', head: null };
+  readonly memo: HeadMemo = { bytes: Buffer.alloc(0), head: null };
   private readonly idle: Connection[] = [];
   /** In order of arrival. */
   private readonly waiters = new Set<Waiter>();
@@ -148,7 +148,7 @@ export class SocketPool implements Upstream {
     const { reads, isScribbling } = this.shared;
     const { host, port } = this.address;
     const callback = (length: number): boolean => {
-      connection.read(reads.subarray(0, length));
+      connection.read(reads, length);
       if (isScribbling) reads.fill(0xdb, 0, length);
       return true;
     };
@@ -177,7 +177,7 @@ export class SocketPool implements Upstream {
       this.session = { tls, ticket };
     });
     socket.on('data', (bytes: Buffer) => {
-      connection.read(bytes);
+      connection.read(bytes, bytes.length);
     });
     return socket;
   }
