@@ -138,6 +138,7 @@ export class Leading {
     if (stale !== null && !directives.isRefresh && render(lookup, stale) !== null) {
       passage.exchange = new StaleExchange(passage.exchange, (exchange) => {
         this.serve(lookup, stale, 'stale', exchange);
+        this.conclude(lookup, null); // those that wait have their own old answers
       });
     }
     if (lookup.isLeader) {

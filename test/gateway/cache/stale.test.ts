@@ -3,7 +3,7 @@ import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chatServer, chunks, json, stream } from '../../fixtures/cache/openai-server.ts';
 import type { ChatServer } from '../../fixtures/cache/openai-server.ts';
-import { startBackend } from '../../fixtures/gateway/backends.ts';
+import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
@@ -90,6 +90,13 @@ describe('an answer past its time', () => {
       }, 20);
     const answers = await Promise.all(Array.from({ length: 10 }, () => chat()));
     expect(answers.map(({ headers }) => headers.get('x-muster-cache'))).toEqual(new Array(10).fill('stale'));
+  });
+
+  test('is given to all who wait, and they wait no longer than the first, when nothing can be asked', async () => {
+    use({ singleFlight: { waitMs: 600_000 }, shared: { enabled: false } }, await refusingAddress());
+    const answers = await Promise.all(Array.from({ length: 10 }, () => chat()));
+    expect(answers.map(({ headers }) => headers.get('x-muster-cache'))).toEqual(new Array(10).fill('stale'));
+    expect(await gateway.metric('muster_gateway_cache_flights')).toBe(0);
   });
 
   test('is given when the servers are asleep', async () => {
