@@ -89,9 +89,16 @@ export function refusalBody(refusal: Refusal, protocol: ApiProtocol): string {
   if (protocol === 'anthropic') return anthropicErrorBody(statuses[refusal.code], refusal.message);
   if (protocol !== 'openai') return JSON.stringify({ error: refusal.kserve ?? refusal.message });
   const status = statuses[refusal.code];
-  const type = status >= 500 ? 'server_error' : 'invalid_request_error';
+  const type = typeOf(refusal.code, status);
   const { message, param = null, code } = refusal;
   return JSON.stringify({ error: { message, type, param, code } });
+}
+
+/** OpenAI's words for kinds of errors. */
+function typeOf(code: RefusalCode, status: number): string {
+  if (code === 'insufficient_quota') return code;
+  if (status === 429) return 'rate_limit_error';
+  return status >= 500 ? 'server_error' : 'invalid_request_error';
 }
 
 /** What a stream says before it closes when its server was lost: openai clients raise it as an APIError. */

@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { goneAfterMs } from '../../domain/budget/lease-book.ts';
+import { forgottenAfterMs, goneAfterMs } from '../../domain/budget/lease-book.ts';
 import { budgetKey, settleLua } from '../../domain/budget/lease-script.ts';
 import type { WindowSpending } from '../../domain/usage/usage-record.schema.ts';
 
@@ -17,6 +17,8 @@ export interface Books {
   close(): void;
 }
 
+const ages = [goneAfterMs, forgottenAfterMs];
+
 /** Connects when first asked, so that a worker starts without Redis. */
 export function redisBooks(url: string): Books {
   const redis = new Redis(url, {
@@ -29,7 +31,7 @@ export function redisBooks(url: string): Books {
   return {
     async settle({ window, spent }) {
       const known = spent.flatMap(({ gateway, tokens, micros }) => [gateway, tokens, micros]);
-      const answer: unknown = await redis.eval(settleLua, 1, budgetKey(window), goneAfterMs, ...known);
+      const answer: unknown = await redis.eval(settleLua, 1, budgetKey(window), ...ages, ...known);
       if (!Array.isArray(answer) || answer.length !== 3) return null;
       const [returnedTokens = 0, returnedMicros = 0, gone = 0] = (answer as unknown[]).map(Number);
       return { gone, returnedTokens, returnedMicros };

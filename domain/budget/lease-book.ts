@@ -62,6 +62,8 @@ export type Limits = Amounts;
 
 /** A gateway that has not called for so long counts as gone. */
 export const goneAfterMs = 60_000;
+/** And after so long the book forgets it: the ledger's account of it is enough. */
+export const forgottenAfterMs = 24 * 3_600_000;
 
 const zero: Amounts = Object.freeze({ tokens: 0, micros: 0 });
 
@@ -122,8 +124,9 @@ export function settle(
   for (const [gateway, entry] of Object.entries(book.entries)) {
     const isGone = entry.atMs <= nowMs - goneAfterMs;
     const granted = isGone ? (spent[gateway] ?? zero) : entry.granted;
-    entries[gateway] = { ...entry, granted, grant: isGone ? zero : entry.grant };
     total = plus(total, granted);
+    if (entry.atMs > nowMs - forgottenAfterMs)
+      entries[gateway] = { ...entry, granted, grant: isGone ? zero : entry.grant };
   }
   for (const [gateway, amounts] of Object.entries(spent))
     if (book.entries[gateway] === undefined) total = plus(total, amounts);

@@ -73,15 +73,15 @@ return { epoch, whole(grant[1]), whole(grant[2]), whole(total[1]), whole(total[2
 `;
 
 /**
- * KEYS: the hash. ARGV: gone after ms, then gateway, tokens, micros for each that the ledger knows.
+ * KEYS: the hash. ARGV: gone after ms, forgotten after ms, then gateway, tokens, micros for each that the ledger knows.
  * Answer: what came back (tokens, micros), gateways that are gone; nothing for a book that is young or not there.
  */
 export const settleLua = `${common}
-local key, gone = KEYS[1], tonumber(ARGV[1])
+local key, gone, forgotten = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local h = redis.call('HMGET', key, 'b', 'rt', 'rm', 'st', 'sm')
 if not h[1] or now - tonumber(h[1]) < gone then return {} end
 local spent = {}
-for i = 2, #ARGV, 3 do spent[ARGV[i]] = { tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]) } end
+for i = 3, #ARGV, 3 do spent[ARGV[i]] = { tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]) } end
 local total, lost, all = { 0, 0 }, 0, redis.call('HGETALL', key)
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 2) == 'g:' then
@@ -90,7 +90,11 @@ for i = 1, #all, 2 do
       local truth = spent[gateway] or { 0, 0 }
       lost = lost + 1
       n[2], n[3], n[4], n[5] = 0, 0, truth[1], truth[2]
-      redis.call('HSET', key, all[i], write(n))
+      if n[8] <= now - forgotten then
+        redis.call('HDEL', key, all[i])
+      else
+        redis.call('HSET', key, all[i], write(n))
+      end
     end
     total[1], total[2] = total[1] + n[4], total[2] + n[5]
     spent[gateway] = nil

@@ -112,7 +112,9 @@ export class Budgets {
   async close(): Promise<void> {
     clearInterval(this.timer);
     const all = [...this.accounts.values(), ...this.closing];
-    await Promise.all(all.map((account) => this.tell(account, true)));
+    // The first may be the repetition of a call that is under way.
+    for (let round = 0; round < 2; round += 1)
+      await Promise.all(all.map((account) => this.tell(account, true)));
     await this.deps.source.close();
   }
 

@@ -49,6 +49,7 @@ export class Accounting {
   readonly budgets: Budgets;
   readonly meters = new Meters();
   currency = 'USD';
+  private applied = '';
   private readonly usage: UsageStep;
   private readonly rates: RateStep;
   private readonly budget: BudgetStep;
@@ -85,13 +86,18 @@ export class Accounting {
     registerBudgetMetrics(registry, this.budgets, source, this.rates.buckets);
   }
 
+  /** A table with the policy of the one before, as most are, changes nothing. */
   use(policy: GatewayPolicy): void {
-    this.currency = policy.prices.currency;
-    this.usage.use(policy.prices);
-    this.budget.use(policy.usage);
-    this.rates.use(policy.rateLimits, policy.usage);
-    this.budgets.use(policy.budgets, policy.qos.concurrency.gateways);
-    if (policy.rateLimits.length + policy.budgets.length > 0) this.count.start();
+    const { prices, usage, rateLimits, budgets, qos } = policy;
+    const text = JSON.stringify([prices, usage, rateLimits, budgets, qos.concurrency.gateways]);
+    if (text === this.applied) return;
+    this.applied = text;
+    this.currency = prices.currency;
+    this.usage.use(prices);
+    this.budget.use(usage);
+    this.rates.use(rateLimits, usage);
+    this.budgets.use(budgets, qos.concurrency.gateways);
+    if (rateLimits.length + budgets.length > 0) this.count.start();
   }
 
   /** What this gateway holds and spent of each budget. */

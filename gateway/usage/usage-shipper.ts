@@ -24,6 +24,7 @@ export interface ShipperOptions {
 
 /** A batch of lines is some hundred records; the control API takes bodies of 4 MiB. */
 const partBytes = 1024 * 1024;
+const sharesAtOnce = 2_000;
 const finishMs = 2_000;
 
 export class UsageShipper {
@@ -85,8 +86,11 @@ export class UsageShipper {
   private async tellShares(signal: AbortSignal): Promise<void> {
     const shares = this.options.shares();
     if (shares.length === 0) return;
-    const report = { gateway: this.options.gatewayId, records: [], shares };
-    await this.options.post('/internal/usage', JSON.stringify(report), signal);
+    for (let at = 0; at < shares.length; at += sharesAtOnce) {
+      const some = shares.slice(at, at + sharesAtOnce);
+      const report = { gateway: this.options.gatewayId, records: [], shares: some };
+      await this.options.post('/internal/usage', JSON.stringify(report), signal);
+    }
     this.sharesAtMs = performance.now();
   }
 

@@ -106,12 +106,12 @@ describe('the books in Redis', () => {
     )) as unknown[];
     return Number(answer[1]);
   };
-  /** As if a gateway had called for the last time, or the book begun, long ago. */
+  /** As if a gateway had called for the last time two minutes ago, and the book begun long before. */
   const age = async (gateway: string): Promise<void> => {
     const key = budgetKey('w|total');
     await redis.hset(key, 'b', 1);
     const entry = (await redis.hget(key, `g:${gateway}`)) ?? '';
-    await redis.hset(key, `g:${gateway}`, entry.replace(/\d+$/, '1'));
+    await redis.hset(key, `g:${gateway}`, entry.replace(/\d+$/, String(Date.now() - 120_000)));
   };
 
   withRedis('give what a gateway that is gone had leased and not spent to the others, once', async () => {

@@ -91,6 +91,37 @@ test('Postgres speaks the dialect of the embedded store, and keeps what it was g
   await again.close();
 });
 
+test('Postgres keeps the ledger as the embedded store does: each record once, in sums and in budgets', async () => {
+  const store = await open();
+  const at = Date.parse('2026-11-24T12:00:00Z');
+  const record = {
+    ...{ seq: 1, requestId: 'r\0', at, key: 'k', tenant: 'acme', namespace: 'default', service: 'chat' },
+    ...{ model: 'chat', inputTokens: 10, cachedInputTokens: 4, outputTokens: 5, costMicros: 7 },
+    ...{ currency: 'USD', estimated: true, budgets: ['all|total', 'acme|2026-11'] },
+  };
+  const share = {
+    ...{ window: 'acme|2026-11', budget: 'acme', endMs: Date.parse('2026-12-01'), limitTokens: 100 },
+    ...{ limitMicros: null, grantedTokens: 40, grantedMicros: 0, spentTokens: 15, spentMicros: 7 },
+  };
+  const report = { gateway: 'g', records: [record, { ...record, seq: 2 }], shares: [share] };
+  const added = await Promise.all([1, 2, 3].map(() => store.ledger.add(report, at)));
+  expect(added.sort()).toEqual([0, 0, 2]);
+  for (const by of ['tenant', 'key', 'model', 'service', 'day'] as const) {
+    expect(await store.ledger.sums(by, at, at + 3_600_000)).toMatchObject([
+      { requests: 2, estimated: 2, inputTokens: 20, cachedInputTokens: 8, outputTokens: 10, costMicros: 14 },
+    ]);
+  }
+  expect(await store.ledger.budgets(at)).toMatchObject([
+    { account: 'acme', spentTokens: 30, leasedTokens: 10, leftTokens: 60, leftCostMicros: null },
+  ]);
+  expect(await store.ledger.spending(at, '', 9)).toEqual([
+    { window: 'acme|2026-11', endMs: share.endMs, spent: [{ gateway: 'g', tokens: 30, micros: 14 }] },
+    { window: 'all|total', endMs: null, spent: [{ gateway: 'g', tokens: 30, micros: 14 }] },
+  ]);
+  expect(await store.ledger.prune(at + 1)).toBe(2);
+  await store.close();
+});
+
 test('concurrent writers leave the newest generation in Postgres too', async () => {
   const store = await open();
   const names = Array.from({ length: 30 }, (_, i) => `race-${i}`);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { goneAfterMs, lease, settle } from '../../../domain/budget/lease-book.ts';
+import { forgottenAfterMs, goneAfterMs, lease, settle } from '../../../domain/budget/lease-book.ts';
 import type { LeaseBook, LeaseCall } from '../../../domain/budget/lease-book.ts';
 import { budgetKey, settleLua } from '../../../domain/budget/lease-script.ts';
 import { RedisLeases } from '../../../gateway/budget/lease-source.ts';
@@ -84,7 +84,7 @@ describe('the book in Redis', () => {
           const expected = settle(book!, truth, goneAfterMs);
           const args = Object.entries(truth).flatMap(([id, { tokens, micros }]) => [id, tokens, micros]);
           await until(async () => {
-            const answer = await redis.run(script, [budgetKey(window)], [1, ...args]);
+            const answer = await redis.run(script, [budgetKey(window)], [1, forgottenAfterMs, ...args]);
             return (
               Array.isArray(answer) && answer.length === 3 && answer[2] === Object.keys(book!.entries).length
             );
@@ -96,6 +96,21 @@ describe('the book in Redis', () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  withRedis('forgets gateways that are long gone, and keeps what they spent', async () => {
+    const leases = new RedisLeases(redis);
+    const limit = { tokens: 1_000, micros: Infinity };
+    const one = { ...fc.sample(call, { numRuns: 1, seed: 1 })[0]!, epoch: '', granted: none, offline: none };
+    const first = { ...one, gateway: 'gone', sequence: 1, want: { tokens: 300, micros: 0 } };
+    await leases.lease('long|total', Infinity, limit, first);
+    const key = budgetKey('long|total');
+    const args = [0, 0, 'gone', 120, 0];
+    expect(await redis.run(redisScript(settleLua), [key], args)).toEqual(['180', '0', 1]);
+    expect(await redis.client.hkeys(key)).not.toContain('g:gone');
+    expect(await redis.run(redisScript(settleLua), [key], args)).toEqual(['0', '0', 0]);
+    const second = { ...one, gateway: 'next', sequence: 1, want: { tokens: 999, micros: 0 } };
+    expect((await leases.lease('long|total', Infinity, limit, second))?.grant.tokens).toBe(880);
   });
 
   withRedis('lets a window go some days after its end, and a budget without end never', async () => {

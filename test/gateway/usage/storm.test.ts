@@ -138,7 +138,7 @@ async function expectSettledBooks(client: ApiClient, tokens: number): Promise<vo
   try {
     await sleep(5);
     const key = budgetKey(window!.window);
-    expect(await book.eval(settleLua, 1, key, 1, ...spent)).toHaveLength(3);
+    expect(await book.eval(settleLua, 1, key, 1, 3_600_000, ...spent)).toHaveLength(3);
     expect(Number(await book.hget(key, 'st'))).toBe(tokens);
   } finally {
     book.disconnect();
