@@ -38,11 +38,14 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
   const bodies = new BodyBudget(limits.bodiesBytesMax, limits.strangersBytesMax);
   const isStranger = deps.isStranger ?? (() => false);
   const tls = deps.tls === undefined ? null : new TlsFiles(deps.tls, logger);
+  const onFault = (error: unknown): void => {
+    logger.error({ err: error }, 'a request failed in the front of the gateway');
+  };
   const handle = (exchange: Exchange): void => {
     try {
       deps.handle(exchange);
     } catch (error) {
-      logger.error({ err: error }, 'a request failed in the front of the gateway');
+      onFault(error);
       exchange.cut();
     }
   };
@@ -54,6 +57,7 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     handle,
     refuse: deps.refuse,
     isStranger,
+    onFault,
     tls,
   });
   registerFrontMetrics(deps.registry, lean, bodies, tls);

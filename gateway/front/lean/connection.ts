@@ -167,6 +167,10 @@ export class LeanConnection implements Wire, HeldConnection {
     this.front.later(exchange);
   }
 
+  onFault(error: unknown): void {
+    this.front.onFault(error);
+  }
+
   answered(): void {
     this.front.settleLater(this);
   }

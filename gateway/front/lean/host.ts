@@ -43,6 +43,8 @@ export interface ConnectionHost {
   dateLine(): string;
   /** By its head: nobody known asks, so its body has the strangers' part of the room. */
   isStranger(exchange: LeanExchange): boolean;
+  /** An error of ours that has no request left to fail. */
+  onFault(error: unknown): void;
   /** A whole request. */
   handle(exchange: LeanExchange): void;
   refuseLarge(exchange: LeanExchange): void;

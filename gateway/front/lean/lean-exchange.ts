@@ -18,6 +18,8 @@ export interface Wire {
   reset(): void;
   /** Calls `exchange.flush()` at the end of this turn of the event loop. */
   flushLater(exchange: LeanExchange): void;
+  /** A listener's error: one of ours. */
+  onFault(error: unknown): void;
   /** The response's last byte was given. */
   answered(): void;
 }
@@ -163,7 +165,13 @@ export class LeanExchange implements Exchange {
   /** The response has ended or its connection is gone; called once. */
   closed(isWhole: boolean): void {
     this.isOver = true;
-    for (const listener of this.closing) listener(isWhole);
+    for (const listener of this.closing) {
+      try {
+        listener(isWhole);
+      } catch (error) {
+        this.wire.onFault(error); // the connection, and the others of this turn, go on
+      }
+    }
   }
 
   private writeChunk(bytes: Uint8Array): boolean {

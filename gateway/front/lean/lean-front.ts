@@ -30,6 +30,7 @@ export interface LeanFrontDeps {
   readonly handle: (exchange: Exchange) => void;
   readonly refuse: (exchange: Exchange, refusal: Refusal) => void;
   readonly isStranger: (exchange: Exchange) => boolean;
+  readonly onFault: (error: unknown) => void;
   readonly tls: TlsFiles | null;
 }
 
@@ -116,6 +117,10 @@ export class LeanFront implements ConnectionHost {
 
   isStranger(exchange: LeanExchange): boolean {
     return this.deps.isStranger(exchange);
+  }
+
+  onFault(error: unknown): void {
+    this.deps.onFault(error);
   }
 
   handle(exchange: LeanExchange): void {

@@ -175,6 +175,20 @@ describe('a response', () => {
     }).toThrow(TypeError);
   });
 
+  test('ends for all who wait for its end, though one of them fails', async () => {
+    const { client, exchange } = await asked('GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+    let told = 0;
+    exchange.onClose(() => {
+      told += 1;
+      throw new Error('a step failed');
+    });
+    exchange.onClose(() => (told += 1));
+    answer(exchange, 200, 'ok');
+    await client.closed(); // the connection goes its way, too
+    expect(client.answers()).toMatchObject([{ body: 'ok' }]);
+    expect(told).toBe(2);
+  });
+
   test('cannot be started twice', async () => {
     const { exchange } = await asked();
     exchange.start(200, []);
