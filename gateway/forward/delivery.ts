@@ -6,6 +6,7 @@ import { downstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import { Alarm } from './coarse-timer.ts';
+import { copyOf } from './copies.ts';
 import type { CoarseTimer } from './coarse-timer.ts';
 import type { MidStream } from './mid-stream.ts';
 import type { Try } from './try.ts';
@@ -40,7 +41,7 @@ export class Delivery extends Alarm {
   /** What was passed on last, and before that: an end without `[DONE]` is judged by them. */
   private last: Uint8Array | null = null;
   private lastButOne: Uint8Array | null = null;
-  private held: { readonly status: number; readonly headers: Headers; readonly parts: Buffer[] } | null =
+  private held: { readonly status: number; readonly headers: Headers; readonly parts: Uint8Array[] } | null =
     null;
   private isBlocked = false;
   private drained: (() => void) | null = null;
@@ -100,9 +101,9 @@ export class Delivery extends Alarm {
   }
 
   data(chunk: Uint8Array): void {
-    if (this.held !== null) this.held.parts.push(Buffer.from(chunk));
+    if (this.held !== null) this.held.parts.push(copyOf(chunk));
     else if (this.events !== null) this.passEvents(this.events, chunk);
-    else this.pass(Buffer.from(chunk)); // the connection may reuse its bytes
+    else this.pass(copyOf(chunk)); // the connection may reuse its bytes
   }
 
   /** The server has said all. */
@@ -186,7 +187,7 @@ export class Delivery extends Alarm {
 
   private passOn(events: Uint8Array): void {
     const { midStream } = this;
-    const bytes = midStream === null ? Buffer.from(events) : midStream.pass(events);
+    const bytes = midStream === null ? copyOf(events) : midStream.pass(events);
     if (bytes === null) return;
     this.hasDone = endsWithDone(bytes);
     this.lastButOne = this.last;
