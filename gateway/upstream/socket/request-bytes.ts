@@ -14,7 +14,7 @@ export class WriteBuffer {
   private bytes: Buffer;
   private readonly size: number;
 
-  constructor(size = 64 * 1024) {
+  constructor(size = mergedBytesMax) {
     this.size = size;
     this.bytes = Buffer.allocUnsafeSlow(size);
   }
@@ -31,7 +31,7 @@ export class WriteBuffer {
   /** The same in memory of its own: for sockets that always keep what they are given. */
   static own(head: string, body: Uint8Array | null): RequestBytes {
     const length = body === null ? 0 : body.length;
-    if (body !== null && length > ownBytesMax) return { first: Buffer.from(head, 'latin1'), body };
+    if (body !== null && length > mergedBytesMax) return { first: Buffer.from(head, 'latin1'), body };
     const bytes = Buffer.allocUnsafe(head.length + length);
     bytes.write(head, 0, 'latin1');
     if (body !== null) bytes.set(body, head.length);
@@ -77,8 +77,11 @@ function headerLines(headers: readonly string[]): string | null {
   return text;
 }
 
-/** A larger body is not copied once more. */
-const ownBytesMax = 64 * 1024;
+/**
+ * A larger body goes out behind its head by one gathering write. Measured (CPU per request on loopback): 1 KiB 8.7 us
+ * copied, 9.8 gathered, 13.2 as two writes; 16 KiB 11.4 and 11.5; 32 KiB 13.5 and 12.5.
+ */
+const mergedBytesMax = 16 * 1024;
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
 const slash = 0x2f;
 const space = 0x20;
