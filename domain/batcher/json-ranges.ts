@@ -7,13 +7,21 @@ export interface Range {
   readonly to: number;
 }
 
+const quote = 0x22;
+const comma = 0x2c;
+const backslash = 0x5c;
+const openList = 0x5b;
+const closeList = 0x5d;
+const openObject = 0x7b;
+const closeObject = 0x7d;
+
 /** @returns fields of the object at `at`, by name; null when it is no object, or names a field twice */
 export function fieldsOf(text: string, at = 0): Map<string, Range> | null {
   const fields = new Map<string, Range>();
   let next = skipBlanks(text, at);
-  if (text[next] !== '{') return null;
+  if (text.charCodeAt(next) !== openObject) return null;
   next = skipBlanks(text, next + 1);
-  while (text[next] === '"') {
+  while (text.charCodeAt(next) === quote) {
     const keyEnd = stringEnd(text, next);
     const name = JSON.parse(text.slice(next, keyEnd)) as string;
     const from = skipBlanks(text, skipBlanks(text, keyEnd) + 1); // after the colon
@@ -21,7 +29,7 @@ export function fieldsOf(text: string, at = 0): Map<string, Range> | null {
     if (fields.has(name)) return null;
     fields.set(name, { from, to });
     next = skipBlanks(text, to);
-    if (text[next] !== ',') break;
+    if (text.charCodeAt(next) !== comma) break;
     next = skipBlanks(text, next + 1);
   }
   return fields;
@@ -29,52 +37,66 @@ export function fieldsOf(text: string, at = 0): Map<string, Range> | null {
 
 /** @returns elements of the list at `at`; null when it is no list */
 export function itemsOf(text: string, at: number): Range[] | null {
-  if (text[at] !== '[') return null;
+  if (text.charCodeAt(at) !== openList) return null;
   const items: Range[] = [];
   let next = skipBlanks(text, at + 1);
-  while (text[next] !== ']') {
+  while (next < text.length && text.charCodeAt(next) !== closeList) {
     const to = valueEnd(text, next);
     items.push({ from: next, to });
     next = skipBlanks(text, to);
-    if (text[next] === ',') next = skipBlanks(text, next + 1);
+    if (text.charCodeAt(next) === comma) next = skipBlanks(text, next + 1);
   }
   return items;
 }
 
-/** Texts of what is no list in a list of lists, in order; null when there is an object in it. */
-export function leavesOf(text: string, { from, to }: Range): string[] | null {
-  const leaves: string[] = [];
+export interface Leaves {
+  readonly ranges: readonly Range[];
+  /** They lie in one list, with no list within. */
+  readonly isFlat: boolean;
+}
+
+/** Where all lies in a list of lists that is no list, in order; null when there is an object in it. */
+export function leavesOf(text: string, { from, to }: Range): Leaves | null {
+  const ranges: Range[] = [];
+  let lists = 0;
   let at = from;
   while (at < to) {
-    const character = text[at] ?? '';
-    if (character === '[' || character === ']' || character === ',' || isBlank(character)) at += 1;
-    else if (character === '{') return null;
+    const code = text.charCodeAt(at);
+    if (code === openObject) return null;
+    if (code === openList) lists += 1;
+    if (code === openList || code === closeList || code === comma || isBlank(code)) at += 1;
     else {
       const end = valueEnd(text, at);
-      leaves.push(text.slice(at, end));
+      ranges.push({ from: at, to: end });
       at = end;
     }
   }
-  return leaves;
+  return { ranges, isFlat: lists === 1 };
+}
+
+/** The text of elements `first` to `last` (not itself) of one list, with what stands between them. */
+export function between(text: string, items: readonly Range[], first: number, last: number): string {
+  const [from, to] = [items[first], items[last - 1]];
+  return from === undefined || to === undefined || last <= first ? '' : text.slice(from.from, to.to);
 }
 
 function valueEnd(text: string, from: number): number {
-  const first = text[from];
-  if (first === '"') return stringEnd(text, from);
+  const first = text.charCodeAt(from);
+  if (first === quote) return stringEnd(text, from);
   let at = from;
-  if (first !== '{' && first !== '[') {
-    while (at < text.length && !isDelimiter(text[at] ?? '')) at += 1;
+  if (first !== openObject && first !== openList) {
+    while (at < text.length && !isDelimiter(text.charCodeAt(at))) at += 1;
     return at;
   }
   for (let depth = 0; at < text.length;) {
-    const character = text[at];
-    if (character === '"') {
+    const code = text.charCodeAt(at);
+    if (code === quote) {
       at = stringEnd(text, at);
       continue;
     }
     at += 1;
-    if (character === '{' || character === '[') depth += 1;
-    else if (character === '}' || character === ']') {
+    if (code === openObject || code === openList) depth += 1;
+    else if (code === closeObject || code === closeList) {
       depth -= 1;
       if (depth === 0) return at;
     }
@@ -84,20 +106,21 @@ function valueEnd(text: string, from: number): number {
 
 function stringEnd(text: string, from: number): number {
   let at = from + 1;
-  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  for (let code = text.charCodeAt(at); at < text.length && code !== quote; code = text.charCodeAt(at))
+    at += code === backslash ? 2 : 1;
   return at + 1;
 }
 
 function skipBlanks(text: string, from: number): number {
   let at = from;
-  while (isBlank(text[at] ?? '')) at += 1;
+  while (isBlank(text.charCodeAt(at))) at += 1;
   return at;
 }
 
-function isBlank(character: string): boolean {
-  return character === ' ' || character === '\n' || character === '\r' || character === '\t';
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
 
-function isDelimiter(character: string): boolean {
-  return character === ',' || character === ']' || character === '}' || isBlank(character);
+function isDelimiter(code: number): boolean {
+  return code === comma || code === closeList || code === closeObject || isBlank(code);
 }

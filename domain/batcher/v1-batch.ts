@@ -1,10 +1,11 @@
 import { encodeText, jsonTextOf } from './batch-form.ts';
 import type { BatchForm, Joinable, WireMessage } from './batch-form.ts';
-import { fieldsOf, itemsOf } from './json-ranges.ts';
+import { between, fieldsOf, itemsOf } from './json-ranges.ts';
 
 /** V1: `instances` are joined, `predictions` are split; all else must be equal among the requests. */
 interface V1Request extends Joinable {
-  readonly instances: readonly string[];
+  /** What stands within the list. */
+  readonly instances: string;
   /** The other fields, as they came. */
   readonly rest: string;
 }
@@ -21,13 +22,13 @@ export const v1Batch: BatchForm<V1Request> = {
       .map(([name, { from, to }]) => `${JSON.stringify(name)}:${text.slice(from, to)}`)
       .sort()
       .join(',');
-    const instances = items.map(({ from, to }) => text.slice(from, to));
-    return { key: `v1 ${rest}`, rows: instances.length, instances, rest };
+    const instances = between(text, items, 0, items.length);
+    return { key: `v1 ${rest}`, rows: items.length, instances, rest };
   },
 
   join(requests) {
     const rest = requests[0]?.rest ?? '';
-    const instances = requests.flatMap((request) => request.instances).join(',');
+    const instances = requests.map((request) => request.instances).join(',');
     const text = `{"instances":[${instances}]${rest === '' ? '' : `,${rest}`}}`;
     return { body: encodeText(text), headLength: null };
   },
@@ -38,11 +39,10 @@ export const v1Batch: BatchForm<V1Request> = {
     const items = text === null || list === undefined ? null : itemsOf(text, list.from);
     const rows = requests.reduce((sum, request) => sum + request.rows, 0);
     if (text === null || list === undefined || items?.length !== rows) return null;
-    const predictions = items.map(({ from, to }) => text.slice(from, to));
     const answers: WireMessage[] = [];
     let at = 0;
     for (const request of requests) {
-      const own = predictions.slice(at, at + request.rows).join(',');
+      const own = between(text, items, at, at + request.rows);
       at += request.rows;
       answers.push({
         body: encodeText(`${text.slice(0, list.from)}[${own}]${text.slice(list.to)}`),

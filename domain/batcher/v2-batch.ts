@@ -2,7 +2,7 @@ import { bytesPerElement, elementCount, isDatatype } from '../inference-protocol
 import type { Datatype } from '../inference-protocol/datatypes.ts';
 import { encodeText, jsonTextOf } from './batch-form.ts';
 import type { BatchForm, Joinable, WireMessage } from './batch-form.ts';
-import { fieldsOf, itemsOf, leavesOf } from './json-ranges.ts';
+import { between, fieldsOf, itemsOf, leavesOf } from './json-ranges.ts';
 import type { Range } from './json-ranges.ts';
 
 /**
@@ -24,13 +24,21 @@ interface RawTensor {
   readonly shape: readonly number[];
   /** JSON text of its parameters without `binary_data_size`, '' when there are none. */
   readonly parameters: string;
-  readonly data:
-    | { readonly kind: 'json'; readonly range: Range }
-    | { readonly kind: 'binary'; readonly bytes: Uint8Array };
+  readonly data: RawData;
   /** Where its parts lie in its message's text. */
   readonly fields: ReadonlyMap<string, Range>;
-  readonly elements: readonly string[];
 }
+
+type RawData =
+  | {
+      readonly kind: 'json';
+      readonly text: string;
+      /** All elements, row-major. */
+      readonly elements: readonly Range[];
+      /** A list for each row, where the data are lists within a list; null: all elements are in one. */
+      readonly rows: readonly Range[] | null;
+    }
+  | { readonly kind: 'binary'; readonly bytes: Uint8Array };
 
 /** Requests of one sequence must reach their model one by one. */
 const stateful = /"sequence_(id|start|end)"/;
@@ -134,29 +142,31 @@ function readTensor(text: string, item: Range, rest: Uint8Array): RawTensor | nu
   if (parameters === null) return null;
   const { size } = parameters;
   const range = fields.get('data');
-  const found =
+  const data =
     range === undefined || text.startsWith('null', range.from)
       ? binaryData(datatype, shape, size === null ? null : rest.subarray(0, size), size)
       : jsonData(text, shape, range, size);
-  return found === null ? null : { name, datatype, shape, parameters: parameters.text, fields, ...found };
+  return data === null ? null : { name, datatype, shape, parameters: parameters.text, fields, data };
 }
-
-type Data = Pick<RawTensor, 'data' | 'elements'>;
 
 function binaryData(
   datatype: Datatype,
   shape: readonly number[],
   bytes: Uint8Array | null,
   size: number | null,
-): Data | null {
+): RawData | null {
   if (bytes?.length !== size || bytes === null || !isWhole(datatype, shape, bytes)) return null;
-  return { data: { kind: 'binary', bytes }, elements: [] };
+  return { kind: 'binary', bytes };
 }
 
-function jsonData(text: string, shape: readonly number[], range: Range, size: number | null): Data | null {
-  const elements = text[range.from] === '[' ? leavesOf(text, range) : null;
-  if (size !== null || elements?.length !== elementCount(shape)) return null;
-  return { data: { kind: 'json', range }, elements };
+function jsonData(text: string, shape: readonly number[], range: Range, size: number | null): RawData | null {
+  const leaves = text[range.from] === '[' ? leavesOf(text, range) : null;
+  if (leaves === null || size !== null || leaves.ranges.length !== elementCount(shape)) return null;
+  const elements = leaves.ranges;
+  if (leaves.isFlat) return { kind: 'json', text, elements, rows: null };
+  const rows = itemsOf(text, range.from) ?? [];
+  const isRegular = rows.length === shape[0] && rows.every(({ from }) => text[from] === '[');
+  return isRegular ? { kind: 'json', text, elements, rows } : null;
 }
 
 function isShape(value: unknown): value is number[] {
@@ -207,7 +217,7 @@ function joined(first: RawTensor, parts: readonly RawTensor[], rows: number, tai
   const open = `{"name":${JSON.stringify(first.name)},"shape":[${[rows, ...first.shape.slice(1)].join(',')}],"datatype":"${first.datatype}"`;
   if (first.data.kind === 'json') {
     const parameters = first.parameters === '' ? '' : `,"parameters":{${first.parameters}}`;
-    return `${open}${parameters},"data":[${parts.flatMap(({ elements }) => elements).join(',')}]}`;
+    return `${open}${parameters},"data":[${parts.map(({ data }) => flatText(data)).join(',')}]}`;
   }
   let size = 0;
   for (const { data } of parts) {
@@ -244,31 +254,43 @@ function answerFor(
 }
 
 function sliced(text: string, tensor: RawTensor, rows: Range, tail: Uint8Array[]): string {
-  const { shape, datatype, data, elements } = tensor;
-  const perRow = elementCount(shape.slice(1));
+  const { shape, data } = tensor;
   const parts: string[] = [];
   for (const [name, { from, to }] of tensor.fields) {
     let value = text.slice(from, to);
     if (name === 'shape') value = `[${[rows.to - rows.from, ...shape.slice(1)].join(',')}]`;
-    if (name === 'data' && data.kind === 'json') {
-      // Lists within the list: one for each row. Otherwise all elements in a row.
-      const items = itemsOf(text, data.range.from) ?? [];
-      const isNested = items.length === shape[0] && text[items[0]?.from ?? 0] === '[';
-      const own = isNested
-        ? items.slice(rows.from, rows.to).map((item) => text.slice(item.from, item.to))
-        : elements.slice(rows.from * perRow, rows.to * perRow);
-      value = `[${own.join(',')}]`;
-    }
-    if (name === 'parameters' && data.kind === 'binary') {
-      const each = bytesPerElement(datatype);
-      const place = (row: number) => (each > 0 ? row * perRow * each : offsetOf(data.bytes, row * perRow));
-      const bytes = data.bytes.subarray(place(rows.from), place(rows.to));
+    else if (name === 'data' && data.kind === 'json') value = `[${rowsText(data, rows, shape)}]`;
+    else if (name === 'parameters' && data.kind === 'binary') {
+      const bytes = rowsBytes(tensor, data.bytes, rows);
       tail.push(bytes);
       value = withSize(tensor.parameters, bytes.length);
     }
     parts.push(`${JSON.stringify(name)}:${value}`);
   }
   return `{${parts.join(',')}}`;
+}
+
+type JsonData = Extract<RawData, { kind: 'json' }>;
+
+/** The elements in one list. */
+function flatText(data: RawData): string {
+  if (data.kind === 'binary') return ''; // its key is another
+  const { text, elements, rows } = data;
+  if (rows === null) return between(text, elements, 0, elements.length);
+  return elements.map(({ from, to }) => text.slice(from, to)).join(',');
+}
+
+function rowsText({ text, elements, rows }: JsonData, { from, to }: Range, shape: readonly number[]): string {
+  if (rows !== null) return between(text, rows, from, to);
+  const perRow = elementCount(shape.slice(1));
+  return between(text, elements, from * perRow, to * perRow);
+}
+
+function rowsBytes({ shape, datatype }: RawTensor, bytes: Uint8Array, { from, to }: Range): Uint8Array {
+  const perRow = elementCount(shape.slice(1));
+  const each = bytesPerElement(datatype);
+  const place = (row: number) => (each > 0 ? row * perRow * each : offsetOf(bytes, row * perRow));
+  return bytes.subarray(place(from), place(to));
 }
 
 function withTail(head: string, tail: readonly Uint8Array[]): WireMessage {

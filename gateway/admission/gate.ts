@@ -2,7 +2,7 @@ import { capacityOf } from '../../domain/qos/capacity.ts';
 import type { Concurrency } from '../../domain/qos/capacity.ts';
 import { DrainRate } from '../../domain/qos/drain-rate.ts';
 import { FairQueue } from '../../domain/qos/fair-queue.ts';
-import type { TierWeights } from '../../domain/qos/qos-policy.schema.ts';
+import type { QueueBounds, TierWeights } from '../../domain/qos/qos-policy.schema.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 
@@ -34,6 +34,18 @@ export class Gate<P> {
     let ready = 0;
     for (const target of service?.targets ?? []) if (target.percent > 0) ready += target.ready.length;
     this.capacity = concurrency === null ? Infinity : capacityOf(concurrency, ready);
+  }
+
+  /** How long a request may wait here: no longer than its service lets the whole of it take. */
+  ttlMs({ ttlMs }: QueueBounds): QueueBounds['ttlMs'] {
+    const timeoutMs = this.service?.route.timeoutMs ?? null;
+    if (timeoutMs === null) return ttlMs;
+    return {
+      critical: Math.min(ttlMs.critical, timeoutMs),
+      high: Math.min(ttlMs.high, timeoutMs),
+      standard: Math.min(ttlMs.standard, timeoutMs),
+      'best-effort': Math.min(ttlMs['best-effort'], timeoutMs),
+    };
   }
 
   /** Whether anything is left that its service's next table must find again. */

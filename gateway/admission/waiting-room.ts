@@ -75,7 +75,7 @@ export class WaitingRoom {
   }
 
   expire(gate: Gate<Passage>, nowMs: number, bounds: QueueBounds): QueueEntry<Passage>[] {
-    const expired = gate.queue.expire(nowMs, bounds.ttlMs);
+    const expired = gate.queue.expire(nowMs, gate.ttlMs(bounds));
     for (const { tenant, bytes } of expired) this.count(tenant, -1, -bytes);
     return expired;
   }

@@ -57,7 +57,13 @@ describe('parts of a JSON text', () => {
 
   test('leaves are what is no list', () => {
     const text = '[[1.0, "a]\\",b"],[], [[null,1e5]]]';
-    expect(leavesOf(text, { from: 0, to: text.length })).toEqual(['1.0', '"a]\\",b"', 'null', '1e5']);
+    const leaves = leavesOf(text, { from: 0, to: text.length });
+    expect(leaves?.ranges.map(({ from, to }) => text.slice(from, to))).toEqual([
+      '1.0',
+      '"a]\\",b"',
+      'null',
+      '1e5',
+    ]);
     expect(leavesOf('[{}]', { from: 0, to: 4 })).toBeNull();
   });
 });
@@ -73,7 +79,7 @@ describe('V1', () => {
     );
     expect(textOf(sent)).toBe('{"instances":[[1.0],[12345678901234567890],{"a":[1.10]}]}');
     expect(answers?.map(textOf)).toEqual([
-      '{"x":1,"predictions":[[0.10],2.50],"y":2}',
+      '{"x":1,"predictions":[[0.10], 2.50],"y":2}',
       '{"x":1,"predictions":[{"p":3}],"y":2}',
     ]);
   });
@@ -154,6 +160,8 @@ describe('V2', () => {
     ['an unknown datatype', { inputs: [input({ datatype: 'BF16' })] }],
     ['an unknown field', { inputs: [input({ extra: 1 })] }],
     ['a sequence', { inputs: [input()], parameters: { sequence_id: 7 } }],
+    ['lists and numbers side by side', { inputs: [input({ data: [1, [2]] })] }],
+    ['lists that are not rows', { inputs: [input({ shape: [2, 1], data: [[1, 2]] })] }],
     ['no rows', { inputs: [input({ shape: [0, 2], data: [] })] }],
     ['an id that is no text', { inputs: [input()], id: 5 }],
     ['binary without data', { inputs: [input({ data: undefined, parameters: { binary_data_size: 8 } })] }],
@@ -270,7 +278,9 @@ describe('for any requests', () => {
           const { answers } = batch(v1Batch, requests, (sent) =>
             json(textOf(sent).replace('"instances"', '"predictions"')),
           );
-          expect(answers?.map(textOf)).toEqual(groups.map((items) => `{"predictions":[${items.join(',')}]}`));
+          expect(answers?.map(textOf)).toEqual(
+            groups.map((items) => `{"predictions":[${items.join(', ')}]}`),
+          );
         },
       ),
     );

@@ -161,6 +161,16 @@ describe('the queue over real sockets', () => {
     expect(await metric(gateway, 'muster_gateway_queue_refusals_total')).toBe(4);
   });
 
+  test('a request waits no longer than its service lets the whole of it take', async () => {
+    const { held, address } = await holding();
+    const one = service('slow', { ready: [address], timeoutMs: 200 });
+    gateway.store.apply({ ...table([one]), policy: { access, qos: { concurrency: { perService: 1 } } } }, -1);
+    const [first, second] = [ask(), ask()];
+    await until(() => held.length >= 1);
+    const answers = await Promise.all([first, second]);
+    expect(answers.map(({ status }) => status).sort()).toEqual([503, 504]);
+  });
+
   test('a thousand clients that vanish while they wait leave nothing behind, and their servers are told', async () => {
     let gone = 0;
     const { backend, held, address } = await holding();
