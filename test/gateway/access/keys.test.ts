@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import Anthropic from '@anthropic-ai/sdk';
+import OpenAI from 'openai';
 import { newKey, sha256, useAccess } from '../../fixtures/access/keys.ts';
 import { echo, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend } from '../../fixtures/gateway/backends.ts';
@@ -211,6 +213,46 @@ describe('a gateway that requires keys', () => {
     }).toThrow();
     expect((await ask({})).status).toBe(401);
     expect((await ask(bearer(key))).status).toBe(200);
+  });
+});
+
+describe('the official clients', () => {
+  const asking = { model: 'tiny', messages: [{ role: 'user' as const, content: 'hi' }] };
+
+  test('OpenAI’s: a good key goes through, a bad one and a hidden model are its own errors', async () => {
+    const { key, record } = newKey({ models: ['default/tiny'] });
+    useAccess(gateway, services(), { mode: 'required', keys: [record] });
+    const client = (apiKey: string) => new OpenAI({ apiKey, baseURL: `${gateway.url}/v1`, maxRetries: 0 });
+    expect((await client(key).models.list()).data.map(({ id }) => id)).toEqual(['tiny']);
+    await client(key).chat.completions.create(asking);
+    expect(backend.seen).toHaveLength(1);
+    await expect(client('sk-wrong').chat.completions.create(asking)).rejects.toMatchObject({
+      constructor: OpenAI.AuthenticationError,
+      status: 401,
+      code: 'invalid_api_key',
+    });
+    await expect(client(key).chat.completions.create({ ...asking, model: 'big' })).rejects.toMatchObject({
+      constructor: OpenAI.PermissionDeniedError,
+      status: 403,
+      code: 'permission_denied',
+      param: 'model',
+    });
+  });
+
+  test('Anthropic’s: by its own header, and with its own error', async () => {
+    const { key, record } = newKey();
+    useAccess(gateway, services(), { mode: 'required', keys: [record] });
+    const client = (apiKey: string) => new Anthropic({ apiKey, baseURL: gateway.url, maxRetries: 0 });
+    const message = { ...asking, max_tokens: 5 };
+    await client(key)
+      .messages.create(message)
+      .catch(() => undefined); // the stand-in's answer is no chat completion
+    expect(backend.seen).toHaveLength(1);
+    expect(backend.seen[0]?.headers['x-api-key']).toBeUndefined();
+    await expect(client('wrong').messages.create(message)).rejects.toMatchObject({
+      constructor: Anthropic.AuthenticationError,
+      status: 401,
+    });
   });
 });
 
