@@ -248,6 +248,6 @@ function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy, proce
 
 /** Whose turn and whose share it is: the tenant's; of a key without one its own; '' of callers that nobody knows. */
 function turnsOf(caller: Caller | null): string {
-  if (caller === null || caller.tenant !== '' || caller.id === '') return caller?.tenant ?? '';
-  return `${caller.kind} ${caller.id}`; // no tenant's name holds a blank
+  const { tenant = '', id = '', kind = '' } = caller ?? {};
+  return tenant === '' && id !== '' ? `${kind} ${id}` : tenant; // no tenant's name holds a blank
 }

@@ -135,8 +135,8 @@ describe('a model that several services serve', () => {
     for (let n = 0; n < 3; n += 1)
       expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
     await until(() => control.seen.length > 0);
-    expect(control.seen.map(({ url, body }) => [url, JSON.parse(body.toString())])).toEqual([
-      ['/internal/wake', { namespace: 'default', name: 'gpu' }],
+    expect(control.seen.map(({ url, body }) => [url, body.toString()])).toEqual([
+      ['/internal/wake', '{"namespace":"default","name":"gpu"}'],
     ]);
   });
 
