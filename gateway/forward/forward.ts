@@ -302,6 +302,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   /** Takes the next service that can answer in the place of this one. */
   private fallBack(): boolean {
     const { passage, deps, guard } = this;
+    if (passage.entry !== null) return false; // a chain belongs to its service
     this.standIns ??= new StandIns(passage, guard.fallbacks, deps.routes());
     const next = this.standIns.next(passage, this.service);
     if (next === null) return false;

@@ -5,7 +5,7 @@ import { breakerState } from '../../../domain/resilience/outlier.ts';
 import { refusingAddress, startBackend, startRawBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, RawBackend, Respond } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
+import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service, table } from '../../fixtures/gateway/tables.ts';
 import type { ServiceSketch } from '../../fixtures/gateway/tables.ts';
@@ -249,6 +249,22 @@ describe('a slow server', () => {
     expect(gateway.endpoints.bind(bad.address).inFlight).toBe(0);
   });
 
+  test('is charged for by nobody: the usage is that of the one whose answer the client got', async () => {
+    const answerOf =
+      (ms: number): Respond =>
+      (_seen, response) => {
+        const usage = { prompt_tokens: 5, completion_tokens: 3, total_tokens: 8 };
+        setTimeout(() => response.end(JSON.stringify({ id: 'x', choices: [], usage })), ms);
+      };
+    const { ready, bad, good } = await both(answerOf(60), answerOf(5));
+    use({ m: { ready } }, { all: { hedge: { after: 15, budgetPercent: 100 } } });
+    for (let i = 0; i < 20; i += 1) expect((await ask()).status).toBe(200);
+    expect(bad.seen.length + good.seen.length).toBeGreaterThan(20);
+    const metrics = (await get(`${gateway.url}/metrics`)).text;
+    expect(/^muster_gateway_usage_output_tokens_total\{.*\} (\d+)$/m.exec(metrics)?.[1]).toBe('60');
+    expect(metrics).toMatch(/muster_gateway_resilience_hedges_won_total\{.*\} [1-9]/);
+  });
+
   test('is waited for when the budget for asking twice is spent', async () => {
     const closed = { count: 0 };
     const { ready, bad, good } = await both(slowly(60, closed), slowly(60, closed));
@@ -356,6 +372,56 @@ describe('an answer that is held back', () => {
     expect(answer.text).toBe(body);
   });
 });
+
+test('slow readers at once each get their own bytes, in order', async () => {
+  const size = 6 * 1024 * 1024;
+  /** No two places of two answers are alike. */
+  const bytesOf = (seed: number) => {
+    const words = new Uint32Array(size / 4);
+    for (let at = 0; at < words.length; at += 1) words[at] = seed * 0x1000000 + at;
+    return Buffer.from(words.buffer);
+  };
+  const only = await backend((seen, response) => {
+    response.end(bytesOf(Number((JSON.parse(seen.body.toString()) as { user: string }).user)));
+  });
+  use({ m: { ready: [only.address] } });
+  const read = async (seed: number) => {
+    const answer = await fetch(`${gateway.url}/v1/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({ ...chat, user: String(seed) }),
+    });
+    const parts: Uint8Array[] = [];
+    for await (const part of answer.body!) {
+      parts.push(part as Uint8Array);
+      if (parts.length % 8 === 0) await new Promise((resolve) => setTimeout(resolve, seed));
+    }
+    return Buffer.concat(parts).equals(bytesOf(seed));
+  };
+  expect(await Promise.all([1, 2, 3, 4].map(read))).toEqual([true, true, true, true]);
+}, 60_000);
+
+test('a client that takes nothing for too long is dropped, and its server freed', async () => {
+  await gateway.close();
+  gateway = await startTestGateway({ clientStallMs: 200 });
+  let isFreed = false;
+  const only = await backend((_seen, response) => {
+    response.on('close', () => (isFreed = true));
+    const more = () => {
+      while (response.write(Buffer.alloc(65_536))) if (response.destroyed) return;
+      response.once('drain', more);
+    };
+    more();
+  });
+  use({ m: { ready: [only.address] } });
+  const answer = await fetch(`${gateway.url}/v1/chat/completions`, {
+    method: 'POST',
+    body: JSON.stringify(chat),
+  });
+  expect(answer.status).toBe(200);
+  await until(() => isFreed);
+  await until(() => gateway.endpoints.bind(only.address).inFlight === 0);
+  await answer.body?.cancel().catch(() => undefined);
+}, 30_000);
 
 test('HEAD of a model passes without a body', async () => {
   const only = await backend((_seen, response) => {
