@@ -21,6 +21,14 @@ export interface Caller {
   readonly models: readonly string[];
 }
 
+/**
+ * Whose files, batches and stored responses are the caller's: its tenant's, else its own alone, so that keys without a
+ * tenant do not see each other's. A tenant cannot be called like a key: that one begins with a blank.
+ */
+export function ownerOf({ id, tenant }: Pick<Caller, 'id' | 'tenant'>): string {
+  return tenant === '' && id !== '' ? ` ${id}` : tenant;
+}
+
 /** A request that brought no credential, where the policy lets it in. */
 export const anonymous: Caller = Object.freeze({
   id: '',

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { anonymous, ownerOf } from '../../domain/access/caller.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
@@ -9,12 +10,12 @@ import type { Endpoint } from '../upstream/endpoints.ts';
 /**
  * Which server made a stored response (POST /v1/responses): it alone knows it, so reading, cancelling, deleting and
  * going on from it (`previous_response_id`) go there. Kept in this process, for the last `responsesMax` responses, and
- * only for the tenant that made them; a response of another gateway process is unknown here and answered 404.
+ * only for who made them; a response of another gateway process is unknown here and answered 404.
  */
 interface Home {
   readonly service: string;
   readonly address: string;
-  readonly tenant: string;
+  readonly owner: string;
 }
 
 const responsesMax = 100_000;
@@ -30,7 +31,7 @@ export class StoredResponses implements Step {
   /** @returns the key of the service that has the response, or null; the passage is bound to its server */
   find(passage: Passage, id: string): string | null {
     const home = this.homes.get(id);
-    if (home === undefined || home.tenant !== (passage.caller?.tenant ?? '')) return null;
+    if (home === undefined || home.owner !== ownerOf(passage.caller ?? anonymous)) return null;
     passage.pinned = home.address;
     return home.service;
   }
@@ -51,7 +52,7 @@ export class StoredResponses implements Step {
         this.homes.set(id, {
           service: service.key,
           address: candidate.address,
-          tenant: caller?.tenant ?? '',
+          owner: ownerOf(caller ?? anonymous),
         });
       }),
     );

@@ -8,6 +8,7 @@ import type {
   BatchResult,
 } from '../../../domain/batch/batch.schema.ts';
 import { batchLinesMax, checkLine, errorsMax, lineBytesMax, windowMs } from '../../../domain/batch/lines.ts';
+import { ownerOf } from '../../../domain/access/caller.ts';
 import type { BatchOutcome } from '../../../domain/batch/messages.ts';
 import { lineId, unansweredLine } from '../../../domain/batch/output.ts';
 import { MusterError } from '../../../domain/errors.ts';
@@ -42,7 +43,7 @@ export class BatchDesk {
   async create(caller: Caller, request: BatchRequest): Promise<Batch> {
     const { store, lifecycle } = this.deps;
     const input = await store.file(request.input_file_id);
-    if (input === null || input.tenant !== caller.tenant)
+    if (input === null || input.tenant !== ownerOf(caller))
       throw new MusterError('not_found', `No such File object: ${request.input_file_id}`);
     if (input.file.purpose !== 'batch')
       throw new MusterError(
@@ -56,7 +57,7 @@ export class BatchDesk {
         'completion_window must be minutes, hours or days, up to 7d: 24h, for example.',
       );
     const batch = newBatch(request, this.seconds(), Math.ceil(lifeMs / 1000));
-    await store.addBatch({ tenant: caller.tenant, caller, batch });
+    await store.addBatch({ tenant: ownerOf(caller), caller, batch });
     try {
       await lifecycle.startBatch(batch.id);
     } catch (error) {

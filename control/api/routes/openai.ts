@@ -10,6 +10,7 @@ import {
   filePurposes,
 } from '../../../domain/batch/batch.schema.ts';
 import type { StoredFile } from '../../../domain/batch/batch.schema.ts';
+import { ownerOf } from '../../../domain/access/caller.ts';
 import { MusterError, codeOf, messageOf } from '../../../domain/errors.ts';
 import type { Page } from '../../store/batches.ts';
 import { newId } from '../batches/batch-desk.ts';
@@ -67,7 +68,7 @@ function files(app: TypedApp, context: ApiContext): void {
     answered(reply, async () => {
       const query = ListQuery.extend({ purpose: z.enum(filePurposes).optional() }).parse(request.query);
       const page = pageOf(query, 10_000);
-      const data = await store.files(callerOf(request).tenant, oneMore(page), query.purpose);
+      const data = await store.files(ownerOf(callerOf(request)), oneMore(page), query.purpose);
       return listOf(data, page.limit);
     }),
   );
@@ -103,7 +104,7 @@ function batches(app: TypedApp, context: ApiContext): void {
   app.get('/internal/openai/v1/batches', described('List batches'), (request, reply) =>
     answered(reply, async () => {
       const page = pageOf(ListQuery.parse(request.query), 100);
-      const records = await store.batches(callerOf(request).tenant, oneMore(page));
+      const records = await store.batches(ownerOf(callerOf(request)), oneMore(page));
       return listOf(await Promise.all(records.map((record) => desk.describe(record))), page.limit);
     }),
   );
@@ -171,7 +172,7 @@ function work(app: TypedApp, { desk }: ApiContext): void {
   );
 }
 
-async function upload(context: ApiContext, request: FastifyRequest, { tenant }: Caller): Promise<StoredFile> {
+async function upload(context: ApiContext, request: FastifyRequest, caller: Caller): Promise<StoredFile> {
   const { fileBytes, store, now } = context;
   if ((await store.batches.filesBytes()) > allBytesMax)
     throw new MusterError(
@@ -216,7 +217,7 @@ async function upload(context: ApiContext, request: FastifyRequest, { tenant }: 
       purpose,
       status: 'processed',
     };
-    await store.batches.putFile({ tenant, file });
+    await store.batches.putFile({ tenant: ownerOf(caller), file });
     return file;
   } catch (error) {
     await fileBytes.remove(id);
@@ -265,7 +266,7 @@ const IdParams = z.object({ id: z.string().max(200) });
 async function ownFile({ store }: ApiContext, request: FastifyRequest) {
   const { id } = IdParams.parse(request.params);
   const record = await store.batches.file(id);
-  if (record === null || record.tenant !== callerOf(request).tenant)
+  if (record === null || record.tenant !== ownerOf(callerOf(request)))
     throw new MusterError('not_found', `No such File object: ${id}`);
   return record;
 }
@@ -273,7 +274,7 @@ async function ownFile({ store }: ApiContext, request: FastifyRequest) {
 async function ownBatch({ store }: ApiContext, request: FastifyRequest) {
   const { id } = IdParams.parse(request.params);
   const record = await store.batches.batch(id);
-  if (record === null || record.tenant !== callerOf(request).tenant)
+  if (record === null || record.tenant !== ownerOf(callerOf(request)))
     throw new MusterError('not_found', `No such Batch object: ${id}`);
   return record;
 }

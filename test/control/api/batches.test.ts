@@ -118,6 +118,39 @@ describe('files', () => {
     expect((await ask('POST', '/batches', request(id), 'other')).status).toBe(404);
   });
 
+  test('of a key without a tenant are its own', async () => {
+    const as = (id: string) =>
+      fetch(`${api.url}/internal/openai/v1/files`, {
+        headers: {
+          authorization: `Bearer ${api.internalToken}`,
+          'x-muster-caller': Buffer.from(
+            JSON.stringify({
+              id,
+              kind: 'key',
+              tenant: '',
+              tier: 'standard',
+              namespace: null,
+              scopes: [],
+              models: [],
+            }),
+          ).toString('base64'),
+        },
+      }).then(async (answer) => ((await answer.json()) as { data: unknown[] }).data.length);
+    await api.store.batches.putFile({
+      tenant: ' k7',
+      file: {
+        id: 'file-own',
+        object: 'file',
+        bytes: 1,
+        created_at: 1,
+        filename: 'a',
+        purpose: 'batch',
+        status: 'processed',
+      },
+    });
+    expect([await as('k7'), await as('k8'), await as('')]).toEqual([1, 0, 0]);
+  });
+
   test('are listed in pages', async () => {
     const ids: string[] = [];
     for (let at = 0; at < 5; at += 1) {
