@@ -33,6 +33,8 @@ export interface AdmissionDeps {
 
 /** How often what has waited too long is looked for. */
 const sweepMs = 100;
+/** Let go in one turn of the event loop: thousands at once, when a limit is lifted, would keep all others waiting. */
+const turnsAtOnce = 128;
 
 const asksServers: ReadonlySet<OperationKind> = new Set([
   'openai-call',
@@ -197,7 +199,11 @@ export class Admission implements Step {
     }
     this.isDispatching = true;
     try {
-      while (gate.queue.size > 0 && gate.hasRoom) {
+      for (let left = turnsAtOnce; gate.queue.size > 0 && gate.hasRoom; left -= 1) {
+        if (left === 0) {
+          this.later(gate);
+          break;
+        }
         const entry = this.room.take(gate);
         if (entry !== null) this.letGo(gate, entry);
       }

@@ -155,6 +155,16 @@ describe('admission', () => {
     expect(door.admission.waiting).toBe(0);
   });
 
+  test('thousands who are let go at once go in several turns of the event loop, and all go', async () => {
+    const door = open(one);
+    for (let n = 0; n < 500; n += 1) door.ask();
+    door.use({});
+    await nextTurn();
+    expect(door.running.length).toBeLessThan(500);
+    for (let n = 0; n < 5; n += 1) await nextTurn();
+    expect(door.running).toHaveLength(500);
+  });
+
   test('an endpoint that another service loads is full for both', async () => {
     const shared = { a: { ready: ['http://s:1'] }, b: { ready: ['http://s:1'] } };
     const door = open(
