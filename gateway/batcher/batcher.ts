@@ -170,24 +170,24 @@ export class Batcher implements Step {
     }
     this.metrics.batches += 1;
     this.metrics.rows += batch.rows;
-    this.ask(batch, first.passage).then(
-      (answer) => {
+    this.ask(batch, first.passage)
+      .then((answer) => {
         this.answered(batch, answer);
-      },
-      () => {
+      })
+      .catch(() => {
         this.lost(batch);
-      },
-    );
+      });
   }
 
-  private ask(batch: Batch<Passage>, first: Passage): Promise<InternalAnswer> {
+  // Async so that nothing thrown on the way is lost: its requests are then asked for by themselves.
+  private async ask(batch: Batch<Passage>, first: Passage): Promise<InternalAnswer> {
     const joined = batch.form.join(batch.members.map(({ request }) => request));
     const body = Buffer.from(joined.body.buffer, joined.body.byteOffset, joined.body.byteLength);
     batch.timer = setTimeout(() => {
       batch.isLate = true;
       batch.stop.abort();
     }, batch.settings.timeoutMs);
-    return askInternally(
+    return await askInternally(
       (exchange) => {
         const { flow } = this;
         if (flow === null || first.plan === null) throw new Error('a batch of requests that never came');
