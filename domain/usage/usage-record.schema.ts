@@ -5,13 +5,18 @@ import { z } from 'zod';
  * one: a record that comes again, from the same process or from the one that found its file, changes nothing.
  */
 const Count = z.int().min(0);
+/** Gateways bound what servers say; so sums of many years stay whole numbers in the store. */
+const Tokens = Count.max(1_000_000_000);
+const Micros = Count.max(10_000_000_000_000);
+/** Milliseconds since 1970 that are a date. */
+const Moment = Count.max(8_640_000_000_000_000);
 const Text = z.string().max(1_024);
 
 export const UsageRecord = z.object({
   seq: Count,
   requestId: Text,
   /** When its answer ended, milliseconds since 1970. */
-  at: Count,
+  at: Moment,
   /** Of the API key, token or certificate; '' for nobody. */
   key: Text,
   tenant: Text,
@@ -19,11 +24,11 @@ export const UsageRecord = z.object({
   service: Text,
   /** As the request named it. */
   model: Text,
-  inputTokens: Count,
+  inputTokens: Tokens,
   /** Part of `inputTokens`. */
-  cachedInputTokens: Count,
-  outputTokens: Count,
-  costMicros: Count,
+  cachedInputTokens: Tokens,
+  outputTokens: Tokens,
+  costMicros: Micros,
   currency: Text,
   /** The answer did not tell its tokens. */
   estimated: z.boolean(),
@@ -38,7 +43,7 @@ export const BudgetShareReport = z.object({
   window: Text,
   budget: Text,
   /** Null: without end. */
-  endMs: Count.nullable(),
+  endMs: Moment.nullable(),
   limitTokens: Count.nullable(),
   limitMicros: Count.nullable(),
   /** May be below zero for a moment, when what was given back is entered before what is spent. */
