@@ -36,6 +36,7 @@ import { Endpoints } from './upstream/endpoints.ts';
 import { socketUpstreams } from './upstream/socket/socket-upstream.ts';
 import type { UpstreamTls } from './upstream/socket/socket-upstream.ts';
 import { SocketStats } from './upstream/socket/stats.ts';
+import { undiciUpstreams } from './upstream/undici-upstream.ts';
 import type { Connect } from './upstream/upstream.ts';
 import { Accounting } from './usage/accounting.ts';
 import type { AccountingOptions } from './usage/accounting.ts';
@@ -61,7 +62,9 @@ export interface GatewayDeps {
   readonly logger: Logger;
   /** Muster's version, for GET /v2. */
   readonly version: string;
-  /** In place of our own client: undici, or a test's. */
+  /** What HTTP servers are asked with; our own client when absent. */
+  readonly client?: 'own' | 'undici';
+  /** In place of both: a test's. */
   readonly connect?: Connect;
   /** For tests: bytes of servers are overwritten once they were handed on (upstream/socket/socket-upstream.ts). */
   readonly isScribbling?: boolean;
@@ -245,15 +248,19 @@ function requestIds(): () => string {
   return () => `${prefix}-${(count += 1).toString(36)}`;
 }
 
-function connectWith(
-  { limits, logger, upstreamTls, isScribbling }: GatewayDeps,
-  stats: SocketStats,
-): Connect {
+function connectWith(deps: GatewayDeps, stats: SocketStats): Connect {
+  const { limits, upstreamTls } = deps;
   const grpc = grpcUpstreams({
     messageBytesMax: limits.grpcMessageBytesMax,
     secureContext: () => upstreamTls?.().secureContext,
   });
-  const http = socketUpstreams({
+  const http =
+    deps.client === 'undici' ? undiciUpstreams(limits.connectMs, upstreamTls) : ownClient(deps, stats);
+  return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));
+}
+
+function ownClient({ limits, logger, upstreamTls, isScribbling }: GatewayDeps, stats: SocketStats): Connect {
+  return socketUpstreams({
     limits: { connectMs: limits.connectMs },
     stats,
     nowMs: () => performance.now(),
@@ -263,9 +270,7 @@ function connectWith(
     ...(upstreamTls === undefined ? {} : { tls: upstreamTls }),
     isScribbling: isScribbling === true,
   });
-  return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));
 }
-
 /** Gateways that share a Redis tell each other where they send what. */
 function joinPeers(
   redis: SharedRedis,

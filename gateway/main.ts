@@ -47,6 +47,7 @@ const options: ServeOptions = {
   redisUrl: settings.redisUrl,
   processes: settings.gatewayProcesses,
   warmUpMs: settings.gatewayWarmUpMs,
+  client: settings.gatewayClient,
 };
 
 const ending: { running: Promise<void> | null } = { running: null };

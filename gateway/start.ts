@@ -39,6 +39,8 @@ export interface ServeOptions {
   readonly upstreamTls?: UpstreamTlsOptions | undefined;
   /** Shared with other gateways; undefined: this one stands alone. */
   readonly redisUrl?: string | undefined;
+  /** What servers are asked with; our own client when absent. */
+  readonly client?: GatewayDeps['client'];
   /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
   readonly warmUpMs?: number;
   /** Before the first table: for what belongs to the process and not to a gateway. */
@@ -112,6 +114,7 @@ export async function serve(
     accounting,
     processes: options.processes ?? 1,
     accessLogEveryMs: 250,
+    ...(options.client === undefined ? {} : { client: options.client }),
     ...tlsDeps(options),
   });
   const { app, endpoints } = gateway;

@@ -31,6 +31,8 @@ const shape = z
     MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
     /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
     MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(1_000),
+    /** What the gateway asks servers with: our own client, or undici where that should fail somebody. */
+    MUSTER_GATEWAY_CLIENT: z.enum(['own', 'undici']).default('own'),
     /** A routes file: the gateway serves from it alone, without a control API. */
     MUSTER_GATEWAY_ROUTES: z.string().optional(),
     MUSTER_API_PORT: port(8090),
@@ -88,6 +90,7 @@ export interface Settings {
   readonly upstreamTls: UpstreamTlsSettings | undefined;
   readonly gatewayProcesses: number;
   readonly gatewayWarmUpMs: number;
+  readonly gatewayClient: 'own' | 'undici';
   readonly gatewayRoutes: string | undefined;
   readonly apiPort: number;
   readonly temporalPort: number;
@@ -141,6 +144,7 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     upstreamTls: upstreamTlsOf(s),
     gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
     gatewayWarmUpMs: s.MUSTER_GATEWAY_WARM_UP_MS,
+    gatewayClient: s.MUSTER_GATEWAY_CLIENT,
     gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,
     apiPort: s.MUSTER_API_PORT,
     temporalPort: s.MUSTER_TEMPORAL_PORT,

@@ -1,6 +1,7 @@
 import { Pool } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { FailureKind } from '../../domain/routing/retry.ts';
+import type { UpstreamTls } from './socket/socket-upstream.ts';
 import { allHeaders } from './upstream.ts';
 import type {
   Connect,
@@ -16,18 +17,23 @@ import type {
  * are not counted here: the gateway's bound on requests in flight bounds them. Idle ones close after 4 s, before
  * the 5 s at which common servers do, so that a request rarely meets a closing connection.
  */
-export function undiciUpstreams(options: { readonly connectMs: number }): Connect {
-  return (address) => new UndiciUpstream(address, options.connectMs);
+export function undiciUpstreams(connectMs: number, tls?: () => UpstreamTls): Connect {
+  return (address) => new UndiciUpstream(address, connectMs, tls?.() ?? {});
 }
 
 class UndiciUpstream implements Upstream {
   private readonly pool: Pool;
 
-  constructor(address: string, connectMs: number) {
+  constructor(address: string, connectMs: number, { secureContext, serverName }: UpstreamTls) {
     this.pool = new Pool(address, {
       connections: null,
       pipelining: 1,
-      connect: { timeout: connectMs, noDelay: true },
+      connect: {
+        timeout: connectMs,
+        noDelay: true,
+        ...(secureContext === undefined ? {} : { secureContext }),
+        ...(serverName === undefined ? {} : { servername: serverName }),
+      },
       keepAliveTimeout: 4_000,
       keepAliveMaxTimeout: 4_000,
     });

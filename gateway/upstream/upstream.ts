@@ -53,7 +53,7 @@ export interface UpstreamHandler {
 
 export interface UpstreamCall {
   abort(): void;
-  /** Stops `onData` until `resume`: backpressure down to the server's socket. */
+  /** Stops `onData` until `resume`, but for what was read already: backpressure down to the server's socket. */
   pause(): void;
   resume(): void;
 }

@@ -144,7 +144,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   onBody(bytes: Uint8Array): void {
     const { call } = this;
     if (call === null) return;
-    this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    if (!this.isPaused) this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
     call.handler.onData(bytes);
   }
 

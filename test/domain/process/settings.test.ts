@@ -11,6 +11,7 @@ describe('the settings of a gateway', () => {
       gatewayProcesses: 1,
       gatewayRoutes: undefined,
       gatewayWarmUpMs: 1_000,
+      gatewayClient: 'own',
       grpcPort: 8081,
       grpcIsChosen: false,
       tls: undefined,

@@ -5,4 +5,4 @@ import { upstreamSuite } from './conformance.ts';
 upstreamSuite('our own client', (connectMs) =>
   socketUpstreams({ limits: { connectMs }, nowMs: () => performance.now(), isScribbling: true }),
 );
-upstreamSuite('undici', (connectMs) => undiciUpstreams({ connectMs }));
+upstreamSuite('undici', (connectMs) => undiciUpstreams(connectMs));
