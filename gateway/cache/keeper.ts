@@ -123,7 +123,8 @@ export class Keeper {
   private async getShared(lookup: Lookup, key: Lookup['key']): Promise<Entry | null> {
     const { rules } = lookup.service;
     const entry = (await this.shared?.get(key, rules.entryBytesMax)) ?? null;
-    if (entry === null) return null;
+    // It was there before a purge that is still under way.
+    if (entry === null || this.purges.isBefore(key.version.serviceId, entry.storedAtMs)) return null;
     // The writer's clock may be ahead: an answer does not live longer than it would had we kept it now.
     const expiresAtMs = Math.min(entry.expiresAtMs, this.nowMs() + rules.ttlSeconds * 1000);
     const staleUntilMs = Math.min(entry.staleUntilMs, expiresAtMs + rules.staleSeconds * 1000);

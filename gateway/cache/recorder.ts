@@ -94,7 +94,7 @@ export class Recorder implements ResponseTap {
     const control = text(headers['cache-control']).toLowerCase();
     if (/\bno-store\b/.test(control) || (rules.scope === 'shared' && /\bprivate\b/.test(control)))
       return 'no_store';
-    if (text(headers['vary']).includes('*')) return 'no_store';
+    if (!isSameForAll(text(headers['vary']))) return 'no_store';
     const encoding = text(headers['content-encoding']).toLowerCase();
     if (encoding !== '' && encoding !== 'identity') return 'encoded';
     if (isRefusal || isKserve || this.isJson) return null;
@@ -141,6 +141,15 @@ export class Recorder implements ResponseTap {
     for (const part of this.parts) at += part.copy(body, at);
     return body;
   }
+}
+
+/** Headers of a request that change how an answer is delivered, and not what it says. */
+const harmless: ReadonlySet<string> = new Set(['', 'accept', 'accept-encoding', 'origin']);
+
+/** A server that answers by other headers of the request than the key holds says so in `vary`. */
+function isSameForAll(vary: string): boolean {
+  const names = vary.toLowerCase().split(',');
+  return names.every((name) => harmless.has(name.trim()) || name.trim().startsWith('access-control-'));
 }
 
 const lasting: ReadonlySet<UnkeptReason> = new Set(['too_large', 'no_store', 'encoded', 'not_json']);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
@@ -98,9 +99,21 @@ export class SharedStore {
     void this.redis.ask((client) => client.unlink(`${redisKey(key)}:lock`));
   }
 
-  /** Removes a service's answers and tells the other gateways to do so. @returns how many were in Redis */
+  /**
+   * Tells the other gateways to forget a service's answers, and removes them here. Twice: a write that was on its way
+   * when the others heard of it has come by then.
+   *
+   * @returns how many there were
+   */
   async purge(serviceId: string): Promise<number> {
     if (!this.redis.isReady) return 0;
+    await this.redis.ask((client) => client.publish(purgeChannel, serviceId));
+    const count = await this.sweep(serviceId);
+    await sleep(lateWritesMs);
+    return count + (await this.sweep(serviceId));
+  }
+
+  private async sweep(serviceId: string): Promise<number> {
     const match = `${prefix}${serviceId}:*`;
     let cursor = '0';
     let count = 0;
@@ -111,7 +124,6 @@ export class SharedStore {
       cursor = next;
       if (names.length > 0) count += (await this.redis.ask((client) => client.unlink(...names))) ?? 0;
     } while (cursor !== '0');
-    await this.redis.ask((client) => client.publish(purgeChannel, serviceId));
     return count;
   }
 
@@ -138,6 +150,9 @@ export class SharedStore {
 
 const prefix = 'muster:cache:1:';
 const purgeChannel = 'muster:cache:purge';
+
+/** By then a write that began before a purge has come, or failed. */
+const lateWritesMs = 300;
 
 /** The head, and what deflate adds to a body that does not shrink. */
 function entryBytesMax(bodyBytesMax: number): number {

@@ -122,6 +122,13 @@ describe('what the cache keeps and gives', () => {
         },
       ],
       [
+        'an answer that hangs on other headers of the request',
+        (_seen, response) => {
+          response.writeHead(200, { 'content-type': 'application/json', vary: 'Origin, X-Mood' });
+          response.end(JSON.stringify(completion('x')));
+        },
+      ],
+      [
         'compressed bytes',
         (_seen, response) => {
           response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'br' });

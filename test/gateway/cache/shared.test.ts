@@ -150,6 +150,20 @@ describe('answers shared in Redis', () => {
     expect(level(await chat(1))).toBe('miss');
   });
 
+  test('that were there before a purge are not found while it is under way', async () => {
+    await chat(0);
+    await written(1);
+    const [key = ''] = await client.keys('*');
+    const bytes = (await client.getBuffer(key)) ?? Buffer.alloc(0);
+    const purging = postJson(`${gateways[0]?.url ?? ''}/v1/cache/purge`, { model: 'tiny' });
+    await until(async () => (await client.exists(key)) === 0, 'it is removed');
+    await client.set(key, bytes); // a write that was on its way
+    expect(level(await chat(0))).toBe('miss');
+    expect((await purging).body).toMatchObject({ local: 1 });
+    const kept = await client.getBuffer(key);
+    expect(kept?.equals(bytes)).not.toBe(true);
+  });
+
   test('of an old revision are never found after a rollout', async () => {
     await chat(0);
     await written(1);
