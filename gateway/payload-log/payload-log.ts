@@ -55,6 +55,7 @@ export class PayloadLog implements Step {
   /** Services that want a log and have no sink that may be asked. */
   private sinkless = new Set<string>();
   private readonly sinks = new Map<string, SinkQueue>();
+  private sinkPaths = new Set<string>();
   private policy: PayloadLogPolicy | null = null;
   private readonly complainedAt = new Map<string, number>();
   /** Sinks of the policy may be anywhere; those that services name only where anybody may go. */
@@ -78,6 +79,7 @@ export class PayloadLog implements Step {
       if (rules.length > 0) this.rules.set(key, rules);
       for (const { sink } of rules) used.add(sink);
     }
+    this.sinkPaths = new Set([...used].map(({ url }) => new URL(url).pathname));
     for (const [id, sink] of this.sinks) {
       if (used.has(sink)) sink.bounds = policy;
       else {
@@ -97,11 +99,18 @@ export class PayloadLog implements Step {
     const mine = rules.get(key);
     if (mine === undefined) return true;
     // The predictor's own logger sees what the predictor is asked, which comes by itself after its transformer.
-    // An event of ours that comes to a service which is logged would beget another, without end.
-    if (String(passage.exchange.headers['ce-type']).startsWith(eventTypes)) return true;
+    if (this.isOurEvent(passage)) return true;
     const here = passage.entry === null ? mine : mine.filter(({ isOwn }) => !isOwn);
     if (here.length > 0) this.log(passage, here, policy);
     return true;
+  }
+
+  /**
+   * An event of ours that comes to a service which is logged would beget another, without end. The header alone proves
+   * nothing, and would let anybody keep a request out of the log: the request must come to where events are sent.
+   */
+  private isOurEvent({ exchange }: Passage): boolean {
+    return String(exchange.headers['ce-type']).startsWith(eventTypes) && this.sinkPaths.has(exchange.path);
   }
 
   /** Waits until all is sent, but no longer than `ms`; then gives up the rest. */

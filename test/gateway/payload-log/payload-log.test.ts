@@ -289,6 +289,14 @@ describe('the payload log', () => {
     }
   });
 
+  test('lets nobody keep a request out of the log by calling it an event', async () => {
+    const [backend, sink] = [await start(answers), await start(taking)];
+    use(backend, { url: sink.address, mode: 'request' });
+    await predict(undefined, { 'ce-type': 'org.kubeflow.serving.inference.request' });
+    await until(() => sink.seen.length === 1);
+    expect(sink.seen[0]?.body.toString()).toBe('{"instances":[[1.0]]}');
+  });
+
   test('sends what waits before the gateway ends', async () => {
     const [backend, sink] = [
       await start(answers),
