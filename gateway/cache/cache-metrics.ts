@@ -1,5 +1,5 @@
 import { Counter, Gauge } from 'prom-client';
-import type { Registry } from 'prom-client';
+import type { Aggregator, Registry } from 'prom-client';
 
 /** How a request met the cache. */
 export type CacheResult =
@@ -87,11 +87,12 @@ export class CacheMetrics {
   }
 
   register(registry: Registry, gauges: CacheGauges): void {
-    const gauge = (name: string, help: string, read: () => number): void => {
+    const gauge = (name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void => {
       new Gauge({
         name: `muster_gateway_cache_${name}`,
         help,
         registers: [registry],
+        aggregator,
         collect() {
           this.set(read());
         },
@@ -103,7 +104,12 @@ export class CacheMetrics {
     gauge('waiting', 'Requests that wait for the answer of another', gauges.waiting);
     gauge('vectors', 'Prompts in the semantic index', gauges.vectors);
     gauge('vector_bytes', 'Bytes of the semantic index', gauges.vectorBytes);
-    gauge('shared_up', '1 while answers are looked up in Redis', () => (gauges.isSharedUsable() ? 1 : 0));
+    gauge(
+      'shared_up',
+      '1 while answers are looked up in Redis',
+      () => (gauges.isSharedUsable() ? 1 : 0),
+      'min',
+    );
     this.registerServices(registry);
     this.registerCounts(registry, gauges.evictions);
   }
