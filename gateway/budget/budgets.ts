@@ -215,8 +215,10 @@ export class Budgets {
     return isAnswered;
   }
 
+  /** A window that goes on is kept: its budget may come again, and the book knows what this gateway has of it. */
   private async tellLast(account: BudgetAccount): Promise<void> {
-    if (await this.tell(account, true)) this.closing.delete(account);
+    const isTold = await this.tell(account, true);
+    if (isTold && account.window.endMs <= this.deps.now()) this.closing.delete(account);
   }
 
   /** @returns whether the book answered */

@@ -27,10 +27,9 @@ export class UsageHidingExchange extends WrappedExchange {
   private isStream = false;
 
   override start(status: number, headers: string[]): void {
-    for (let at = 0; at + 1 < headers.length; at += 2) {
-      if (headers[at]?.toLowerCase() !== 'content-type') continue;
-      this.isStream = headers[at + 1]?.startsWith('text/event-stream') === true;
-    }
+    this.isStream =
+      valueOf(headers, 'content-type')?.startsWith('text/event-stream') === true &&
+      (valueOf(headers, 'content-encoding') ?? 'identity') === 'identity';
     this.inner.start(status, headers);
   }
 
@@ -47,6 +46,12 @@ export class UsageHidingExchange extends WrappedExchange {
     if (rest !== null) this.inner.write(rest);
     this.inner.end();
   }
+}
+
+function valueOf(headers: readonly string[], name: string): string | undefined {
+  for (let at = 0; at + 1 < headers.length; at += 2)
+    if (headers[at]?.toLowerCase() === name) return headers[at + 1];
+  return undefined;
 }
 
 /** @param events whole ones, or a piece of one that is too long */

@@ -47,7 +47,8 @@ export class UsageScanner {
     if (!this.hasAny) return null;
     const cacheRead = Math.max(0, this.cacheRead);
     const beside = cacheRead + Math.max(0, this.cacheWrite); // Anthropic's
-    const inputTokens = this.input === absent ? Math.max(0, this.total) : this.input + beside;
+    const input = this.input === absent ? Math.max(0, this.total) : this.input + beside;
+    const inputTokens = Math.min(input, tokensMax);
     const cachedInputTokens = Math.min(this.cached === absent ? cacheRead : this.cached, inputTokens);
     return { inputTokens, cachedInputTokens, outputTokens: Math.max(0, this.output) };
   }

@@ -186,9 +186,20 @@ describe('the accounts of a gateway', () => {
     expect(account.share.covers(0, 1)).toBe(false);
     use();
     expect(budgets.closing.has(account)).toBe(true);
+    budgets.tick();
+    await settled();
+    // Its budget comes again, and the book must not hear of it as of a new one.
     use({ id: 'all', period: 'day', limitTokens: 200 });
     expect(only(accountsOf())).toBe(account);
+    await settled();
     expect(account.share.spentTokens).toBe(40);
+    expect(account.share.knownTokens).toBeGreaterThanOrEqual(40);
+    now += 24 * hour;
+    budgets.tick();
+    await settled();
+    budgets.tick();
+    await settled();
+    expect(budgets.closing.size).toBe(0);
   });
 
   test('are no more than a bound: further keys share one', () => {
