@@ -282,6 +282,33 @@ describe('the ends of a connection', () => {
     expect(await front.metric('muster_gateway_front_bodies_refused_total')).toBe(1);
   });
 
+  test.each([
+    [413, { bodyBytesMax: 50_000 }],
+    [503, { bodiesBytesMax: 50_000 }],
+  ])("node's reader keeps to the same bounds, and gives back what it held: %p", async (status, limits) => {
+    await start({ limits });
+    const chunk = `2710\r\n${'x'.repeat(10_000)}\r\n`;
+    const refused = await client();
+    await refused.write(
+      `POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n${chunk.repeat(9)}0\r\n\r\n`,
+    );
+    await refused.closed();
+    expect(refused.answers()).toMatchObject([{ status }]);
+    expect(front.seen).toHaveLength(0);
+    const left = await client();
+    await left.write(`PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 40000\r\n\r\n${'x'.repeat(30_000)}`);
+    await until(async () => (await front.metric('muster_gateway_front_body_bytes')) === 30_000);
+    left.socket.destroy();
+    await until(async () => (await front.metric('muster_gateway_front_body_bytes')) === 0);
+    const served = await client();
+    await served.write(
+      `PUT / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 40000\r\n\r\n${'x'.repeat(40_000)}`,
+    );
+    await served.closed();
+    expect(front.seen.map(({ body }) => body?.length)).toEqual([40_000]);
+    await until(async () => (await front.metric('muster_gateway_front_body_bytes')) === 0);
+  });
+
   test('a client that announces much and sends little holds little', async () => {
     await start();
     const talking = await client();
