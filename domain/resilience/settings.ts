@@ -1,3 +1,4 @@
+import type { RetryBounds, RetryLimits } from '../routing/retry.ts';
 import type { ResiliencePolicy, ServiceResilience } from './resilience-policy.schema.ts';
 
 type Filled<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> };
@@ -55,6 +56,16 @@ export function settingsOf(policy: ResiliencePolicy, key: string): ResilienceSet
 export function fallbacksOf(policy: ResiliencePolicy, key: string): readonly string[] {
   if (policy.fallbacks === undefined || !Object.hasOwn(policy.fallbacks, key)) return [];
   return [...new Set(policy.fallbacks[key])].filter((each) => each !== key);
+}
+
+/** What the policy says of tries, within the bounds of the gateway. */
+export function retryRules(retry: ResilienceSettings['retry'], bounds: RetryBounds): RetryLimits {
+  return {
+    triesMax: Math.min(retry.tries, bounds.triesMax),
+    retryWindowMs: Math.min(retry.windowMs, bounds.retryWindowMs),
+    retryAfterMsMax: retry.retryAfterMsMax,
+    isTryTimed: retry.perTryMs !== null,
+  };
 }
 
 function merge(base: ResilienceSettings, over: ServiceResilience): ResilienceSettings {

@@ -1,4 +1,5 @@
 import type { Candidate } from '../../domain/routing/pick.ts';
+import { retryRules } from '../../domain/resilience/settings.ts';
 import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retry.ts';
 import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
@@ -242,13 +243,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   /** Here, or by a service that stands in. @returns false when neither may be */
   private repeat(failed: FailedTry, now: number): boolean {
     const { guard, limits, deps } = this;
-    const { retry } = guard.settings;
-    const rules = {
-      triesMax: Math.min(retry.tries, limits.triesMax),
-      retryWindowMs: Math.min(retry.windowMs, limits.retryWindowMs),
-      retryAfterMsMax: retry.retryAfterMsMax,
-      isTryTimed: retry.perTryMs !== null,
-    };
+    const rules = retryRules(guard.settings.retry, limits);
     // A service that stands in is asked before an endpoint is asked twice; that is no storm, so it costs no budget.
     const mayStandIn = mayRepeat({ ...failed, hasOther: true }, rules);
     if (!failed.hasOther && mayStandIn && this.fallBack()) return this.tryAfter(0);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ResiliencePolicy } from '../../../domain/resilience/resilience-policy.schema.ts';
-import { defaultSettings, fallbacksOf, settingsOf } from '../../../domain/resilience/settings.ts';
+import { defaultSettings, fallbacksOf, retryRules, settingsOf } from '../../../domain/resilience/settings.ts';
 
 describe('settingsOf', () => {
   test('an empty policy is the defaults', () => {
@@ -38,5 +38,15 @@ describe('fallbacksOf', () => {
     expect(fallbacksOf(policy, 'a/b')).toEqual(['a/c', 'd/e']);
     expect(fallbacksOf(policy, 'a/c')).toEqual([]);
     expect(fallbacksOf(policy, 'constructor')).toEqual([]);
+  });
+});
+
+test('retryRules stay within the bounds of the gateway', () => {
+  const retry = { ...defaultSettings.retry, tries: 10, windowMs: 60_000, perTryMs: 100 };
+  expect(retryRules(retry, { triesMax: 2, retryWindowMs: 500 })).toEqual({
+    triesMax: 2,
+    retryWindowMs: 500,
+    retryAfterMsMax: 0,
+    isTryTimed: true,
   });
 });
