@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /**
  * What the cache costs and saves: `node bench/gateway/cache/main.ts [--json] [--seconds S]`. Two gateways as processes, a
  * real Redis, a stand-in for a model server. Latencies are those of an open loop at a steady rate, as the client sees
- * them; CPU is the gateway's own, by its metrics, in a closed loop. Figures are printed and never asserted.
+ * them (the floor: a probe by the same client); CPU is the gateway's own, by its metrics, in a closed loop. Figures are printed and never asserted.
  */
 const args = process.argv.slice(2);
 const isJson = args.includes('--json');
@@ -125,21 +125,19 @@ async function startGateway(server: string, redis: string | null, cache: object)
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 });
 
-/** @returns milliseconds, and how the cache answered */
+/** @param body '': a probe, which costs a gateway and this client next to nothing
+ * @returns milliseconds, and how the cache answered */
 function ask({ port }: Gateway, body: string): Promise<{ ms: number; state: string }> {
   return new Promise((resolve, reject) => {
     const startMs = performance.now();
+    const [method, path] = body === '' ? ['GET', '/v2/health/live'] : ['POST', '/v1/chat/completions'];
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-    const request = httpRequest(
-      { host: '127.0.0.1', port, path: '/v1/chat/completions', method: 'POST', agent, headers },
-      (response) => {
-        response.resume().on('end', () => {
-          const level =
-            response.headers['x-muster-cache-level'] ?? response.headers['x-muster-cache'] ?? 'off';
-          resolve({ ms: performance.now() - startMs, state: String(level) });
-        });
-      },
-    );
+    const request = httpRequest({ host: '127.0.0.1', port, path, method, agent, headers }, (response) => {
+      response.resume().on('end', () => {
+        const level = response.headers['x-muster-cache-level'] ?? response.headers['x-muster-cache'] ?? 'off';
+        resolve({ ms: performance.now() - startMs, state: String(level) });
+      });
+    });
     request.on('error', reject);
     request.end(body);
   });
@@ -196,6 +194,7 @@ async function run(): Promise<Record<string, number>> {
   for (const gateway of [off, alone, a, b]) await openLoop(gateway, (at) => chat(`warm ${at}`), 800);
 
   const count = rate * seconds;
+  const floor = await openLoop(alone, () => '', count);
   const local = await openLoop(alone, (at) => chat(`warm ${at % 500}`), count);
   await openLoop(a, (at) => chat(`shared ${at}`), count);
   await sleep(500);
@@ -209,6 +208,8 @@ async function run(): Promise<Record<string, number>> {
   const cpuHit = await closedLoop(alone, (at) => chat(`warm ${at % 500}`));
   const cpuShared = redis === null ? NaN : await closedLoop(a, (at) => chat(`d ${at}`));
   return {
+    floor_p50_ms: millis(floor.p50),
+    floor_p99_ms: millis(floor.p99),
     cache_local_p50_ms: millis(local.p50),
     cache_local_p99_ms: millis(local.p99),
     cache_shared_p50_ms: millis(shared.p50),
