@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import type { Caller } from '../../domain/access/caller.ts';
+import { ownerOf } from '../../domain/access/caller.ts';
 import { concurrencyOf, limitsAnything } from '../../domain/qos/capacity.ts';
 import type { Arrival, QueueEntry } from '../../domain/qos/fair-queue.ts';
 import type { QosPolicy } from '../../domain/qos/qos-policy.schema.ts';
@@ -150,7 +150,7 @@ export class Admission implements Step {
     const arrival: Arrival<Passage> = {
       item: passage,
       tier: tierFor(passage),
-      tenant: turnsOf(passage.caller),
+      tenant: passage.caller === null ? '' : ownerOf(passage.caller),
       cost: policy.tenantShare === 'tokens' ? requestTurns(bytes, passage.fields) : 1,
       bytes,
     };
@@ -250,10 +250,4 @@ function limitEndpoints({ services }: Routes<Endpoint>, policy: QosPolicy, proce
     const { perEndpoint = Infinity } = concurrencyOf(policy, key, processes) ?? {};
     for (const { load } of endpoints) load.places = Math.min(load.places ?? Infinity, perEndpoint);
   }
-}
-
-/** Whose turn and whose share it is: the tenant's; of a key without one its own; '' of callers that nobody knows. */
-function turnsOf(caller: Caller | null): string {
-  const { tenant = '', id = '', kind = '' } = caller ?? {};
-  return tenant === '' && id !== '' ? `${kind} ${id}` : tenant; // no tenant's name holds a blank
 }

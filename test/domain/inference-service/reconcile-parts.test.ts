@@ -110,7 +110,7 @@ describe('assignmentFor', () => {
   ])('hands Authorization on where the annotation says so plainly: %j', (annotations, expected) => {
     const facts = { generation: 1, state: 'Loading', message: '', workload: null, revision: null } as const;
     const annotated = { ...object, metadata: { ...object.metadata, annotations } };
-    const route = assignmentFor({ ...facts, object: annotated as typeof object });
+    const route = assignmentFor({ ...facts, object: annotated });
     expect(route.passAuthorization).toBe(expected);
     expect(RouteAssignment.parse(route).passAuthorization).toBe(expected);
   });

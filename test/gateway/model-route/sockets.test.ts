@@ -17,6 +17,7 @@ const key = (id: string, tier: string, models = ['*']) => ({
   sha256: createHash('sha256').update(`key-of-${id}`).digest('hex'),
   tier,
   models,
+  tenant: 'acme',
 });
 const access = {
   keys: [
