@@ -51,6 +51,7 @@ export async function createStack(extra: Readonly<Record<string, string>> = {}):
     NODE_OPTIONS: '',
     MUSTER_DATA_DIR: dataDir,
     MUSTER_GATEWAY_PORT: String(gateway),
+    MUSTER_GRPC_PORT: '0',
     MUSTER_API_PORT: String(api),
     MUSTER_TEMPORAL_PORT: String(temporal),
     MUSTER_TEMPORAL_UI_PORT: String(ui),
