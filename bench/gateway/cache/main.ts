@@ -9,9 +9,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * What the cache costs and saves: `node bench/gateway/cache/main.ts [--json] [--seconds S]`. Two gateways as processes, a
+ * What the cache costs and saves: `node bench/gateway/cache/main.ts [--json] [--seconds S]`. Gateways as processes, a
  * real Redis, a stand-in for a model server. Latencies are those of an open loop at a steady rate, as the client sees
- * them (the floor: a probe by the same client); CPU is the gateway's own, by its metrics, in a closed loop. Figures are printed and never asserted.
+ * them (the floor: a probe by the same client); CPU is the gateway's own, by its metrics, in a closed loop. Figures
+ * are printed and never asserted.
  */
 const args = process.argv.slice(2);
 const isJson = args.includes('--json');
