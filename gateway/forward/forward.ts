@@ -75,6 +75,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   private rival: Try | null = null;
   private delivery: Delivery | null = null;
   private readonly tried: string[] = [];
+  /** Servers that cut its stream; null: none did. */
+  private cutBy: string[] | null = null;
   /** Tries that were sent and broke. */
   private brokenTries = 0;
   private firstFailureMs = -1;
@@ -116,23 +118,19 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
   /** The request's whole time is over. */
   ring(): void {
-    const message = `it took longer than the ${this.totalMs} ms that it may take`;
-    const failure: UpstreamFailure = { kind: 'timeout', code: 'REQUEST_TIMEOUT', message };
-    this.deps.onUpstreamFailure(this.service, failure);
-    this.dropTries();
-    this.giveUp(failure);
+    this.runOut('REQUEST_TIMEOUT', `it took longer than the ${this.totalMs} ms that it may take`);
   }
 
   onStalled(): void {
-    const failure: UpstreamFailure = {
-      kind: 'timeout',
-      code: 'CLIENT_STALLED',
-      message: 'the client took no bytes for too long',
-    };
+    this.runOut('CLIENT_STALLED', 'the client took no bytes for too long');
+    this.passage.exchange.cut();
+  }
+
+  private runOut(code: string, message: string): void {
+    const failure: UpstreamFailure = { kind: 'timeout', code, message };
     this.deps.onUpstreamFailure(this.service, failure);
     this.dropTries();
     this.giveUp(failure);
-    this.passage.exchange.cut();
   }
 
   onHead(one: Try, status: number, headers: Headers): void {
@@ -371,6 +369,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     this.deps.onUpstreamFailure(this.service, failure);
     this.blame(one, failure);
     one.abort();
+    (this.cutBy ??= []).push(one.candidate.address);
     if (!this.goOn(delivery)) this.giveUp(failure);
   }
 
@@ -387,7 +386,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     }
     if (midStream.count >= guard.settings.midStream.continuationsMax)
       return this.notContinued('it was gone on with as often as the policy allows');
-    // One that lately refused is better than an end in the middle.
+    // One that refused, or had no time before, is better than an end in the middle.
+    this.tried.splice(0, Infinity, ...(this.cutBy ?? []));
     if (!this.hasUntried(false)) return this.notContinued('no other server is there');
     const next = midStream.next(passage, this.plan);
     const now = deps.nowMs();

@@ -20,10 +20,13 @@ describe('a stream that its server cuts', () => {
   let isPolite = false;
   let answered = 0;
   let cuts = 1;
+  /** The first server asked has no time. */
+  let isBusy = false;
   beforeEach(async () => {
     cutAt = Infinity;
     isPolite = false;
     cuts = 1;
+    isBusy = false;
     gateway = await startTestGateway();
     backends = await Promise.all(
       [0, 1, 2].map((at) =>
@@ -31,6 +34,10 @@ describe('a stream that its server cuts', () => {
           if (!isWholeRequest(received)) return;
           const whole = streamedAnswer(received, `id-${String(at)}`);
           answered += 1;
+          if (isBusy && answered === 1) {
+            socket.end('HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n');
+            return;
+          }
           if (answered > cuts || cutAt >= whole.length) socket.end(whole);
           else if (isPolite) socket.end(whole.subarray(0, cutAt));
           else socket.write(whole.subarray(0, cutAt), () => setTimeout(() => socket.resetAndDestroy(), 1));
@@ -133,6 +140,15 @@ describe('a stream that its server cuts', () => {
     use({ mode: 'continue' }, 1);
     cutAt = 700;
     expect(hear((await ask(completion)).text)).toMatchObject({ errors: 1, dones: 0 });
+  });
+
+  test('is gone on with by a server that had no time for its beginning', async () => {
+    use({ mode: 'continue' }, 2);
+    isBusy = true;
+    cuts = 2;
+    cutAt = 700;
+    expect(hear((await ask(completion)).text)).toMatchObject({ text: said, errors: 0, dones: 1 });
+    expect(answered).toBe(3);
   });
 
   test('more often than the policy goes on with it, the client is told of the cut', async () => {
