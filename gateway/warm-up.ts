@@ -22,7 +22,7 @@ export interface WarmUpOptions {
   readonly msMax: number;
 }
 
-const requestsMax = 6_000;
+const requestsMax = 24_000;
 const connections = 8;
 
 /** @returns how many requests were answered; failing at it is no reason not to serve */

@@ -30,7 +30,7 @@ const shape = z
     /** Processes of one gateway that share its port. */
     MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
     /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
-    MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(1_000),
+    MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(2_000),
     /** What the gateway asks servers with: our own client, or undici where that should fail somebody. */
     MUSTER_GATEWAY_CLIENT: z.enum(['own', 'undici']).default('own'),
     /** A routes file: the gateway serves from it alone, without a control API. */

@@ -10,7 +10,7 @@ describe('the settings of a gateway', () => {
       gatewayPort: 8080,
       gatewayProcesses: 1,
       gatewayRoutes: undefined,
-      gatewayWarmUpMs: 1_000,
+      gatewayWarmUpMs: 2_000,
       gatewayClient: 'own',
       grpcPort: 8081,
       grpcIsChosen: false,
