@@ -37,7 +37,11 @@ describe('what a request asks for', () => {
     ['DELETE', '/v1/chat/completions', { kind: 'wrong-method', allow: 'POST', protocol: 'openai' }],
     ['constructor', '/v2', { kind: 'wrong-method', allow: 'GET, HEAD' }],
     ['GET', '/v1/files', { kind: 'openai-control', protocol: 'openai', head: '/v1/files' }],
-    ['POST', '/openai/v1/batches/batch_1/cancel', { kind: 'openai-control', head: '/v1/batches/batch_1/cancel' }],
+    [
+      'POST',
+      '/openai/v1/batches/batch_1/cancel',
+      { kind: 'openai-control', head: '/v1/batches/batch_1/cancel' },
+    ],
     ['GET', '/v1/batches/b/content', { kind: 'unknown-route' }],
     ['GET', '/v1/batches/b/cancel', { kind: 'wrong-method', allow: 'POST' }],
     ['GET', '/v1/files/../secrets', { kind: 'unknown-route', protocol: 'openai' }],
