@@ -34,30 +34,38 @@ export function batchActivities(deps: BatchActivityDeps): BatchActivities {
 }
 
 async function runLines(deps: BatchActivityDeps, batchId: string, from: number, to: number): Promise<void> {
-  const { api, askLine } = deps;
+  const { api } = deps;
   const context = Context.current();
   const beating = setInterval(() => {
     context.heartbeat();
   }, heartbeatMs);
   try {
-    const todo = await api.call('GET', `${path(batchId, 'lines')}?from=${from}&to=${to}`, BatchLines);
-    const waiting = [...todo.lines];
-    const work = async (): Promise<void> => {
-      for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
-        const result: BatchResult = await askLine(
-          { batchId, endpoint: todo.endpoint, caller: todo.caller, ...line },
-          context.cancellationSignal,
-        );
-        await api.call('POST', path(batchId, 'results'), Nothing, { results: [result] });
-      }
-    };
-    const workers = Array.from({ length: deps.concurrency }, work);
-    const ended = await Promise.allSettled(workers);
-    context.cancellationSignal.throwIfAborted();
-    for (const each of ended) if (each.status === 'rejected') throw each.reason;
+    for (;;) {
+      const todo = await api.call('GET', `${path(batchId, 'lines')}?from=${from}&to=${to}`, BatchLines);
+      if (todo.lines.length === 0) return;
+      await askAll(deps, batchId, todo);
+    }
   } finally {
     clearInterval(beating);
   }
+}
+
+async function askAll(deps: BatchActivityDeps, batchId: string, todo: BatchLines): Promise<void> {
+  const { api, askLine } = deps;
+  const { cancellationSignal } = Context.current();
+  const waiting = [...todo.lines];
+  const work = async (): Promise<void> => {
+    for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
+      const result: BatchResult = await askLine(
+        { batchId, endpoint: todo.endpoint, caller: todo.caller, ...line },
+        cancellationSignal,
+      );
+      await api.call('POST', path(batchId, 'results'), Nothing, { results: [result] });
+    }
+  };
+  const ended = await Promise.allSettled(Array.from({ length: deps.concurrency }, work));
+  cancellationSignal.throwIfAborted();
+  for (const each of ended) if (each.status === 'rejected') throw each.reason;
 }
 
 function path(batchId: string, what: string): string {

@@ -22,7 +22,6 @@ export function scopeFor(kind: OperationKind): Scope | null {
     case 'v2-load':
     case 'v2-unload':
     case 'cache-purge':
-    case 'cache-purge':
       return 'admin';
     case 'metrics':
       return 'metrics';

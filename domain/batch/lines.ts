@@ -6,7 +6,9 @@ import type { BatchError } from './batch.schema.ts';
  * fails before it has cost anything.
  */
 export const batchLinesMax = 50_000;
-export const lineBytesMax = 8 * 1024 * 1024;
+export const lineBytesMax = 4 * 1024 * 1024;
+/** Bodies of the lines that a worker is given at once; one line may be all of it. */
+export const stepBytesMax = 4 * 1024 * 1024;
 /** A batch with more errors than this names these; the rest is alike. */
 export const errorsMax = 100;
 

@@ -21,6 +21,7 @@ export class AnthropicExchange extends WrappedExchange {
   private isTooLarge = false;
   private stream: { parser: SseParser; message: MessageStream } | null = null;
   private isFailed = false;
+  private isOver = false;
 
   constructor(inner: Exchange, model: string, isStream: boolean, limits: GatewayLimits) {
     super(inner);
@@ -54,6 +55,7 @@ export class AnthropicExchange extends WrappedExchange {
   }
 
   override end(): void {
+    this.isOver = true;
     if (this.stream !== null) {
       this.endStream();
       return;
@@ -67,6 +69,17 @@ export class AnthropicExchange extends WrappedExchange {
     this.inner.start(status, headers);
     this.inner.write(bytes);
     this.inner.end();
+  }
+
+  /** Of an answer that was kept until now nothing has left: an error says more than a broken connection. */
+  override cut(): void {
+    if (this.stream !== null || this.inner.isStarted || this.isOver) {
+      this.inner.cut();
+      return;
+    }
+    this.head = { status: 502, headers: this.head?.headers ?? [] };
+    this.parts = [Buffer.from(anthropicErrorBody(502, 'The server broke off its answer.'))];
+    this.end();
   }
 
   private whole(status: number, body: Buffer): { status: number; body: string } {

@@ -7,7 +7,14 @@ import type {
   BatchRequest,
   BatchResult,
 } from '../../../domain/batch/batch.schema.ts';
-import { batchLinesMax, checkLine, errorsMax, lineBytesMax, windowMs } from '../../../domain/batch/lines.ts';
+import {
+  batchLinesMax,
+  checkLine,
+  errorsMax,
+  lineBytesMax,
+  stepBytesMax,
+  windowMs,
+} from '../../../domain/batch/lines.ts';
 import { ownerOf } from '../../../domain/access/caller.ts';
 import type { BatchOutcome } from '../../../domain/batch/messages.ts';
 import { lineId, unansweredLine } from '../../../domain/batch/output.ts';
@@ -119,16 +126,22 @@ export class BatchDesk {
     return plan(total, errors.length === 0);
   }
 
-  /** Lines [from, to) that have no result yet. */
+  /** Of the lines [from, to) that have no result yet, as many of the first as fit into one answer. */
   async lines(id: string, from: number, to: number): Promise<BatchLines> {
     const { batch, caller } = await this.record(id);
     const answered = await this.deps.store.answeredLines(id, from, to);
     const lines: BatchLines['lines'] = [];
-    (await this.deps.bytes.someLines(batch.input_file_id, from, to)).forEach((text, at) => {
-      if (answered.has(from + at)) return;
+    let line = from - 1;
+    let bytes = 0;
+    for await (const text of this.deps.bytes.someLines(batch.input_file_id, from, to)) {
+      line += 1;
+      if (answered.has(line)) continue;
       const checked = checkLine(text, batch.endpoint, new Set());
-      if (checked.ok) lines.push({ line: from + at, customId: checked.customId, body: checked.body });
-    });
+      if (!checked.ok) continue;
+      bytes += text.length;
+      if (lines.length > 0 && bytes > stepBytesMax) break;
+      lines.push({ line, customId: checked.customId, body: checked.body });
+    }
     return { endpoint: batch.endpoint, caller, lines };
   }
 
@@ -207,12 +220,13 @@ export class BatchDesk {
     for (let from = 0; from < total; from += indexEvery) {
       const to = Math.min(from + indexEvery, total);
       const results = new Map((await this.deps.store.results(id, from, to)).map((each) => [each.line, each]));
-      const texts = results.size === to - from ? [] : await this.deps.bytes.someLines(input, from, to);
-      for (let line = from; line < to; line += 1) {
+      let line = from - 1;
+      for await (const text of this.deps.bytes.someLines(input, from, to)) {
+        line += 1;
         const result = results.get(line);
         if (result?.ok === false) yield `${result.text}\n`;
         if (result !== undefined) continue;
-        const checked = checkLine(texts[line - from] ?? '', endpoint, new Set());
+        const checked = checkLine(text, endpoint, new Set());
         const customId = checked.ok ? checked.customId : '';
         yield `${unansweredLine({ id: lineId(id, line), customId, code, message })}\n`;
       }

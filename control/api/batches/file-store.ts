@@ -17,7 +17,7 @@ export interface FileBytes {
   /** All lines in order; empty lines count. */
   lines(id: string): AsyncIterable<FileLine>;
   /** Lines [from, to), `from` a multiple of a hundred. */
-  someLines(id: string, from: number, to: number): Promise<string[]>;
+  someLines(id: string, from: number, to: number): AsyncIterable<string>;
   /** @param offsets of lines 0, 100, 200, … */
   putIndex(id: string, offsets: readonly number[]): Promise<void>;
   remove(id: string): Promise<void>;
@@ -38,16 +38,16 @@ export function fileBytes(folder: string): FileBytes {
       return { stream: createReadStream(path(id)), bytes: size };
     },
     lines: (id) => splitLines(createReadStream(path(id)), lineBytesMax),
-    async someLines(id, from, to) {
+    async *someLines(id, from, to) {
       const offsets = JSON.parse(await readFile(path(id, '.index'), 'utf8')) as number[];
-      const lines: string[] = [];
-      if (to <= from) return lines;
+      if (to <= from) return;
       const input = createReadStream(path(id), { start: offsets[from / indexEvery] ?? 0 });
+      let left = to - from;
       for await (const { text } of splitLines(input, lineBytesMax)) {
-        lines.push(text);
-        if (lines.length >= to - from) break; // ends the stream, too
+        yield text;
+        left -= 1;
+        if (left === 0) return; // ends the stream, too
       }
-      return lines;
     },
     async putIndex(id, offsets) {
       await put(folder, path(id, '.index'), one(JSON.stringify(offsets)), Infinity);

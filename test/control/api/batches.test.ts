@@ -320,6 +320,23 @@ describe('a batch', () => {
     expect(seen).toEqual(ids);
   });
 
+  test('of long lines is handed out in parts that fit', async () => {
+    const long = { model: 'm', input: 'x'.repeat(1_500_000) };
+    const id = await create(['a', 'b', 'c', 'd'].map((each) => line(each, long)).join('\n'));
+    await internal(id, 'open', {});
+    const seen: string[] = [];
+    for (;;) {
+      const { lines } = await internal(id, 'lines?from=0&to=4');
+      const part = lines as { line: number; customId: string }[];
+      if (part.length === 0) break;
+      expect(part.length).toBeLessThan(4);
+      seen.push(...part.map(({ customId }) => customId));
+      const results = part.map((each) => ({ line: each.line, ok: true, text: '{}' }));
+      await internal(id, 'results', { results });
+    }
+    expect(seen).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   test.each([
     ['expired', 'batch_expired'],
     ['cancelled', 'batch_cancelled'],

@@ -135,6 +135,30 @@ describe('the official Anthropic client', () => {
   });
 });
 
+test('an answer that is cut is an error in its own shape, at any byte', async () => {
+  const body = JSON.stringify({ choices: [{ index: 0, message: { content: 'hi' }, finish_reason: 'stop' }] });
+  const chunk = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+  const head = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n';
+  let cutAt = 0;
+  const backend = await startRawBackend((socket, received) => {
+    if (received.includes('"messages"')) socket.end(head + chunk.slice(0, cutAt));
+  });
+  const gateway = await startTestGateway({ triesMax: 1 }, [service('tiny', { ready: [backend.address] })]);
+  try {
+    for (cutAt = 0; cutAt < chunk.length; cutAt += 3) {
+      const answer = await postJson(`${gateway.url}/v1/messages`, {
+        model: 'tiny',
+        max_tokens: 10,
+        messages: [{ role: 'user', content: 'hi' }],
+      });
+      expect(answer).toMatchObject({ status: 502, body: { type: 'error' } });
+    }
+  } finally {
+    await gateway.close();
+    await backend.close();
+  }
+});
+
 describe('a stream that is cut', () => {
   const text = stream + ending;
   const whole = Buffer.from(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n${text}`);
