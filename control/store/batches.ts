@@ -28,7 +28,8 @@ export interface Batches {
   filesExpiredAt(seconds: number): Promise<string[]>;
   /** @returns false when it was not there */
   removeFile(id: string): Promise<boolean>;
-  filesBytes(): Promise<number>;
+  /** Of all files, or of one owner's. */
+  filesBytes(tenant?: string): Promise<number>;
   addBatch(record: BatchRecord): Promise<void>;
   removeBatch(id: string): Promise<void>;
   batch(id: string): Promise<BatchRecord | null>;
@@ -80,8 +81,11 @@ export function batchesIn(database: Database): Batches {
     async removeFile(id) {
       return (await database.query('DELETE FROM files WHERE id = $1 RETURNING id', [id])).length > 0;
     },
-    async filesBytes() {
-      const rows = await database.query('SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM files');
+    async filesBytes(tenant) {
+      const rows = await database.query(
+        `SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM files ${tenant === undefined ? '' : 'WHERE tenant = $1'}`,
+        tenant === undefined ? [] : [tenant],
+      );
       return Number(rows[0]?.['bytes'] ?? 0);
     },
     async addBatch({ tenant, caller, batch }) {

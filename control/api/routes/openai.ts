@@ -12,7 +12,7 @@ import {
 import type { StoredFile } from '../../../domain/batch/batch.schema.ts';
 import { ownerOf } from '../../../domain/access/caller.ts';
 import { MusterError, codeOf, messageOf } from '../../../domain/errors.ts';
-import type { Page } from '../../store/batches.ts';
+import type { Batches, Page } from '../../store/batches.ts';
 import { newId } from '../batches/batch-desk.ts';
 import { Housekeeping } from '../batches/housekeeping.ts';
 import type { ApiContext } from '../deps.ts';
@@ -26,6 +26,8 @@ import { Empty, refusals } from './route.ts';
  */
 const fileBytesMax = 512 * 1024 * 1024;
 const allBytesMax = 20 * 1024 * 1024 * 1024;
+/** So that nobody takes the room of all. */
+const ownerBytesMax = 5 * 1024 * 1024 * 1024;
 const tags = ['internal', 'openai'];
 
 type Caller = z.infer<typeof CallerRecord>;
@@ -174,11 +176,7 @@ function work(app: TypedApp, { desk }: ApiContext): void {
 
 async function upload(context: ApiContext, request: FastifyRequest, caller: Caller): Promise<StoredFile> {
   const { fileBytes, store, now } = context;
-  if ((await store.batches.filesBytes()) > allBytesMax)
-    throw new MusterError(
-      'disk_full',
-      `More than ${allBytesMax} bytes of files are stored: delete some first.`,
-    );
+  await checkRoom(store.batches, ownerOf(caller), 0);
   if (!request.isMultipart())
     throw new MusterError('invalid_input', 'Send multipart/form-data with the fields purpose and file.');
   const id = newId('file-', now());
@@ -203,6 +201,7 @@ async function upload(context: ApiContext, request: FastifyRequest, caller: Call
   try {
     if (filename === null)
       throw new MusterError('invalid_input', 'The form has no file: send it in the field "file".');
+    await checkRoom(store.batches, ownerOf(caller), bytes);
     const purpose = z.enum(filePurposes).parse(fields['purpose']);
     const after = fields['expires_after[seconds]'];
     const file: StoredFile = {
@@ -223,6 +222,20 @@ async function upload(context: ApiContext, request: FastifyRequest, caller: Call
     await fileBytes.remove(id);
     throw error;
   }
+}
+
+/** @throws MusterError disk_full when `bytes` more are too many for their owner, or for all */
+async function checkRoom(batches: Batches, owner: string, bytes: number): Promise<void> {
+  if ((await batches.filesBytes(owner)) + bytes > ownerBytesMax)
+    throw new MusterError(
+      'disk_full',
+      `Your files take ${ownerBytesMax} bytes, which is all you may: delete some first.`,
+    );
+  if ((await batches.filesBytes()) + bytes > allBytesMax)
+    throw new MusterError(
+      'disk_full',
+      `More than ${allBytesMax} bytes of files are stored: delete some first.`,
+    );
 }
 
 const described = (summary: string) => ({

@@ -208,6 +208,26 @@ describe('files', () => {
     expect((await ask('GET', '/files')).body['data']).toEqual([]);
   });
 
+  test('of one owner may not take the room of all', async () => {
+    const file = {
+      id: 'file-huge',
+      object: 'file' as const,
+      bytes: 5 * 1024 ** 3,
+      created_at: 1,
+      filename: 'a',
+      purpose: 'batch' as const,
+      status: 'processed' as const,
+    };
+    await api.store.batches.putFile({ tenant, file });
+    const form = new FormData();
+    form.set('purpose', 'batch');
+    form.set('file', new Blob(['x']), 'a');
+    const { status, body } = await ask('POST', '/files', form);
+    expect([status, (body['error'] as { code: string }).code]).toEqual([507, 'disk_full']);
+    await api.store.batches.removeFile('file-huge');
+    await upload('x');
+  });
+
   test('cannot be asked for by a path', async () => {
     for (const id of ['..%2f..%2fetc%2fpasswd', 'file-..', 'file-x%00']) {
       expect((await ask('GET', `/files/${id}`)).status).toBe(404);
