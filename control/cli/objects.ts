@@ -149,7 +149,10 @@ const steps: readonly string[] = ['Pending', 'Resolving', 'Preparing', 'Starting
 export function phaseOf(service: InferenceService): Phase {
   const { status } = service;
   if (service.metadata['deletionTimestamp'] !== undefined) return 'Deleting';
-  if (status?.conditions === undefined) return 'Pending';
+  return status?.conditions === undefined ? 'Pending' : phaseIn(service, status);
+}
+
+function phaseIn(service: InferenceService, status: InferenceServiceStatus): Phase {
   const step = conditionOf(status, 'LatestDeploymentReady')?.reason ?? '';
   if (step === 'Deleting') return 'Deleting';
   if (conditionOf(status, 'Stopped')?.status === 'True') return stoppedPhase(status);

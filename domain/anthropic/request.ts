@@ -79,7 +79,7 @@ function toolOf(value: unknown, path: string): Fields {
   if (type !== undefined && type !== null && type !== 'custom')
     throw new Refused(
       `${path}.type`,
-      `tools that Anthropic itself runs (${String(type)}) are not served here.`,
+      `tools that Anthropic itself runs (${JSON.stringify(type)}) are not served here.`,
     );
   if (typeof name !== 'string') throw new Refused(`${path}.name`, 'must be a string.');
   return {

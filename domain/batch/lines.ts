@@ -63,45 +63,50 @@ function wrong(code: string, message: string, param: string | null): CheckedLine
 /** The value of the last top-level key `body`, as it stands: no number passes through a double. */
 function bodyText(line: string): string {
   let found = '';
+  for (const { key, from, to } of members(line))
+    if (JSON.parse(key) === 'body') found = line.slice(from, to).trim();
+  return found;
+}
+
+/** The top-level members of an object that JSON.parse takes: the key's own text, and where its value stands. */
+function* members(
+  line: string,
+): Generator<{ readonly key: string; readonly from: number; readonly to: number }> {
+  let at = line.indexOf('{') + 1;
+  for (;;) {
+    const keyStart = line.indexOf('"', at);
+    if (keyStart < 0) return;
+    const keyEnd = stringEnd(line, keyStart);
+    const from = line.indexOf(':', keyEnd) + 1;
+    const to = valueEnd(line, from);
+    yield { key: line.slice(keyStart, keyEnd), from, to };
+    if (line[to] === '}') return;
+    at = to + 1;
+  }
+}
+
+/** @returns where the comma or brace stands that ends the value */
+function valueEnd(line: string, from: number): number {
   let depth = 0;
-  let at = 0;
-  let keyEnd = -1;
-  let key = '';
-  let valueStart = -1;
-  const finish = (end: number): void => {
-    if (valueStart >= 0 && readKey(key) === 'body') found = line.slice(valueStart, end).trim();
-    valueStart = -1;
-  };
+  let at = from;
   while (at < line.length) {
     const here = line[at] ?? '';
     if (here === '"') {
-      const end = stringEnd(line, at);
-      if (depth === 1 && valueStart < 0) {
-        key = line.slice(at, end);
-        keyEnd = end;
-      }
-      at = end;
+      at = stringEnd(line, at);
       continue;
     }
-    if (here === ':' && depth === 1 && valueStart < 0 && keyEnd >= 0) valueStart = at + 1;
-    else if (here === '{' || here === '[') depth += 1;
-    else if (here === '}' || here === ']') {
-      depth -= 1;
-      if (depth === 0) finish(at);
-    } else if (here === ',' && depth === 1) finish(at);
+    if (depth === 0 && (here === ',' || here === '}')) return at;
+    if (here === '{' || here === '[') depth += 1;
+    else if (here === '}' || here === ']') depth -= 1;
     at += 1;
   }
-  return found;
+  return at;
 }
 
 function stringEnd(line: string, at: number): number {
   let end = at + 1;
   while (end < line.length && line[end] !== '"') end += line[end] === '\\' ? 2 : 1;
   return end + 1;
-}
-
-function readKey(key: string): unknown {
-  return JSON.parse(key);
 }
 
 /** How long a batch may take, milliseconds; null when the window is none, or longer than 7 days. */

@@ -65,7 +65,7 @@ export class ControlProxy {
     });
     exchange.start(answer.statusCode, downstreamHeaders(answer.headers, requestId));
     for await (const chunk of answer.body) {
-      if (exchange.write(chunk as Buffer)) continue;
+      if (exchange.write(chunk)) continue;
       await new Promise<void>((resolve) => {
         exchange.onDrain(resolve);
         exchange.onClose(() => {

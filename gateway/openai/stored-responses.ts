@@ -31,7 +31,7 @@ export class StoredResponses implements Step {
   /** @returns the key of the service that has the response, or null; the passage is bound to its server */
   find(passage: Passage, id: string): string | null {
     const home = this.homes.get(id);
-    if (home === undefined || home.owner !== ownerOf(passage.caller ?? anonymous)) return null;
+    if (home?.owner !== ownerOf(passage.caller ?? anonymous)) return null;
     passage.pinned = home.address;
     return home.service;
   }

@@ -50,7 +50,7 @@ export class BatchDesk {
   async create(caller: Caller, request: BatchRequest): Promise<Batch> {
     const { store, lifecycle } = this.deps;
     const input = await store.file(request.input_file_id);
-    if (input === null || input.tenant !== ownerOf(caller))
+    if (input?.tenant !== ownerOf(caller))
       throw new MusterError('not_found', `No such File object: ${request.input_file_id}`);
     if (input.file.purpose !== 'batch')
       throw new MusterError(

@@ -39,8 +39,8 @@ export const openaiRoutes: Routes = (app, context) => {
   void app.register((scope, _options, done) => {
     // A body that is no JSON is refused before any handler, and in OpenAI's words all the same.
     scope.setErrorHandler((error, _request, reply) => sendError(reply, error));
-    files(scope as TypedApp, context);
-    batches(scope as TypedApp, context);
+    files(scope, context);
+    batches(scope, context);
     done();
   });
   work(app, context);
@@ -279,7 +279,7 @@ const IdParams = z.object({ id: z.string().max(200) });
 async function ownFile({ store }: ApiContext, request: FastifyRequest) {
   const { id } = IdParams.parse(request.params);
   const record = await store.batches.file(id);
-  if (record === null || record.tenant !== ownerOf(callerOf(request)))
+  if (record?.tenant !== ownerOf(callerOf(request)))
     throw new MusterError('not_found', `No such File object: ${id}`);
   return record;
 }
@@ -287,7 +287,7 @@ async function ownFile({ store }: ApiContext, request: FastifyRequest) {
 async function ownBatch({ store }: ApiContext, request: FastifyRequest) {
   const { id } = IdParams.parse(request.params);
   const record = await store.batches.batch(id);
-  if (record === null || record.tenant !== ownerOf(callerOf(request)))
+  if (record?.tenant !== ownerOf(callerOf(request)))
     throw new MusterError('not_found', `No such Batch object: ${id}`);
   return record;
 }
@@ -312,8 +312,7 @@ async function sendError(reply: FastifyReply, error: unknown): Promise<unknown> 
   const problem = problemOf(error);
   const status = issue !== undefined ? 400 : problem.status;
   if (status === 500) reply.log.error({ err: error }, 'a request for files or batches failed');
-  const message =
-    issue === undefined ? (problem.detail ?? messageOf(error)) : `${issue.path.join('.')}: ${issue.message}`;
+  const message = issue === undefined ? problem.detail : `${issue.path.join('.')}: ${issue.message}`;
   const type = status >= 500 ? 'server_error' : 'invalid_request_error';
   if (status === 503) void reply.header('retry-after', '2');
   const code = issue === undefined ? problem.code : 'invalid_request';
