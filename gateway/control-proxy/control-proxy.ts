@@ -53,7 +53,7 @@ export class ControlProxy {
     });
     const type = exchange.headers['content-type'];
     const answer = await client.forward(`/internal/openai${operation.head}${exchange.query}`, {
-      method: exchange.method as Dispatcher.HttpMethod,
+      method: exchange.method,
       body: exchange.body,
       headers: {
         ...(typeof type === 'string' ? { 'content-type': type } : {}),
@@ -65,7 +65,7 @@ export class ControlProxy {
     });
     exchange.start(answer.statusCode, downstreamHeaders(answer.headers, requestId));
     for await (const chunk of answer.body) {
-      if (exchange.write(chunk)) continue;
+      if (exchange.write(chunk as Buffer)) continue;
       await new Promise<void>((resolve) => {
         exchange.onDrain(resolve);
         exchange.onClose(() => {
