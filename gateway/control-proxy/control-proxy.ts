@@ -1,4 +1,3 @@
-import type { Dispatcher } from 'undici';
 import { anonymous } from '../../domain/access/caller.ts';
 import type { Caller } from '../../domain/access/caller.ts';
 import { downstreamHeaders } from '../front/headers.ts';
