@@ -149,7 +149,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     modelRoutes.apply(policy.models);
     resilience.use(policy.resilience, table); // last: it lets go of those who waited for this table
   });
-  const chains = new ChainCallers();
+  const chains = new ChainCallers(() => store.current());
   const access = new Access({
     limits,
     logger,
@@ -157,7 +157,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     now: Date.now,
     nowMs: () => performance.now(),
   });
-  const early: Step[] = [new InternalCaller(control), chains, access]; // who asks
+  const early: Step[] = [new InternalCaller(control, (id) => access.isKnownKey(id)), chains, access]; // who asks
   const stored = new StoredResponses();
   const cache: CacheStep = new CacheStep({
     redis,

@@ -115,6 +115,11 @@ export class Access implements Step {
       policy.mode === 'open' && this.keys.size === 0 && this.tokens.isOff && policy.certificates.length === 0;
   }
 
+  /** @param id of a key: false when it was revoked, is unknown, or has expired */
+  isKnownKey(id: string): boolean {
+    return this.keys.isInForce(id);
+  }
+
   enter(passage: Passage, flow: Flow): boolean {
     if (passage.caller !== null) return this.checkOwn(passage, flow);
     if (this.isOff) {

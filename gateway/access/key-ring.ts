@@ -32,6 +32,7 @@ export class KeyRing {
   private readonly clocks: Clocks;
   private readonly known: BoundedMap<Identity>;
   private byDigest = new Map<string, Entry>();
+  private byId = new Map<string, Entry>();
   private generation: Generation = { isOver: false };
   /** First sights, for the metrics. */
   hashed = 0;
@@ -67,10 +68,17 @@ export class KeyRing {
     }
     if (isSame) return false;
     this.byDigest = next;
+    this.byId = new Map([...next.values()].map((entry) => [entry.caller.id, entry]));
     this.generation.isOver = true;
     this.generation = { isOver: false };
     this.known.clear();
     return true;
+  }
+
+  /** Whether a key of this id is in force, for what is asked in its name later. */
+  isInForce(id: string): boolean {
+    const entry = this.byId.get(id);
+    return entry !== undefined && entry.expiresAtMs > this.clocks.now();
   }
 
   /** By its text alone. @param text the header's value */

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
+import { hostName } from '../../domain/routing/resolve.ts';
+import type { Routes } from '../../domain/routing/routes.ts';
+import { single } from '../front/headers.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 
@@ -12,7 +15,13 @@ import type { Flow, Step } from '../step.ts';
 export class ChainCallers implements Step {
   readonly name = 'chain callers';
   /** By the id that the server was told; as many as chained requests are in flight. */
-  private readonly underWay = new Map<string, { readonly passage: Passage; readonly predictor: string }>();
+  private readonly underWay = new Map<string, { readonly passage: Passage; readonly key: string }>();
+
+  private readonly routes: () => Routes | null;
+
+  constructor(routes: () => Routes | null) {
+    this.routes = routes;
+  }
 
   get size(): number {
     return this.underWay.size;
@@ -22,17 +31,25 @@ export class ChainCallers implements Step {
   open(passage: Passage, key: string): void {
     const id = `${passage.requestId.slice(0, 96)}~${randomBytes(16).toString('base64url')}`;
     passage.upstreamId = id;
-    this.underWay.set(id, { passage, predictor: `${key}-predictor` });
+    this.underWay.set(id, { passage, key });
   }
 
   enter(passage: Passage, _flow: Flow): boolean {
     if (this.underWay.size === 0 || passage.caller !== null) return true;
-    const { prefix } = passage.operation;
     const first = this.underWay.get(passage.requestId);
-    if (prefix === null || first === undefined || `${prefix.namespace}/${prefix.name}` !== first.predictor)
-      return true;
+    if (first === undefined || !this.isForPredictor(passage, first.key)) return true;
     if (first.passage.caller !== null) passage.caller = asPart(first.passage.caller);
     return true;
+  }
+
+  /** By its path or by its host; a prefix goes before a host, and the two are never of two services. */
+  private isForPredictor({ operation, exchange }: Passage, key: string): boolean {
+    const { prefix } = operation;
+    if (prefix !== null) return `${prefix.namespace}/${prefix.name}` === `${key}-predictor`;
+    const host = single(exchange.headers['host']);
+    const service = host === null ? undefined : this.routes()?.byHost.get(hostName(host));
+    // The service's own host leads to its transformer, again.
+    return service?.key === key && service.transformer === null && service.explainer === null;
   }
 
   settle(passage: Passage): void {

@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
 import { CallerRecord } from '../../domain/batch/batch.schema.ts';
+import { unknownKey } from '../access/refusals.ts';
 import type { Refusal } from '../errors.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
@@ -8,14 +9,18 @@ import type { ControlLink } from './control-link.ts';
 
 /**
  * Muster's own workers ask in somebody's name (the lines of a batch): they show the installation's internal token and
- * say for whom. Anybody else who sends these headers is refused, so nobody can name himself.
+ * say for whom. Anybody else who sends these headers is refused, so nobody can name himself. A key
+ * that was revoked or has expired since is refused here as anywhere.
  */
 export class InternalCaller implements Step {
   readonly name = 'internal caller';
   private readonly link: ControlLink;
+  private readonly isKnownKey: (id: string) => boolean;
 
-  constructor(link: ControlLink) {
+  /** @param isKnownKey whether a key of this id is in force */
+  constructor(link: ControlLink, isKnownKey: (id: string) => boolean) {
     this.link = link;
+    this.isKnownKey = isKnownKey;
   }
 
   enter(passage: Passage, flow: Flow): boolean {
@@ -33,6 +38,10 @@ export class InternalCaller implements Step {
         const caller = isSame(given, token) ? readCaller(headers['x-muster-caller']) : null;
         if (caller === null) {
           flow.refuse(passage, unknown);
+          return;
+        }
+        if (caller.kind === 'key' && !this.isKnownKey(caller.id)) {
+          flow.refuse(passage, unknownKey);
           return;
         }
         passage.caller = caller;

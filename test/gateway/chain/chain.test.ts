@@ -103,6 +103,26 @@ describe('a service with transformer and explainer', () => {
     expect((await predict({ 'x-request-id': 'r-2' }, direct)).status).toBe(401);
   });
 
+  test('lets the transformer ask by the predictor’s host, too, and not by that of another', async () => {
+    const { key, record } = newKey({ models: ['default/iris'] });
+    const hosts = ['iris-default.example.com', 'iris-predictor-default.example.com', 'other.example.com'];
+    const statuses: number[] = [];
+    await transformer.close();
+    transformer = await startBackend((seen, response) => {
+      const id = String(seen.headers['x-request-id']);
+      const asked = hosts.map((host) =>
+        rawPost(gateway.url, '/v1/models/iris:predict', { instances: [3] }, { host, 'x-request-id': id }),
+      );
+      void Promise.all(asked).then((answers) => {
+        statuses.push(...answers.map(({ status }) => status));
+        response.end('{"predictions": []}');
+      });
+    });
+    useAccess(gateway, [chained()], { mode: 'required', keys: [record] });
+    expect((await predict({ authorization: `Bearer ${key}`, 'x-request-id': 'r-1' })).status).toBe(200);
+    expect(statuses).toEqual([401, 200, 401]);
+  });
+
   test('lets nobody in by an id that is under way: ids are the clients’, and are told to everybody', async () => {
     const { key, record } = newKey({ models: ['default/iris'] });
     const direct = '/serving/default/iris-predictor/v1/models/iris:predict';

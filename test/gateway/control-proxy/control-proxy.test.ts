@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI, { toFile } from 'openai';
 import { ControlClient } from '../../../gateway/route-table/control-client.ts';
+import { newKey, useAccess } from '../../fixtures/access/keys.ts';
 import { startApi } from '../../fixtures/control/api-harness.ts';
 import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
 import { echo, startBackend } from '../../fixtures/gateway/backends.ts';
@@ -81,8 +82,11 @@ describe('files and batches through the gateway', () => {
   });
 
   test('a line of a batch comes in the name of whoever made the batch, and of nobody else', async () => {
+    const { record } = newKey();
+    const services = [service('m', { ready: [backend.address] })];
+    useAccess(gateway, services, { keys: [record] });
     const caller = {
-      id: 'k',
+      id: record.id,
       kind: 'key',
       tenant: 't',
       tier: 'best-effort',
@@ -101,6 +105,12 @@ describe('files and batches through the gateway', () => {
       expect((await postJson(url, body, bad)).body).toMatchObject({
         error: { code: 'invalid_internal_token' },
       });
+    }
+    const expired = { ...record, expiresAt: '2020-01-01T00:00:00Z' };
+    for (const keys of [[], [expired]]) {
+      useAccess(gateway, services, { keys });
+      const refused = await postJson(url, body, headers(api.internalToken, caller));
+      expect([refused.status, refused.body]).toMatchObject([401, { error: { code: 'invalid_api_key' } }]);
     }
     expect(backend.seen).toHaveLength(1);
     expect(Object.keys(backend.seen[0]?.headers ?? {}).filter((name) => name.startsWith('x-muster'))).toEqual(
