@@ -58,7 +58,10 @@ export class Delivery extends Alarm {
     this.passage = passage;
     this.source = source;
     const type = headers['content-type'];
-    this.isEventStream = typeof type === 'string' && type.startsWith('text/event-stream');
+    const encoding = headers['content-encoding'] ?? 'identity';
+    // Compressed events are bytes like any others: nothing can be read in them or written between them.
+    this.isEventStream =
+      typeof type === 'string' && type.startsWith('text/event-stream') && encoding === 'identity';
     const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
     this.events = isOpenAi ? new WholeEvents(eventBytesMax) : null;
     this.midStream = isOpenAi ? midStream : null;
@@ -87,8 +90,10 @@ export class Delivery extends Alarm {
     return false;
   }
 
-  start(status: number, headers: Headers): void {
+  start(status: number, given: Headers): void {
     const { passage, deps } = this;
+    // What may be said in other words, or with one more, has no length that is known.
+    const headers = this.events === null ? given : { ...given, 'content-length': undefined };
     if (passage.tap !== null) {
       const length = headers['content-length'];
       if (typeof length === 'string' && Number(length) <= deps.limits.heldAnswerBytesMax) {

@@ -1,11 +1,12 @@
 import type { Candidate } from '../../domain/routing/pick.ts';
+import { answerKind } from '../../domain/resilience/continuation.ts';
 import { retryRules } from '../../domain/resilience/settings.ts';
 import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retry.ts';
 import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import type { Refusal } from '../errors.ts';
 import { passedAuthorization } from '../access/passed-authorization.ts';
-import { commonHeaders } from '../front/headers.ts';
+import { commonHeaders, plainHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { Picker } from '../pick/picker.ts';
@@ -283,7 +284,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     one.send({
       method: passage.exchange.method,
       path: plan.path,
-      common: commonHeaders(passage.exchange),
+      common: isReadStream(passage) ? plainHeaders(passage.exchange) : commonHeaders(passage.exchange),
       headers: authorization === null ? this.headers : [...this.headers, 'authorization', authorization],
       body: plan.body,
       headersMs: Math.min(this.totalMs, perTryMs ?? Infinity, limits.headersMs),
@@ -455,4 +456,9 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
 function broken(code: string, message: string): UpstreamFailure {
   return { kind: 'reset', code, message };
+}
+
+/** The answer is asked for as events that the gateway reads. */
+function isReadStream({ fields, operation }: Passage): boolean {
+  return fields?.['stream'] === true && answerKind(operation.head) !== null;
 }

@@ -51,6 +51,8 @@ export class HeadMemo {
   operation: Operation | null = null;
   /** Headers for the server, flat, without the request id: front/headers.ts. */
   forwarded: CommonHeaders | null = null;
+  /** The same for streams that are read on their way: without the wish for compression. */
+  forwardedPlain: CommonHeaders | null = null;
   /** Who asks, by the head's credential or the connection's certificate: access/access.ts. */
   identity: Identity | null = null;
 }

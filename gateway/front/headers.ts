@@ -27,6 +27,7 @@ const notUpstream = new Set([
   'expect',
   'x-request-id',
 ]);
+const notWithStreams = new Set([...notUpstream, 'accept-encoding']);
 const notDownstream = new Set([...hopByHop, 'x-request-id']);
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -34,6 +35,11 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>;
 /** What every server is sent of a request's headers. */
 export function commonHeaders({ memo, headers }: Exchange): CommonHeaders {
   return (memo.forwarded ??= new CommonHeaders(copy(headers, notUpstream, true)));
+}
+
+/** For streams that the gateway reads: compressed, they could only be handed on as they are. */
+export function plainHeaders({ memo, headers }: Exchange): CommonHeaders {
+  return (memo.forwardedPlain ??= new CommonHeaders(copy(headers, notWithStreams, true)));
 }
 
 export function upstreamHeaders(exchange: Exchange, requestId: string): string[] {

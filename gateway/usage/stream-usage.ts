@@ -30,7 +30,7 @@ export class UsageHidingExchange extends WrappedExchange {
     this.isStream =
       valueOf(headers, 'content-type')?.startsWith('text/event-stream') === true &&
       (valueOf(headers, 'content-encoding') ?? 'identity') === 'identity';
-    this.inner.start(status, headers);
+    this.inner.start(status, this.isStream ? without(headers, 'content-length') : headers);
   }
 
   override write(chunk: Uint8Array | string): boolean {
@@ -52,6 +52,10 @@ function valueOf(headers: readonly string[], name: string): string | undefined {
   for (let at = 0; at + 1 < headers.length; at += 2)
     if (headers[at]?.toLowerCase() === name) return headers[at + 1];
   return undefined;
+}
+
+function without(headers: readonly string[], name: string): string[] {
+  return headers.filter((_, at) => headers[at - (at % 2)]?.toLowerCase() !== name);
 }
 
 /** @param events whole ones, or a piece of one that is too long */

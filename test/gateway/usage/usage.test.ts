@@ -1,4 +1,5 @@
 import { request as httpRequest } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { ServerResponse } from 'node:http';
 import { startCountingGateway } from '../../fixtures/budget/counting-gateway.ts';
@@ -211,5 +212,41 @@ describe('usage of streams', () => {
     }
     await until(() => gateway!.used.length === Math.floor((text.length - begin) / 3) + 1);
     for (const one of gateway.used) expect(one).toMatchObject({ costMicros: 21, isEstimated: false });
+  });
+});
+
+describe('an event stream', () => {
+  test('that says its length is whole without the event that was taken out', async () => {
+    const text = [...chunks, usageEvent, done].join('');
+    await start((_seen, response) => {
+      response.writeHead(200, {
+        'content-type': 'text/event-stream',
+        'content-length': Buffer.byteLength(text),
+      });
+      response.end(text);
+    });
+    const answer = await ask({ stream: true });
+    expect(answer.text).toBe([...chunks, done].join(''));
+    expect(answer.headers.has('content-length')).toBe(false);
+  });
+
+  test.each([priced, {}])('that is compressed passes byte by byte, and its cut is a cut', async (policy) => {
+    const packed = gzipSync([...chunks, usageEvent].join(''));
+    let isCut = false;
+    const server = await start((_seen, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' });
+      if (!isCut) response.end(packed);
+      else {
+        response.write(packed.subarray(0, 20));
+        setTimeout(() => response.destroy(), 50);
+      }
+    }, policy);
+    const answer = await ask({ stream: true });
+    expect(answer.text).toBe([...chunks, usageEvent].join(''));
+    expect(answer.headers.get('content-encoding')).toBe('gzip');
+    // Fetch asks for gzip; a server is not told so where its stream is to be read.
+    expect(server.seen[0]?.headers['accept-encoding']).toBeUndefined();
+    isCut = true;
+    await expect(ask({ stream: true })).rejects.toThrow();
   });
 });
