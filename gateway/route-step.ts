@@ -152,6 +152,8 @@ export class RouteStep implements Step {
       this.table.answerModel(passage, flow, service);
       return false;
     }
+    // Whatever it speaks, its answers may be kept.
+    if (operation.kind === 'cache-purge') return true;
     // Who is nobody is told what the table knows: a probe without a key asks no server, and wakes none.
     if (operation.kind === 'v2-ready' && (!service.speaks.v2 || passage.caller === nobody)) {
       this.table.answerReady(passage, flow, service);
