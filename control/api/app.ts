@@ -44,6 +44,8 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     bodyLimit: bodyMaxBytes,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 300 },
+    // What no route is looked up for: a path that cannot be decoded, or a name beyond any that may be.
+    frameworkErrors: sendProblem,
   });
   app.setValidatorCompiler(({ schema, httpPart }) => (input: unknown) => {
     const result = (schema as z.ZodType).safeParse(input);
