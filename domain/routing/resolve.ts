@@ -158,7 +158,7 @@ let lastHost = '';
 let lastName = '';
 
 /** Host without port, lower case, without the root dot; IPv6 literals keep their brackets. */
-function hostName(host: string): string {
+export function hostName(host: string): string {
   if (host === lastHost) return lastName;
   const lower = host.toLowerCase();
   const colon = lower.lastIndexOf(':');
