@@ -157,7 +157,11 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     now: Date.now,
     nowMs: () => performance.now(),
   });
-  const early: Step[] = [new InternalCaller(control, (id) => access.isKnownKey(id)), chains, access]; // who asks
+  const early: Step[] = [
+    new InternalCaller(control, (id) => store.current() === null || access.isKnownKey(id)),
+    chains,
+    access,
+  ]; // who asks
   const stored = new StoredResponses();
   const cache: CacheStep = new CacheStep({
     redis,

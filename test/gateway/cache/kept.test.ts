@@ -314,6 +314,22 @@ describe('what the cache keeps and gives', () => {
       expect((await purge({ model: 'nothing' })).status).toBe(404);
     });
 
+    test('is done for a service that speaks V1 alone', async () => {
+      let count = 0;
+      const { address } = await serve((_seen, response) => {
+        count += 1;
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(`{"predictions":[${count}]}`);
+      });
+      const iris = { ...service('iris', { ready: [address] }), protocols: ['v1' as const] };
+      gateway.use([iris], { enabled: true, kserve: true });
+      const predict = () => postJson(`${gateway.url}/v1/models/iris:predict`, { instances: [1] });
+      await predict();
+      expect(state(await predict())).toBe('hit');
+      expect((await postJson(`${gateway.url}/v1/cache/purge`, { model: 'iris' })).status).toBe(200);
+      expect(state(await predict())).toBe('miss');
+    });
+
     test('is also done by another epoch in the policy', async () => {
       const server = chatServer();
       const { address } = await serve(server.respond);
