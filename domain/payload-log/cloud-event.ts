@@ -118,7 +118,9 @@ export function metadataOf(
   const found: Record<string, string> = {};
   for (const name of names) {
     const lower = name.toLowerCase();
-    const value = secretHeaders.has(lower) ? undefined : headers[lower];
+    // x-muster-* are between Muster's own parts: one of them is the installation's token.
+    const isSecret = secretHeaders.has(lower) || lower.startsWith('x-muster-');
+    const value = isSecret ? undefined : headers[lower];
     if (value !== undefined) found[name] = typeof value === 'string' ? value : value.join(', ');
   }
   return found;

@@ -9,6 +9,7 @@ const ofTheBatch = new Set([
   'content-type',
   'inference-header-content-length',
   'x-request-id',
+  'set-cookie',
 ]);
 
 /** Gives a member its own answer, as if it had been asked for alone: the member's taps see it, too. */

@@ -315,6 +315,8 @@ function keyOf(passage: Passage, service: string, request: Joinable): string {
 }
 
 const ofTheRequest = new Set([
+  // Of one person, not of those whose requests go along.
+  ...['cookie', 'forwarded', 'x-forwarded-for', 'x-real-ip', 'traceparent', 'tracestate', 'baggage'],
   ...['content-length', 'content-type', 'content-encoding', 'inference-header-content-length'],
   ...[
     'accept-encoding',

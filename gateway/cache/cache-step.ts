@@ -96,9 +96,10 @@ export class CacheStep implements Step {
     const { headers } = passage.exchange;
     const directives = readDirectives(headers['cache-control'], headers['x-muster-cache']);
     const version = drawVersion(service.versions, this.deps.chance);
-    if (request.kind === 'bypass' || directives.isSkipped || version === null) {
-      const reason =
-        request.kind === 'bypass' ? request.reason : directives.isSkipped ? 'asked' : 'no_version';
+    // A server that asks for itself who calls may answer each person otherwise.
+    const isPersonal = passage.service?.route.passAuthorization === true;
+    if (request.kind === 'bypass' || directives.isSkipped || version === null || isPersonal) {
+      const reason = request.kind === 'bypass' ? request.reason : reasonOf(directives.isSkipped, isPersonal);
       return this.bypass(passage, flow, service, { reason, directives });
     }
     const lookup = new Lookup(
@@ -174,3 +175,8 @@ const results: Readonly<Record<Level, CacheResult>> = {
   flight: 'hit_flight',
   stale: 'stale',
 };
+
+function reasonOf(isAsked: boolean, isPersonal: boolean): string {
+  if (isAsked) return 'asked';
+  return isPersonal ? 'personal' : 'no_version';
+}

@@ -106,6 +106,8 @@ describe('what an event tells of headers', () => {
     };
     const names = ['X-User', 'x-list', 'x-missing', 'Authorization', 'COOKIE', 'X-Api-Key'];
     expect(metadataOf(headers, names)).toEqual({ 'X-User': 'ann', 'x-list': 'a, b' });
+    const internal = { 'x-muster-internal': 'token', 'x-muster-caller': 'ann' };
+    expect(metadataOf(internal, ['X-Muster-Internal', 'x-muster-caller'])).toEqual({});
   });
 });
 

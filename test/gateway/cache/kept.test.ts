@@ -281,6 +281,26 @@ describe('what the cache keeps and gives', () => {
     });
   });
 
+  test('nothing is kept of a service whose servers ask for themselves who calls', async () => {
+    let count = 0;
+    const { address } = await serve((seen, response) => {
+      count += 1;
+      json(response, 200, {
+        id: 'c',
+        choices: [{ message: { content: String(seen.headers['authorization']) } }],
+      });
+    });
+    gateway.use([{ ...service('tiny', { ready: [address] }), passAuthorization: true }], { enabled: true });
+    const say = (who: string) =>
+      postJson(`${gateway.url}/v1/chat/completions`, ask(), { authorization: `Bearer ${who}` });
+    const answers = [await say('ann'), await say('bob'), await say('bob')];
+    expect(answers.map(state)).toEqual(['bypass', 'bypass', 'bypass']);
+    expect(answers[1]?.text).toContain('Bearer bob');
+    const both = await Promise.all([say('ann'), say('bob')]);
+    expect(both.map(({ text }) => /Bearer \w+/.exec(text)?.[0])).toEqual(['Bearer ann', 'Bearer bob']);
+    expect(count).toBe(5);
+  });
+
   describe('purging', () => {
     test('forgets the answers of one model and of no other', async () => {
       const server = chatServer();
