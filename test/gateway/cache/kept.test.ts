@@ -287,7 +287,7 @@ describe('what the cache keeps and gives', () => {
       count += 1;
       json(response, 200, {
         id: 'c',
-        choices: [{ message: { content: String(seen.headers['authorization']) } }],
+        choices: [{ message: { content: String(seen.headers.authorization) } }],
       });
     });
     gateway.use([{ ...service('tiny', { ready: [address] }), passAuthorization: true }], { enabled: true });
