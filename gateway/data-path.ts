@@ -191,7 +191,8 @@ export class DataPath implements Flow {
     passage.isClosed = true;
     this.settleSteps(passage, isWhole);
     const ms = deps.nowMs() - passage.startedMs;
-    const status = exchange.status === 0 ? clientClosed : exchange.status;
+    const isUnheard = exchange.status === 0 || passage.cache?.isUnheard === true;
+    const status = isUnheard ? clientClosed : exchange.status;
     deps.metrics.inFlight -= 1;
     const numbers = deps.metrics.ofService(service);
     deps.metrics.observe(numbers, operation.protocol, status, ms, passage.firstByteMs);

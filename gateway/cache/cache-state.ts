@@ -4,6 +4,8 @@ import type { CacheResult } from './cache-metrics.ts';
 export interface CacheState {
   /** How it met the cache; null before that is known. */
   readonly result: CacheResult | null;
+  /** Its client left before it was told a status, and its answer goes on for others. */
+  readonly isUnheard: boolean;
   /**
    * Called when the response has ended or its client is gone.
    *

@@ -17,7 +17,10 @@ export interface FlightOwner {
 export class FlightExchange extends WrappedExchange {
   private readonly owner: FlightOwner;
   private isDetached = false;
-  private hasStarted = false;
+  /** Of the answer that goes on without its client; 0 before its head. */
+  private ownStatus = 0;
+  /** The client left before it had a head. */
+  private isUnheard = false;
   /** All of the answer was given, or it was cut. */
   private isOver = false;
   /** The owner knows. */
@@ -36,12 +39,22 @@ export class FlightExchange extends WrappedExchange {
   }
 
   override get isStarted(): boolean {
-    return this.isDetached ? this.hasStarted : super.isStarted;
+    return this.isDetached ? this.ownStatus !== 0 : super.isStarted;
+  }
+
+  /** The server's, even where its client is gone: what was answered counts, whoever hears it. */
+  override get status(): number {
+    return this.isDetached ? this.ownStatus : super.status;
+  }
+
+  /** Its client left before it was told a status. */
+  get isUnheardOf(): boolean {
+    return this.isUnheard;
   }
 
   override start(status: number, headers: string[]): void {
-    this.hasStarted = true;
-    if (!this.isDetached) super.start(status, headers);
+    if (this.isDetached) this.ownStatus = status;
+    else super.start(status, headers);
   }
 
   override write(chunk: Uint8Array | string): boolean {
@@ -81,8 +94,9 @@ export class FlightExchange extends WrappedExchange {
   outlives(): boolean {
     if (this.isDetached) return true;
     if (this.isOver || !this.owner.isWanted()) return false;
+    this.ownStatus = super.status;
+    this.isUnheard = !super.isStarted;
     this.isDetached = true;
-    this.hasStarted = super.isStarted;
     this.drain(); // a server that was held back for the client goes on
     return true;
   }

@@ -69,6 +69,10 @@ export class Lookup implements CacheState {
     return this.flight?.leader === this;
   }
 
+  get isUnheard(): boolean {
+    return this.exchange?.isUnheardOf === true;
+  }
+
   outlivesClient(settle: () => void): boolean {
     if (this.exchange?.outlives() !== true) return false;
     this.settle = settle;

@@ -3,6 +3,8 @@ import type { Caller } from '../../domain/access/caller.ts';
 import { CallerRecord } from '../../domain/batch/batch.schema.ts';
 import { unknownKey } from '../access/refusals.ts';
 import type { Refusal } from '../errors.ts';
+import type { Exchange } from '../front/exchange.ts';
+import { WrappedExchange } from '../front/wrapped-exchange.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 import type { ControlLink } from './control-link.ts';
@@ -45,12 +47,30 @@ export class InternalCaller implements Step {
           return;
         }
         passage.caller = caller;
+        passage.exchange = new UnnamedExchange(passage.exchange);
         flow.proceed(passage);
       })
       .catch((error: unknown) => {
         flow.failed(passage, error);
       });
     return false;
+  }
+}
+
+/** The request without the token and the name: what later steps see, log or hand on holds neither. */
+class UnnamedExchange extends WrappedExchange {
+  private readonly rest: Exchange['headers'];
+
+  constructor(inner: Exchange) {
+    super(inner);
+    const rest = { ...inner.headers };
+    delete rest['x-muster-internal'];
+    delete rest['x-muster-caller'];
+    this.rest = rest;
+  }
+
+  override get headers(): Exchange['headers'] {
+    return this.rest;
   }
 }
 

@@ -250,3 +250,34 @@ describe('an event stream', () => {
     await expect(ask({ stream: true })).rejects.toThrow();
   });
 });
+
+test('a V1 request that others wait for costs its price, though its client left before the answer', async () => {
+  const held: ServerResponse[] = [];
+  await start((_seen, response) => void held.push(response), {
+    ...priced,
+    cache: { enabled: true, kserve: true },
+  });
+  const url = `${gateway!.url}/v1/models/chat:predict`;
+  const body = '{"instances":[1]}';
+  const first = httpRequest(url, { method: 'POST' });
+  first.on('error', () => undefined);
+  first.end(body);
+  await until(() => held.length === 1);
+  const waits = httpRequest(url, { method: 'POST' });
+  const answered = new Promise<number | undefined>((resolve) => {
+    waits.on('response', (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+  });
+  waits.end(body);
+  await until(async () =>
+    (await get(`${gateway!.url}/metrics`)).text.includes('muster_gateway_cache_waiting 1\n'),
+  );
+  first.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 50)); // the gateway sees it leave
+  json(held[0]!, 200, { predictions: [1] });
+  expect(await answered).toBe(200);
+  await until(() => gateway!.used.length === 1);
+  expect(gateway!.used[0]?.costMicros).toBe(5);
+});
