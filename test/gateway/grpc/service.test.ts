@@ -241,7 +241,7 @@ describe('inference.GRPCInferenceService', () => {
         'ModelInfer',
         raw(),
         {},
-        how === 'cancelled' ? {} : { deadline: Date.now() + 200 },
+        how === 'cancelled' ? {} : { deadline: Date.now() + 2_000 },
       );
       const failed = failure(promise);
       await until(() => backend.seen.length === 1);

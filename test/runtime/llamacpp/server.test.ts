@@ -139,8 +139,8 @@ describe('the llama.cpp launcher', () => {
     writeFileSync(file, 'GGUF\u0003');
     const cut = await launch('--model', file);
     expect(cut.child.exitCode).toBe(1);
-    // llama.cpp's own threads may have the last word.
-    expect(cut.errors()).toMatch(/^muster-llamacpp: llama.cpp could not load /m);
+    // llama.cpp logs from a thread of its own, also into the midst of our line.
+    expect(cut.errors()).toContain('muster-llamacpp: llama.cpp could not load ');
   });
 
   test('says that a port is in use', async () => {
