@@ -49,8 +49,9 @@ export function inferenceServiceStatus(
 
 /** Everything that a stopped service does not have (KServe clears it too). */
 function running(facts: StatusFacts): Partial<InferenceServiceStatus> {
-  const { serving } = facts;
-  const addresses = serving === null ? {} : urls(facts);
+  // One that sleeps is woken by a request to its address.
+  const isReachable = facts.serving !== null || facts.asleep === true;
+  const addresses = isReachable ? urls(facts) : {};
   return {
     ...addresses,
     components: { [component]: { ...revisions(facts), ...addresses } },
