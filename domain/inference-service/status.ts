@@ -49,14 +49,17 @@ export function inferenceServiceStatus(
 
 /** Everything that a stopped service does not have (KServe clears it too). */
 function running(facts: StatusFacts): Partial<InferenceServiceStatus> {
-  // One that sleeps is woken by a request to its address.
-  const isReachable = facts.serving !== null || facts.asleep === true;
-  const addresses = isReachable ? urls(facts) : {};
+  const addresses = isReachable(facts) ? urls(facts) : {};
   return {
     ...addresses,
     components: { [component]: { ...revisions(facts), ...addresses } },
     modelStatus: modelStatus(facts),
   };
+}
+
+/** One that sleeps is woken by a request to its address. */
+function isReachable({ serving, asleep }: StatusFacts): boolean {
+  return serving !== null || asleep === true;
 }
 
 function urls({ object, domain, gatewayUrl }: StatusFacts): { url: string; address: { url: string } } {
@@ -133,7 +136,7 @@ export function currentDetails(facts: StatusFacts): string {
   const { name, namespace = 'default' } = object.metadata;
   const lines = [`## ${namespace}/${name}: ${phaseOf(facts)}`, ''];
   lines.push(servingLine(facts));
-  if (serving !== null && !facts.stopped) lines.push(`- Address: ${urls(facts).address.url}`);
+  if (isReachable(facts) && !facts.stopped) lines.push(`- Address: ${urls(facts).address.url}`);
   if (attempt !== null) {
     const runtime = attempt.runtime === null ? '' : ` on runtime ${attempt.runtime}`;
     lines.push(

@@ -292,6 +292,16 @@ describe('addresses and revisions', () => {
     const nothing = facts({ failure: failure('NoSupportingRuntime'), failedGeneration: 1 });
     expect(statusOf(nothing).components?.['predictor']).toEqual({});
   });
+  test('a service that sleeps keeps its address, since a request to it wakes it', () => {
+    const asleep = facts({ asleep: true });
+    expect(inferenceServiceStatus(asleep, undefined, now)).toMatchObject({
+      url: 'http://iris-default.example.com',
+      components: { predictor: { url: 'http://iris-default.example.com' } },
+    });
+    expect(phaseOf(asleep)).toBe('Asleep');
+    expect(currentDetails(asleep)).toContain('- Address: ');
+  });
+
   test('a stopped service has none', () => {
     expect(Object.keys(statusOf(stopped)).sort()).toEqual(['conditions', 'observedGeneration']);
   });
