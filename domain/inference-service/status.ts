@@ -132,7 +132,7 @@ function transition(facts: StatusFacts, target: State): ModelStatus['transitionS
 
 /** What a person reads in the Temporal UI about the service now, in markdown. */
 export function currentDetails(facts: StatusFacts): string {
-  const { object, serving, attempt, failure, withoutEffect } = facts;
+  const { object, attempt, failure, withoutEffect } = facts;
   const { name, namespace = 'default' } = object.metadata;
   const lines = [`## ${namespace}/${name}: ${phaseOf(facts)}`, ''];
   lines.push(servingLine(facts));
