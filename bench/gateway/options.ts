@@ -42,7 +42,8 @@ export const usage = `npm run bench:gateway -- [options]
   --access-log         with one log line a request
   --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
   --soak MINUTES       many open streams, memory over time, in place of the bench
-  --streams N          of the soak (5000)`;
+  --streams N          of the soak (5000)
+  --help               this text`;
 
 export class UsageError extends Error {}
 

@@ -28,13 +28,15 @@ export function buildPrograms(root: string): string {
   for (const file of files.sort()) hash.update(file).update(readFileSync(join(sources, file)));
   const folder = join(root, 'node_modules/.cache/muster-bench-gateway', hash.digest('hex').slice(0, 16));
   if (existsSync(folder)) return folder;
-  if (!has('go', ['version'])) {
+  // Its installer puts it there, and leaves the PATH to the user.
+  const go = ['go', '/usr/local/go/bin/go'].find((program) => has(program, ['version']));
+  if (go === undefined) {
     throw new Error('go is missing: install Go 1.21 or later (https://go.dev/dl), it builds mock and load.');
   }
   const made = `${folder}.${process.pid}`;
   mkdirSync(made, { recursive: true });
   for (const name of ['mock', 'load']) {
-    const built = spawnSync('go', ['build', '-o', join(made, name), `./${name}`], {
+    const built = spawnSync(go, ['build', '-o', join(made, name), `./${name}`], {
       cwd: sources,
       encoding: 'utf8',
       env: { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=mod' },
