@@ -1,5 +1,5 @@
 import type { Caller } from '../access/caller.ts';
-import type { Budget } from './budget-policy.schema.ts';
+import type { Counting } from './counting.schema.ts';
 
 /** Whose requests, for which model: all that budgets and rate limits look at. */
 export interface Spender {
@@ -9,7 +9,7 @@ export interface Spender {
 }
 
 /** Whether requests of this spender count. What `match` leaves out matches all. */
-export function matches(match: Budget['match'], { caller, namespace, model }: Spender): boolean {
+export function matches(match: Counting['match'], { caller, namespace, model }: Spender): boolean {
   return (
     (match.key === undefined || match.key === caller.id) &&
     (match.tenant === undefined || match.tenant === caller.tenant) &&
@@ -18,8 +18,8 @@ export function matches(match: Budget['match'], { caller, namespace, model }: Sp
   );
 }
 
-/** The name of the account: the budget's id, and whose it is where each has its own. */
-export function accountOf(id: string, per: Budget['per'], { caller, model }: Spender): string {
+/** The name of the account: the budget's (or limit's) id, and whose it is where each has its own. */
+export function accountOf(id: string, per: Counting['per'], { caller, model }: Spender): string {
   switch (per) {
     case undefined:
       return id;
