@@ -3,14 +3,8 @@ import type { InternalAnswer } from '../front/internal-exchange.ts';
 import type { Passage } from '../passage.ts';
 import type { Batch, Member } from './batch.ts';
 
-/** What the batch's head says of the whole batch alone. */
-const ofTheBatch = new Set([
-  'content-length',
-  'content-type',
-  'inference-header-content-length',
-  'x-request-id',
-  'set-cookie',
-]);
+/** What a server says to all of a batch; of the rest (cookies, traces) nobody knows whose it is. */
+const forAll = new Set(['cache-control', 'content-encoding', 'date', 'retry-after', 'server', 'vary']);
 
 /** Gives a member its own answer, as if it had been asked for alone: the member's taps see it, too. */
 export function deliver(
@@ -30,7 +24,8 @@ export function deliver(
     passage.refused = fork.refused;
   }
   const head: Record<string, string> = {};
-  for (const [name, value] of Object.entries(answer.headers)) if (!ofTheBatch.has(name)) head[name] = value;
+  for (const [name, value] of Object.entries(answer.headers))
+    if (forAll.has(name) || name.startsWith('x-muster-')) head[name] = value;
   const type = answer.headers['content-type'];
   if (type !== undefined) head['content-type'] = type;
   head['content-length'] = String(own.body.length);

@@ -5,8 +5,9 @@ import type { BatcherRoute } from '../../domain/batcher/batcher.schema.ts';
 import { v1Batch } from '../../domain/batcher/v1-batch.ts';
 import { v2Batch } from '../../domain/batcher/v2-batch.ts';
 import type { RouteTable } from '../../domain/route-table/route-table.schema.ts';
+import type { RoutedService } from '../../domain/routing/routes.ts';
+import { passedAuthorization } from '../access/passed-authorization.ts';
 import { tierFor } from '../admission/tier-for.ts';
-import { single } from '../front/headers.ts';
 import { askInternally } from '../front/internal-exchange.ts';
 import type { InternalAnswer } from '../front/internal-exchange.ts';
 import type { Passage } from '../passage.ts';
@@ -111,7 +112,7 @@ export class Batcher implements Step {
     }
     const message = messageOf(passage, body);
     const request = message === null ? null : form.read(message);
-    const key = request === null ? '' : keyOf(passage, service.key, request);
+    const key = request === null ? '' : keyOf(passage, service, request);
     if (request === null || key.length > keyLengthMax) {
       metrics.count('unjoinable');
       return true;
@@ -297,6 +298,7 @@ function formOf({ operation, entry }: Passage): BatchForm | null {
 }
 
 function messageOf({ exchange: { headers } }: Passage, body: Buffer): WireMessage | null {
+  if (headers['cookie'] !== undefined) return null; // a cookie is one client's, and its answer may be, too
   const encoding = headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') return null;
   const length = headers['inference-header-content-length'];
@@ -306,35 +308,29 @@ function messageOf({ exchange: { headers } }: Passage, body: Buffer): WireMessag
     : null;
 }
 
-/** One service, one path, one form, one tier; and one person, where the server wants to know who asks. */
-function keyOf(passage: Passage, service: string, request: Joinable): string {
-  const { exchange, plan } = passage;
-  const isPersonal = passage.service?.route.passAuthorization === true;
-  const person = isPersonal ? (single(exchange.headers['authorization']) ?? '') : '';
-  return [service, plan?.path ?? '', tierFor(passage), person, request.key].join('\n');
+/** One service, one path, one form, one tier, one wish for the answer's type; and one person, where the server is told who asks. */
+function keyOf(passage: Passage, service: RoutedService, request: Joinable): string {
+  const { exchange, plan, caller } = passage;
+  const person = passedAuthorization(exchange, caller, service) ?? '';
+  const accept = String(exchange.headers['accept'] ?? '');
+  return [service.key, plan?.path ?? '', tierFor(passage), person, accept, request.key].join('\n');
 }
 
-const ofTheRequest = new Set([
-  // Of one person, not of those whose requests go along.
-  ...['cookie', 'forwarded', 'x-forwarded-for', 'x-real-ip', 'traceparent', 'tracestate', 'baggage'],
-  ...['content-length', 'content-type', 'content-encoding', 'inference-header-content-length'],
-  ...[
-    'accept-encoding',
-    'transfer-encoding',
-    'expect',
-    'connection',
-    'keep-alive',
-    'te',
-    'x-request-id',
-    'ce-id',
-  ],
-]);
+/** What may be said for all of a batch: `keyOf` sees to it that it is the same for all. */
+const ofAll = ['accept', 'x-muster-tier'];
+/** By all three the forwarding tells a person's token, which it hands on, from a key of the gateway. */
+const ofPerson = [...ofAll, 'authorization', 'x-api-key', 'api-key'];
 
-/** The first request's, without what tells of its body alone. An answer must come as it is to be split. */
-function headersFor({ exchange, requestId }: Passage, { headLength }: WireMessage): Record<string, string> {
+/** Those that are the same for all; nothing of one client goes along for the others. An answer must come as it is to be split. */
+function headersFor(
+  { exchange, requestId, service }: Passage,
+  { headLength }: WireMessage,
+): Record<string, string> {
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(exchange.headers))
-    if (typeof value === 'string' && !ofTheRequest.has(name)) headers[name] = value;
+  for (const name of service?.route.passAuthorization === true ? ofPerson : ofAll) {
+    const value = exchange.headers[name];
+    if (typeof value === 'string') headers[name] = value;
+  }
   headers['content-type'] = headLength === null ? 'application/json' : 'application/octet-stream';
   if (headLength !== null) headers['inference-header-content-length'] = String(headLength);
   headers['x-request-id'] = requestId;

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { newKey } from '../../fixtures/access/keys.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond, Seen } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -99,6 +100,59 @@ describe('the batcher', () => {
       predict([4]),
     ]);
     expect(backend.seen.map(instancesOf).sort()).toEqual([[1, 4], [2], [3]]);
+  });
+
+  test('nothing of one client goes along for the others, nor comes back to them', async () => {
+    const backend = await start((seen, response) => {
+      response.setHeader('set-cookie', 'session=first');
+      response.setHeader('x-trace', 'first');
+      doubling(seen, response);
+    });
+    use(backend, { maxBatchSize: 2, maxLatencyMs: 30 });
+    const own = { traceparent: '00-1-1-00', 'x-forwarded-for': '192.0.2.1', 'x-mine': 'a', accept: '*/*' };
+    const answers = await Promise.all([predict([1], {}, own), predict([2], {}, { accept: '*/*' })]);
+    expect(answers.map(({ headers }) => [headers.get('set-cookie'), headers.get('x-trace')])).toEqual([
+      [null, null],
+      [null, null],
+    ]);
+    expect(backend.seen.map(instancesOf)).toEqual([[1, 2]]);
+    expect(backend.seen[0]?.headers).toMatchObject({ accept: '*/*' });
+    for (const name of ['traceparent', 'x-forwarded-for', 'x-mine'])
+      expect(backend.seen[0]?.headers).not.toHaveProperty(name);
+  });
+
+  test('a request with a cookie goes by itself, with it', async () => {
+    const backend = await start(doubling);
+    use(backend, { maxBatchSize: 2, maxLatencyMs: 30 });
+    await Promise.all([predict([1], {}, { cookie: 'session=ann' }), predict([2])]);
+    expect(backend.seen.map(instancesOf).sort()).toEqual([[1], [2]]);
+    expect(backend.seen.map(({ headers }) => headers.cookie).sort()).toEqual(['session=ann', undefined]);
+    expect(await way('unjoinable')).toBe(1);
+  });
+
+  test('a server that is told who asks gets batches of one person alone, never a key of the gateway', async () => {
+    const backend = await start(doubling);
+    const { key, record } = newKey();
+    const batcher = { maxBatchSize: 2, maxLatencyMs: 30, timeoutMs: 5_000 };
+    const one = service('m', { ready: [backend.address], batcher, passAuthorization: true });
+    gateway.store.apply({ ...table([one]), policy: { access: { keys: [record] } } }, -1);
+    const [ann, bob] = [{ authorization: 'Bearer ann' }, { authorization: 'Bearer bob' }];
+    await Promise.all([
+      predict([1], {}, { ...ann, 'x-api-key': key }),
+      predict([2], {}, bob),
+      predict([3], {}, { ...ann, 'x-api-key': key }),
+      predict([4], {}, { authorization: `Bearer ${key}` }),
+    ]);
+    const told = backend.seen.map((seen) => [seen.headers.authorization, instancesOf(seen)]);
+    expect(told).toHaveLength(3);
+    expect(told).toEqual(
+      expect.arrayContaining([
+        ['Bearer ann', [1, 3]],
+        ['Bearer bob', [2]],
+        [undefined, [4]],
+      ]),
+    );
+    expect(JSON.stringify(backend.seen.map(({ headers }) => headers))).not.toContain(key);
   });
 
   test('one bad request fails alone: the others are asked for by themselves', async () => {
