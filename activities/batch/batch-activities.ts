@@ -4,7 +4,7 @@ import { BatchLines, BatchPlan } from '../../domain/batch/batch.schema.ts';
 import type { BatchResult } from '../../domain/batch/batch.schema.ts';
 import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlApi } from '../control/api.ts';
-import { asFailure } from '../control/failures.ts';
+import { withFailures } from '../control/failures.ts';
 import type { AskLine } from './ask-line.ts';
 
 /**
@@ -24,13 +24,13 @@ const heartbeatMs = 2_000;
 
 export function batchActivities(deps: BatchActivityDeps): BatchActivities {
   const { api } = deps;
-  return {
-    batchOpen: ({ batchId }) => translated(() => api.call('POST', path(batchId, 'open'), BatchPlan, {})),
-    batchRun: ({ batchId, from, to }) => translated(() => runLines(deps, batchId, from, to)),
+  return withFailures<BatchActivities>({
+    batchOpen: ({ batchId }) => api.call('POST', path(batchId, 'open'), BatchPlan, {}),
+    batchRun: ({ batchId, from, to }) => runLines(deps, batchId, from, to),
     async batchClose({ batchId, outcome }) {
-      await translated(() => api.call('POST', path(batchId, 'close'), Nothing, { outcome }));
+      await api.call('POST', path(batchId, 'close'), Nothing, { outcome });
     },
-  };
+  });
 }
 
 async function runLines(deps: BatchActivityDeps, batchId: string, from: number, to: number): Promise<void> {
@@ -70,13 +70,4 @@ async function askAll(deps: BatchActivityDeps, batchId: string, todo: BatchLines
 
 function path(batchId: string, what: string): string {
   return `/internal/batches/${encodeURIComponent(batchId)}/${what}`;
-}
-
-async function translated<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (Context.current().cancellationSignal.aborted) return await Context.current().cancelled;
-    throw asFailure(error);
-  }
 }

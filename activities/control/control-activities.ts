@@ -8,7 +8,7 @@ import { RuntimeLists } from '../../domain/serving-runtime/serving-runtime.schem
 import { resolve } from '../../domain/workload/resolve.ts';
 import { withAddresses, withHost } from './addresses.ts';
 import type { ControlApi } from './api.ts';
-import { asFailure } from './failures.ts';
+import { withFailures } from './failures.ts';
 import { poll } from './waits.ts';
 
 export interface ControlActivityDeps {
@@ -136,19 +136,4 @@ async function addressesOf({ api }: ControlActivityDeps, key: RevisionKey): Prom
     .filter((replica) => replica.namespace === key.namespace && replica.name === key.name)
     .filter((replica) => replica.revision === key.revision)
     .map(({ address }) => address);
-}
-
-/** Every activity's failure as an ApplicationFailure whose type is the ErrorCode. */
-function withFailures(activities: ControlActivities): ControlActivities {
-  const wrapped = Object.entries(activities).map(([name, activity]) => [
-    name,
-    async (input: never): Promise<unknown> => {
-      try {
-        return await (activity as (input: never) => Promise<unknown>)(input);
-      } catch (error) {
-        throw asFailure(error);
-      }
-    },
-  ]);
-  return Object.fromEntries(wrapped) as ControlActivities;
 }
