@@ -1,9 +1,10 @@
 import { Context } from '@temporalio/activity';
 import { z } from 'zod';
+import { keptAfterEndMs } from '../../domain/budget/lease-book.ts';
 import type { LedgerActivities, Settlement } from '../../domain/ledger/messages.ts';
 import { WindowPage } from '../../domain/usage/usage-record.schema.ts';
 import type { ControlApi } from '../control/api.ts';
-import { asFailure } from '../control/failures.ts';
+import { withFailures } from '../control/failures.ts';
 import type { Books } from './redis-books.ts';
 
 /** The ledger is the control API's, the books are in Redis: both are reached here, and only the outcome is returned. */
@@ -14,26 +15,24 @@ export interface LedgerActivityDeps {
   readonly now: () => number;
 }
 
-/** Books outlive their window by a week; so long a late record can still correct them. */
-const settledAfterEndMs = 7 * 24 * 3_600_000;
 const pageSize = 200;
 
 const Removed = z.object({ removed: z.int() });
 
 export function ledgerActivities(deps: LedgerActivityDeps): LedgerActivities {
   const { api } = deps;
-  return {
-    ledgerSettle: () => translated(() => settleAll(deps)),
+  return withFailures<LedgerActivities>({
+    ledgerSettle: () => settleAll(deps),
     ledgerPrune: ({ before }) =>
-      translated(() => api.call('POST', '/internal/ledger/prune', Removed, { before: Math.max(0, before) })),
-  };
+      api.call('POST', '/internal/ledger/prune', Removed, { before: Math.max(0, before) }),
+  });
 }
 
 async function settleAll({ api, books, now }: LedgerActivityDeps): Promise<Settlement> {
   const sum = { windows: 0, gone: 0, returnedTokens: 0, returnedMicros: 0 };
   if (books === null) return { ...sum, isWithoutBooks: true };
   const context = Context.current();
-  const since = now() - settledAfterEndMs;
+  const since = now() - keptAfterEndMs;
   let after = '';
   while (true) {
     const query = new URLSearchParams({ since: String(since), after, limit: String(pageSize) });
@@ -50,14 +49,5 @@ async function settleAll({ api, books, now }: LedgerActivityDeps): Promise<Settl
     context.heartbeat(after);
     context.cancellationSignal.throwIfAborted();
     if (windows.length < pageSize) return { ...sum, isWithoutBooks: false };
-  }
-}
-
-async function translated<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (Context.current().cancellationSignal.aborted) return await Context.current().cancelled;
-    throw asFailure(error);
   }
 }

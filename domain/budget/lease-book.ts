@@ -64,6 +64,8 @@ export type Limits = Amounts;
 export const goneAfterMs = 60_000;
 /** And after so long the book forgets it: the ledger's account of it is enough. */
 export const forgottenAfterMs = 24 * 3_600_000;
+/** How long books outlive their window: so long a late record can still correct them. */
+export const keptAfterEndMs = 7 * 24 * 3_600_000;
 
 const zero: Amounts = Object.freeze({ tokens: 0, micros: 0 });
 

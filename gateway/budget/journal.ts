@@ -6,10 +6,9 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
-import { lease } from '../../domain/budget/lease-book.ts';
+import { keptAfterEndMs, lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
 import { identityOf, isStillThere } from '../usage/process-identity.ts';
-import { keptAfterEndMs } from './lease-source.ts';
 import type { LeaseSource } from './lease-source.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { budgetKey, leaseLua } from '../../domain/budget/lease-script.ts';
-import { goneAfterMs } from '../../domain/budget/lease-book.ts';
+import { goneAfterMs, keptAfterEndMs } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
 import { redisScript } from '../redis/shared-redis.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
@@ -13,9 +13,6 @@ export interface LeaseSource {
   lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer | null>;
   close(): Promise<void>;
 }
-
-/** How long books outlive their window: the ledger settles in that time. */
-export const keptAfterEndMs = 7 * 24 * 3_600_000;
 
 const script = redisScript(leaseLua);
 
