@@ -3,11 +3,11 @@ import { mkdirSync, openSync, closeSync, readFileSync, unlinkSync, writeSync } f
 import { open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
 import { keptAfterEndMs, lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
+import { checkedLine, readCheckedLine } from '../usage/checked-line.ts';
 import { identityOf, isStillThere } from '../usage/process-identity.ts';
 import type { LeaseSource } from './lease-source.ts';
 
@@ -170,19 +170,14 @@ interface JournalLine {
 }
 
 function lineOf(window: string, endMs: number, total: Limits): string {
-  const text = JSON.stringify([window, endMs === Infinity ? null : endMs, total.tokens, total.micros]);
-  return `${checksum(text)} ${text}\n`;
+  return checkedLine(JSON.stringify([window, endMs === Infinity ? null : endMs, total.tokens, total.micros]));
 }
 
 function readLine(line: string): JournalLine | null {
-  const text = line.slice(9);
-  if (line[8] !== ' ' || checksum(text) !== line.slice(0, 8)) return null;
+  const text = readCheckedLine(line);
+  if (text === null) return null;
   const [window, endMs, tokens, micros] = JSON.parse(text) as [string, number | null, number, number];
   return { window, endMs: endMs ?? Infinity, tokens, micros };
-}
-
-function checksum(text: string): string {
-  return crc32(text).toString(16).padStart(8, '0');
 }
 
 function restoredBook({ tokens, micros }: JournalLine, nowMs: number): LeaseBook {

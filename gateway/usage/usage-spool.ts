@@ -1,8 +1,8 @@
 import { closeSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import type { Logger } from 'pino';
+import { checkedLine, readCheckedLine } from './checked-line.ts';
 import { identityOf, isStillThere } from './process-identity.ts';
 
 /**
@@ -129,8 +129,7 @@ export class UsageSpool {
 
   private write(records: readonly string[]): void {
     if (this.ownBytes > this.limits.bytesMax) throw new Error('the usage files have reached their bound');
-    const text = `[${records.join(',')}]`;
-    const line = Buffer.from(`${checksum(text)} ${text}\n`);
+    const line = Buffer.from(checkedLine(`[${records.join(',')}]`));
     const current = this.current ?? this.openNext();
     let written = 0;
     try {
@@ -197,9 +196,9 @@ export class UsageSpool {
     const records: string[] = [];
     for (const line of text.split('\n')) {
       if (line === '') continue;
-      const json = line.slice(9);
-      if (line[8] === ' ' && checksum(json) === line.slice(0, 8)) records.push(json.slice(1, -1));
-      else this.damaged += 1;
+      const json = readCheckedLine(line);
+      if (json === null) this.damaged += 1;
+      else records.push(json.slice(1, -1));
     }
     return records;
   }
@@ -240,8 +239,4 @@ function isOwnerThere(name: string): boolean {
 
 function gatewayOf(name: string): string {
   return decodeURIComponent(name.split('.').slice(3, -1).join('.'));
-}
-
-function checksum(text: string): string {
-  return crc32(text).toString(16).padStart(8, '0');
 }
