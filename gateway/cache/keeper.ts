@@ -136,10 +136,8 @@ export class Keeper {
     const { shared } = this;
     const lockMs = shared?.lockMs ?? 0;
     if (shared === null || lockMs === 0 || !shared.isUsable()) return null;
-    if (await shared.lock(lookup.key, lockMs)) {
-      lookup.holdsLock = true;
-      return null;
-    }
+    lookup.lock = await shared.lock(lookup.key, lockMs);
+    if (lookup.lock !== null) return null;
     const untilMs = this.nowMs() + lockMs;
     while (this.nowMs() < untilMs && !lookup.passage.isClosed && shared.isUsable()) {
       await sleep(lockPollMs);
@@ -150,9 +148,9 @@ export class Keeper {
   }
 
   unlock(lookup: Lookup): void {
-    if (!lookup.holdsLock) return;
-    lookup.holdsLock = false;
-    this.shared?.unlock(lookup.key);
+    const { lock } = lookup;
+    lookup.lock = null;
+    if (lock !== null) this.shared?.unlock(lookup.key, lock);
   }
 
   /** Keeps what a server said, under the version that said it. @returns why not, or null */

@@ -39,7 +39,8 @@ export class Lookup implements CacheState {
   stale: Entry | null = null;
   /** Of the prompt whose answer it gets; null for exact ones. */
   similarity: number | null = null;
-  holdsLock = false;
+  /** What unlocks it, while it holds the lock of its answer in Redis. */
+  lock: string | null = null;
   /** Once its client is gone and its answer goes on: to be called at the end. */
   settle: (() => void) | null = null;
   /** A kept answer was given to it. */

@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
+import { redisScript } from '../redis/shared-redis.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
 import type { CacheMetrics } from './cache-metrics.ts';
 import { decodeEntry, encodeEntry } from './codec.ts';
@@ -88,15 +90,20 @@ export class SharedStore {
     else this.metrics.shared.writes += 1;
   }
 
-  /** @returns true for the one gateway that got it; also when Redis is away: everyone then asks for itself */
-  async lock(key: EntryKey, lockMs: number): Promise<boolean> {
-    const set = this.redis.ask((client) => client.set(`${redisKey(key)}:lock`, '1', 'PX', lockMs, 'NX'));
+  /**
+   * @returns what unlocks it again, for the one gateway that got it; also when Redis is away or late: everyone then
+   * asks for itself. Null: another gateway has it
+   */
+  async lock(key: EntryKey, lockMs: number): Promise<string | null> {
+    const owner = randomUUID();
+    const set = this.redis.ask((client) => client.set(lockName(key), owner, 'PX', lockMs, 'NX'));
     const got = await within(set, this.settings?.waitMs ?? 0);
-    return got !== null;
+    return got === null ? null : owner;
   }
 
-  unlock(key: EntryKey): void {
-    void this.redis.ask((client) => client.unlink(`${redisKey(key)}:lock`));
+  /** Does nothing when the lock ran out and is another's by now. */
+  unlock(key: EntryKey, owner: string): void {
+    void this.redis.run(unlockOwn, [lockName(key)], [owner]);
   }
 
   /**
@@ -148,6 +155,10 @@ export class SharedStore {
   }
 }
 
+const unlockOwn = redisScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
+return 0`);
+
 const prefix = 'muster:cache:1:';
 const purgeChannel = 'muster:cache:purge';
 
@@ -159,8 +170,12 @@ function entryBytesMax(bodyBytesMax: number): number {
   return bodyBytesMax + Math.ceil(bodyBytesMax / 1_000) + 4_096;
 }
 
-export function redisKey({ version, hash }: EntryKey): string {
+function redisKey({ version, hash }: EntryKey): string {
   return `${prefix}${version.serviceId}:${version.id}:${Buffer.from(hash, 'latin1').toString('base64url')}`;
+}
+
+function lockName(key: EntryKey): string {
+  return `${redisKey(key)}:lock`;
 }
 
 const late = Symbol('late');

@@ -199,6 +199,22 @@ describe('answers shared in Redis', () => {
     expect((await chat(1)).status).toBe(200);
   });
 
+  test('are unlocked by who locked them alone: a lock that ran out may be another gateway’s by then', async () => {
+    server = chatServer(600);
+    gateways[0]?.use(services(), { enabled: true, shared: { waitMs: 1_000, lockMs: 100 } });
+    const asked = chat(0);
+    let lock = '';
+    await until(async () => {
+      [lock = ''] = await client.keys('*:lock');
+      return lock !== '';
+    }, 'it is locked');
+    await until(async () => (await client.set(lock, 'another', 'PX', 60_000, 'NX')) === 'OK', 'it ran out');
+    expect((await asked).status).toBe(200);
+    await written(2);
+    await chat(0, ask('another')); // by its answer, what came before it has reached Redis
+    expect(await client.get(lock)).toBe('another');
+  });
+
   describe('when Redis', () => {
     test('is killed under load, nobody notices but by misses', async () => {
       let isOver = false;
