@@ -5,8 +5,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
-import { keptAfterEndMs, lease } from '../../domain/budget/lease-book.ts';
+import { lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
+import { codeOf } from '../../domain/errors.ts';
 import { checkedLine, readCheckedLine } from '../usage/checked-line.ts';
 import { identityOf, isStillThere } from '../usage/process-identity.ts';
 import type { LeaseSource } from './lease-source.ts';
@@ -38,13 +39,18 @@ export class LeaseJournal implements LeaseSource {
 
   /**
    * @param folder of journals: each process of this machine takes one that no living process has
-   * @throws when the folder cannot be made
+   * @throws when the folder cannot be made, or a journal cannot be read: one that is taken for empty forgets charges
    */
   static async open(folder: string, logger: Logger, now: () => number): Promise<LeaseJournal> {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { name, release } = claimSlot(folder);
     const journal = new LeaseJournal(join(folder, name), logger, now, release);
-    await journal.recover();
+    try {
+      await journal.recover();
+    } catch (error) {
+      release();
+      throw error;
+    }
     return journal;
   }
 
@@ -74,7 +80,7 @@ export class LeaseJournal implements LeaseSource {
   }
 
   private async recover(): Promise<void> {
-    const text = await readFile(this.path, 'utf8').catch(() => '');
+    const text = await readIfThere(this.path);
     let bad = 0;
     for (const line of text.split('\n')) {
       if (line === '') continue;
@@ -140,6 +146,7 @@ export class LeaseJournal implements LeaseSource {
 export class MemoryLeases implements LeaseSource {
   private readonly books = new Map<string, { book: LeaseBook; endMs: number }>();
   private readonly now: () => number;
+  private sweepAtMs = 0;
 
   constructor(now: () => number) {
     this.now = now;
@@ -147,18 +154,24 @@ export class MemoryLeases implements LeaseSource {
 
   lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer> {
     const nowMs = this.now();
+    if (nowMs >= this.sweepAtMs) this.sweep(nowMs);
     const { book, answer } = lease(this.books.get(window)?.book ?? null, limits, call, nowMs);
     this.books.set(window, { book, endMs });
-    for (const [name, { endMs: end }] of this.books)
-      if (end < nowMs - keptAfterEndMs) this.books.delete(name);
     return Promise.resolve(answer);
   }
 
   close(): Promise<void> {
     return Promise.resolve();
   }
+
+  private sweep(nowMs: number): void {
+    this.sweepAtMs = nowMs + keptAfterEndMs;
+    for (const [name, { endMs }] of this.books) if (endMs < nowMs - keptAfterEndMs) this.books.delete(name);
+  }
 }
 
+/** Nobody leases of a window that is over; what its last requests used is settled long before. */
+const keptAfterEndMs = 3_600_000;
 const bytesMax = 1024 * 1024;
 const slotsMax = 256;
 
@@ -215,6 +228,15 @@ function claimSlot(folder: string): { name: string; release: () => void } {
     };
   }
   throw new Error(`all ${slotsMax} budget journals in ${folder} are in use`);
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return '';
+    throw error;
+  }
 }
 
 function isHeld(lock: string): boolean {

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -112,17 +112,25 @@ describe('the journal of leases', () => {
     expect((await lease(third, 0, 1)).total.tokens).toBe(10);
   });
 
-  test('forgets windows a week after their end', async () => {
+  test('forgets windows soon after their end', async () => {
     const journal = await open();
     const endMs = now + 3_600_000;
     await journal.lease('short|hour', endMs, limits, call(5, 1));
     await lease(journal, 7, 1);
     await journal.close();
-    now = endMs + 8 * 24 * 3_600_000;
+    now = endMs + 2 * 3_600_000;
     await (await open()).close();
     const text = readFileSync(join(folder, 'leases-0.journal'), 'utf8');
     expect(text).toContain('w|total');
     expect(text).not.toContain('short|hour');
+  });
+
+  test('that cannot be read is not taken for an empty one', async () => {
+    mkdirSync(join(folder, 'leases-0.journal'));
+    await expect(open()).rejects.toThrow('EISDIR');
+    rmSync(join(folder, 'leases-0.journal'), { recursive: true });
+    await open(); // its lock was given back
+    expect(readdirSync(folder).sort()).toEqual(['leases-0.journal', 'leases-0.lock']);
   });
 
   test('stays small, however often is leased', async () => {
@@ -163,4 +171,16 @@ test('leases in memory begin anew with each process, and hold the limit until th
   expect(await lease(memory, 900, 1)).toMatchObject({ grant: { tokens: 900 } });
   expect(await lease(memory, 900, 2, 900)).toMatchObject({ grant: { tokens: 100 } });
   await memory.close();
+});
+
+test('leases in memory are forgotten soon after the end of their window', async () => {
+  const memory = new MemoryLeases(() => now);
+  const endMs = now + 3_600_000;
+  const short = (gateway: string) => memory.lease('short|hour', endMs, limits, { ...call(900, 1), gateway });
+  await short('a');
+  now = endMs + 600_000; // its last requests may still be under way
+  expect(await short('b')).toMatchObject({ grant: { tokens: 100 } });
+  now = endMs + 2 * 3_600_000;
+  await lease(memory, 1, 1);
+  expect(await short('c')).toMatchObject({ grant: { tokens: 900 } });
 });
