@@ -1,5 +1,6 @@
 import { answerKind } from '../../domain/resilience/continuation.ts';
 import { WholeEvents, endsWithDone } from '../../domain/resilience/sse.ts';
+import { StreamEnd, choicesAsked } from '../../domain/resilience/stream-end.ts';
 import { streamErrorEvent } from '../errors.ts';
 import type { Refusal } from '../errors.ts';
 import { downstreamHeaders } from '../front/headers.ts';
@@ -35,12 +36,9 @@ export class Delivery extends Alarm {
   private readonly deps: DeliveryDeps;
   private readonly passage: Passage;
   private readonly isEventStream: boolean;
-  /** Chunks of an OpenAI stream; null for all other answers. */
+  /** Chunks of an OpenAI stream, and how it ends; null for all other answers. */
   private readonly events: WholeEvents | null;
-  private hasDone = false;
-  /** What was passed on last, and before that: an end without `[DONE]` is judged by them. */
-  private last: Uint8Array | null = null;
-  private lastButOne: Uint8Array | null = null;
+  private readonly streamEnd: StreamEnd | null;
   private held: { readonly status: number; readonly headers: Headers; readonly parts: Uint8Array[] } | null =
     null;
   private isBlocked = false;
@@ -65,6 +63,7 @@ export class Delivery extends Alarm {
     const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
     this.events = isOpenAi ? new WholeEvents(eventBytesMax) : null;
     this.midStream = isOpenAi ? midStream : null;
+    this.streamEnd = isOpenAi ? new StreamEnd(choicesAsked(passage.fields ?? {})) : null;
   }
 
   /** Nothing of the answer has left the gateway: another may take its place. */
@@ -74,7 +73,7 @@ export class Delivery extends Alarm {
 
   /** The client has the last word of an OpenAI stream: whatever happens now, it is whole. */
   get isDone(): boolean {
-    return this.hasDone;
+    return this.streamEnd?.isDone === true;
   }
 
   /** An OpenAI stream that never said it was at its end, nor why. Asked when its server is done. */
@@ -84,8 +83,8 @@ export class Delivery extends Alarm {
     const isOurs = this.passage.exchange.status === 200;
     // A last event without its blank line counts when it is the last word; half an event is nobody's.
     if (rest !== null && (!isOurs || endsWithDone(rest))) this.passOn(rest);
-    if (!isOurs || this.hasDone) return false;
-    if (!saysFinish(this.last) && !saysFinish(this.lastButOne)) return true;
+    if (!isOurs || this.isDone) return false;
+    if (this.streamEnd?.isWhole !== true) return true;
     this.sayDone();
     return false;
   }
@@ -121,8 +120,9 @@ export class Delivery extends Alarm {
 
   /** A stream that said its last word, but not that it was the last. */
   sayDone(): void {
-    this.hasDone = true;
-    this.pass(Buffer.from('data: [DONE]\n\n'));
+    const lastWord = Buffer.from('data: [DONE]\n\n');
+    this.streamEnd?.pass(lastWord);
+    this.pass(lastWord);
   }
 
   /** What was held is forgotten, and no tap has seen it. */
@@ -194,9 +194,7 @@ export class Delivery extends Alarm {
     const { midStream } = this;
     const bytes = midStream === null ? copyOf(events) : midStream.pass(events);
     if (bytes === null) return;
-    this.hasDone = endsWithDone(bytes);
-    this.lastButOne = this.last;
-    this.last = bytes;
+    this.streamEnd?.pass(bytes);
     this.pass(bytes);
   }
 
@@ -226,9 +224,4 @@ export class Delivery extends Alarm {
   private finish(): void {
     this.deps.timer.cancel(this);
   }
-}
-
-/** Usage follows the reason why an answer ended, so that it is looked for in the last two chunks. */
-function saysFinish(bytes: Uint8Array | null): boolean {
-  return bytes !== null && /"finish_reason"\s*:\s*"/.test(Buffer.from(bytes).toString());
 }

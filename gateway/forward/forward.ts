@@ -20,7 +20,7 @@ import type { DeliveryDeps } from './delivery.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard, Guards } from './guards.ts';
 import { hedgeDelayMs } from './hedge.ts';
-import { midStreamOf, wantsUsage } from './mid-stream.ts';
+import { isSaid, midStreamOf } from './mid-stream.ts';
 import { failureRefusal, notReady } from './refusals.ts';
 import { sayAttempts, setHeader } from './response-headers.ts';
 import { StandIns, hasUntried } from './stand-ins.ts';
@@ -379,7 +379,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     const { guard, deps, passage } = this;
     if (midStream === null) return false;
     const answer = midStream.answer();
-    if (answer.obstacle === null && answer.finish !== null && !wantsUsage(passage, answer.hasUsage)) {
+    if (isSaid(passage, answer)) {
       delivery.sayDone();
       this.finish();
       delivery.end();
@@ -390,7 +390,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     // One that refused, or had no time before, is better than an end in the middle.
     this.tried.splice(0, Infinity, ...(this.cutBy ?? []));
     if (!this.hasUntried(false)) return this.notContinued('no other server is there');
-    const next = midStream.next(passage, this.plan);
+    const next = midStream.next(passage, this.plan, answer);
     const now = deps.nowMs();
     if ('obstacle' in next) return this.notContinued(next.obstacle);
     if (!guard.retries.spend(now)) return this.notContinued('the retry budget is spent');

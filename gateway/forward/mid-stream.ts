@@ -7,6 +7,7 @@ import {
 import type { AnswerKind, AnswerSoFar, ChatContinuation } from '../../domain/resilience/continuation.ts';
 import { ContinuedChunks } from '../../domain/resilience/continued-chunks.ts';
 import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
+import { choicesAsked } from '../../domain/resilience/stream-end.ts';
 import type { Passage } from '../passage.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 
@@ -56,12 +57,18 @@ export class MidStream {
     return readAnswer(this.kind, Buffer.concat(this.kept).toString());
   }
 
-  /** @returns the request for the rest, or why there can be none */
-  next(passage: Passage, plan: ForwardPlan): ForwardPlan | { readonly obstacle: string } {
+  /**
+   * @param answer what the client knows
+   * @returns the request for the rest, or why there can be none
+   */
+  next(
+    passage: Passage,
+    plan: ForwardPlan,
+    answer: AnswerSoFar,
+  ): ForwardPlan | { readonly obstacle: string } {
     const { fields } = passage;
     if (fields === null || plan.body === null) return { obstacle: 'it has no body' };
     if (this.keptBytes > keptBytesMax) return { obstacle: 'it is too long' };
-    const answer = this.answer();
     const obstacle = answer.obstacle ?? requestObstacle(this.kind, fields, this.chat);
     if (obstacle !== null) return { obstacle };
     const continuation = continuationOf(this.kind, { body: plan.body, fields }, answer, this.chat);
@@ -96,13 +103,19 @@ function chatOf(
   return server === 'llama.cpp' ? 'llama.cpp' : 'never';
 }
 
-/** The caller asked for the stream's usage and has not got it. */
-export function wantsUsage(passage: Passage, hasUsage: boolean): boolean {
-  const options = passage.fields?.['stream_options'];
-  const isAsked =
+/** Nothing of an answer is missing but its last word. */
+export function isSaid({ fields }: Passage, answer: AnswerSoFar): boolean {
+  if (answer.obstacle !== null || answer.finish === null || fields === null) return false;
+  return choicesAsked(fields) === 1 && (answer.hasUsage || !wantsUsage(fields));
+}
+
+/** The caller asked for the stream's usage. */
+function wantsUsage(fields: Readonly<Record<string, unknown>>): boolean {
+  const options = fields['stream_options'];
+  return (
     typeof options === 'object' &&
     options !== null &&
     'include_usage' in options &&
-    options.include_usage === true;
-  return isAsked && !hasUsage;
+    options.include_usage === true
+  );
 }

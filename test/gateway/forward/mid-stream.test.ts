@@ -165,3 +165,34 @@ describe('a stream that its server cuts', () => {
     expect(hear((await ask(chat)).text)).toMatchObject({ errors: 1, dones: 0 });
   });
 });
+
+describe('a stream of two answers whose server ends after one of them', () => {
+  const chunk = (index: number, finish: string | null) =>
+    `data: ${JSON.stringify({ id: 'a', choices: [{ index, text: 'x', finish_reason: finish }] })}\n\n`;
+  const first = chunk(0, null) + chunk(0, 'stop');
+  const whole = first + chunk(1, 'stop');
+  const asked = { model: 'm', prompt, stream: true, n: 2 };
+
+  test.each([
+    ['the policy says error', 'error', first, 1],
+    ['the policy goes on with streams', 'continue', first, 1],
+    ['both were said, and only the last word is missing', 'error', whole, 0],
+  ] as const)('where %s (%s)', async (_name, mode, text, errors) => {
+    const gateway = await startTestGateway();
+    const head =
+      'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nserver: llama.cpp\r\nconnection: close\r\n\r\n';
+    const backend = await startRawBackend((socket, received) => {
+      if (isWholeRequest(received)) socket.end(head + text);
+    });
+    try {
+      const resilience: ResiliencePolicy = { all: { midStream: { mode } } };
+      const services = [service('m', { ready: [backend.address] })];
+      gateway.store.apply({ ...table(services, 1), policy: { resilience } }, -1);
+      const heard = hear((await postJson(`${gateway.url}/v1/completions`, asked)).text);
+      expect(heard).toMatchObject({ errors, dones: 1 - errors });
+    } finally {
+      await gateway.close();
+      await backend.close();
+    }
+  });
+});

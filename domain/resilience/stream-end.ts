@@ -1,0 +1,62 @@
+import { isObject, parseObject } from './continuation.ts';
+import { endsWithDone, eventData } from './sse.ts';
+
+/**
+ * Whether a stream of OpenAI chunks has come to its end: by its last event, `[DONE]`, or, with servers that leave that
+ * out, by the reason why it ended, of each choice that was asked for. One choice's reason stands in the last chunk, or
+ * in the one before the usage, and is looked for when the stream is over; those of several choices come at any time,
+ * so they are noted as they pass.
+ */
+export class StreamEnd {
+  /** The client has the last word. */
+  isDone = false;
+  private last: Uint8Array | null = null;
+  private lastButOne: Uint8Array | null = null;
+  private readonly choices: number;
+  /** Choices that gave their reason; null where there is but one. */
+  private readonly finished: Set<unknown> | null;
+
+  /** @param choices that were asked for */
+  constructor(choices: number) {
+    this.choices = choices;
+    this.finished = choices > 1 ? new Set() : null;
+  }
+
+  /** @param events whole ones, which nobody changes from now on */
+  pass(events: Uint8Array): void {
+    if (endsWithDone(events)) this.isDone = true;
+    this.lastButOne = this.last;
+    this.last = events;
+    if (this.finished !== null && saysFinish(events)) noteFinished(events, this.finished);
+  }
+
+  /** Nothing of the answer is missing, but perhaps the last word. */
+  get isWhole(): boolean {
+    if (this.isDone) return true;
+    if (this.finished !== null) return this.finished.size >= this.choices;
+    return saysFinish(this.last) || saysFinish(this.lastButOne);
+  }
+}
+
+/** How many answers a request asks for: `n` to each of its prompts. */
+export function choicesAsked(fields: Readonly<Record<string, unknown>>): number {
+  const { n, prompt } = fields;
+  const each = typeof n === 'number' && n >= 1 ? n : 1;
+  const isList = Array.isArray(prompt) && prompt.length > 0 && typeof prompt[0] !== 'number';
+  return isList ? each * prompt.length : each;
+}
+
+/** In a text it would stand with its quotes escaped. */
+function saysFinish(events: Uint8Array | null): boolean {
+  return events !== null && /"finish_reason"\s*:\s*"/.test(new TextDecoder().decode(events));
+}
+
+function noteFinished(events: Uint8Array, finished: Set<unknown>): void {
+  for (const data of eventData(new TextDecoder().decode(events))) {
+    const choices: unknown = parseObject(data)?.['choices'];
+    if (!Array.isArray(choices)) continue;
+    for (const choice of choices) {
+      if (isObject(choice) && typeof choice['finish_reason'] === 'string') finished.add(choice['index'] ?? 0);
+    }
+  }
+}
