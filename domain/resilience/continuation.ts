@@ -1,5 +1,5 @@
 import { fieldRanges } from '../routing/splice-model.ts';
-import { eventData } from './sse.ts';
+import { eventData } from '../sse/sse.ts';
 
 /**
  * How an answer that its server cut can be gone on with by another server of the same model: the request is asked

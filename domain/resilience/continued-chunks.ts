@@ -1,6 +1,6 @@
 import { firstChoice, isObject, parseObject, textOf } from './continuation.ts';
 import type { AnswerKind, AnswerSoFar, Continuation } from './continuation.ts';
-import { eventData } from './sse.ts';
+import { eventData } from '../sse/sse.ts';
 
 /**
  * Turns the chunks of a continuation into those that the first server would have sent: its identity, no second role,

@@ -1,5 +1,6 @@
 import { isObject, parseObject } from './continuation.ts';
-import { endsWithDone, eventData } from './sse.ts';
+import { eventData } from '../sse/sse.ts';
+import { endsWithDone } from '../sse/whole-events.ts';
 
 /**
  * Whether a stream of OpenAI chunks has come to its end: by its last event, `[DONE]`, or, with servers that leave that

@@ -12,7 +12,9 @@ export interface SseEvent {
 export class SseParser {
   private readonly decoder = new TextDecoder();
   private readonly charactersMax: number;
-  private held = '';
+  /** Of a line that has not ended. */
+  private held: string[] = [];
+  private heldLength = 0;
   private event = '';
   private data: string[] = [];
   private size = 0;
@@ -25,22 +27,45 @@ export class SseParser {
 
   /** @throws Error when an event grows beyond its bound */
   push(chunk: Uint8Array): SseEvent[] {
+    return this.pushText(this.decoder.decode(chunk, { stream: true }));
+  }
+
+  /** The same for text that is decoded already. */
+  pushText(text: string): SseEvent[] {
     const events: SseEvent[] = [];
-    let text = this.held + this.decoder.decode(chunk, { stream: true });
-    if (this.wasCarriageReturn && text.startsWith('\n')) text = text.slice(1);
+    let from = this.wasCarriageReturn && text.startsWith('\n') ? 1 : 0;
     if (text !== '') this.wasCarriageReturn = false;
-    let from = 0;
-    for (let end = lineEnd(text, from); end >= 0; end = lineEnd(text, from)) {
-      this.line(text.slice(from, end), events);
+    let lf = text.indexOf('\n', from);
+    let cr = text.indexOf('\r', from);
+    while (lf >= 0 || cr >= 0) {
+      const isFeed = cr < 0 || (lf >= 0 && lf < cr);
+      const end = isFeed ? lf : cr;
+      this.line(this.takeHeld() + text.slice(from, end), events);
       from = end + 1;
-      if (text[end] !== '\r') continue;
-      if (text[from] === '\n') from += 1;
-      else if (from === text.length) this.wasCarriageReturn = true;
+      if (!isFeed) {
+        if (text[from] === '\n') from += 1;
+        else if (from === text.length) this.wasCarriageReturn = true;
+      }
+      if (lf >= 0 && lf < from) lf = text.indexOf('\n', from);
+      if (cr >= 0 && cr < from) cr = text.indexOf('\r', from);
     }
-    this.held = text.slice(from);
-    if (this.size + this.held.length > this.charactersMax)
-      throw new Error(`an event of the stream is longer than ${this.charactersMax} characters`);
+    this.hold(text.slice(from));
     return events;
+  }
+
+  private hold(rest: string): void {
+    if (rest !== '') this.held.push(rest);
+    this.heldLength += rest.length;
+    if (this.size + this.heldLength > this.charactersMax)
+      throw new Error(`an event of the stream is longer than ${this.charactersMax} characters`);
+  }
+
+  private takeHeld(): string {
+    if (this.heldLength === 0) return '';
+    const held = this.held.join('');
+    this.held = [];
+    this.heldLength = 0;
+    return held;
   }
 
   private line(line: string, events: SseEvent[]): void {
@@ -61,9 +86,8 @@ export class SseParser {
   }
 }
 
-function lineEnd(text: string, from: number): number {
-  const lf = text.indexOf('\n', from);
-  const cr = text.indexOf('\r', from);
-  if (cr < 0) return lf;
-  return lf < 0 ? cr : Math.min(lf, cr);
+/** The `data` of each event in a text of whole events, its last one's blank line aside. */
+export function eventData(text: string): string[] {
+  const events = new SseParser(Infinity).pushText(`${text}\n\n`);
+  return events.map(({ data }) => data);
 }

@@ -1,6 +1,6 @@
 import { answerKind } from '../../domain/resilience/continuation.ts';
-import { WholeEvents, endsWithDone } from '../../domain/resilience/sse.ts';
 import { StreamEnd, choicesAsked } from '../../domain/resilience/stream-end.ts';
+import { WholeEvents, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { streamErrorEvent } from '../errors.ts';
 import type { Refusal } from '../errors.ts';
 import { downstreamHeaders } from '../front/headers.ts';

@@ -1,5 +1,7 @@
-import { WholeEvents, eventData, wholeEventsLength } from '../../domain/resilience/sse.ts';
+import { eventData } from '../../domain/sse/sse.ts';
+import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
+import { asBuffer } from './as-buffer.ts';
 
 /**
  * Streams tell their usage only when asked (`stream_options.include_usage`). Where tokens cost something or are
@@ -99,8 +101,4 @@ function isUsageAlone(event: Buffer): boolean {
   } catch {
     return false;
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

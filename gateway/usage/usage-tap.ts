@@ -1,10 +1,11 @@
-import { endsWithDone } from '../../domain/resilience/sse.ts';
+import { endsWithDone } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
 import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
+import { asBuffer } from './as-buffer.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
 /** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
@@ -80,9 +81,7 @@ const data = Buffer.from('data:');
 
 /** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
 function countEvents(chunk: Uint8Array): number {
-  const bytes = Buffer.isBuffer(chunk)
-    ? chunk
-    : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  const bytes = asBuffer(chunk);
   let count = 0;
   for (let at = bytes.indexOf(data); at >= 0; at = bytes.indexOf(data, at + data.length)) count += 1;
   return count > 0 && endsWithDone(bytes) ? count - 1 : count;

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { continuationOf, readAnswer, requestObstacle } from '../../../domain/resilience/continuation.ts';
 import { ContinuedChunks } from '../../../domain/resilience/continued-chunks.ts';
-import { eventData } from '../../../domain/resilience/sse.ts';
+import { eventData } from '../../../domain/sse/sse.ts';
 
 const encode = (value: unknown) =>
   new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { SseParser } from '../../../domain/sse/sse.ts';
+import { SseParser, eventData } from '../../../domain/sse/sse.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const whole = (text: string) => new SseParser(1e6).push(bytes(text));
@@ -53,4 +53,9 @@ describe('server-sent events', () => {
       for (let i = 0; i < 20; i += 1) lines.push(bytes('data: 0123456789\n'));
     }).toThrow('longer than 100 characters');
   });
+});
+
+test('data is read by line, comments and other fields aside', () => {
+  const stream = ': hi\n\nevent: x\ndata: 1\n\ndata:2\r\ndata: 3\r\n\r\nid: 4\n\ndata: 5\n';
+  expect(eventData(stream)).toEqual(['1', '2\n3', '5']);
 });

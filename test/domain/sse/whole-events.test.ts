@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { WholeEvents, endsWithDone, eventData, wholeEventsLength } from '../../../domain/resilience/sse.ts';
+import { WholeEvents, endsWithDone, wholeEventsLength } from '../../../domain/sse/whole-events.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (all: readonly Uint8Array[]) => Buffer.concat(all).toString();
@@ -61,7 +61,12 @@ test.each([
   expect(endsWithDone(bytes(stream))).toBe(isDone);
 });
 
-test('data is read by line, comments and other fields aside', () => {
-  const stream = ': hi\n\nevent: x\ndata: 1\n\ndata:2\r\ndata: 3\r\n\r\nid: 4\n\ndata: 5\n';
-  expect(eventData(stream)).toEqual(['1', '2\n3', '5']);
+test.each([
+  ['data: 1\n\ndata', 0, 9],
+  ['data: 1\n\ndata', 8, 9],
+  ['data: 1\n\ndata', 9, 0],
+  ['data: 1\r\n\r\ndata', 10, 11],
+  ['data: 1\r\n\r\ndata', 11, 0],
+])('of %j, looked at from byte %i on, %i bytes are whole', (stream, from, length) => {
+  expect(wholeEventsLength(bytes(stream), from)).toBe(length);
 });
