@@ -1,5 +1,6 @@
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
+import { asBuffer } from './as-buffer.ts';
 
 /**
  * Finds `"usage": {…}` in an answer as its bytes pass, without parsing the answer. The bytes `"usage"` with a colon
@@ -246,8 +247,4 @@ function skipSpace(bytes: Buffer, from: number): number {
 function isBeginOfNeedle(bytes: Buffer, from: number): boolean {
   for (let at = from; at < bytes.length; at += 1) if (bytes[at] !== needle[at - from]) return false;
   return true;
-}
-
-function asBuffer(chunk: Uint8Array): Buffer {
-  return Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 }
