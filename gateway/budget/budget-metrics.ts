@@ -1,8 +1,6 @@
 import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
-import type { RateBucket } from '../rate-limit/rate-bucket.ts';
 import type { BudgetAccount } from './budget-account.ts';
-import { LeaseJournal } from './journal.ts';
 import type { Budgets } from './budgets.ts';
 import type { LeaseSource } from './lease-source.ts';
 
@@ -19,12 +17,7 @@ class BudgetNumbers {
   accounts = 0;
 }
 
-export function registerBudgetMetrics(
-  registry: Registry,
-  budgets: Budgets,
-  source: LeaseSource,
-  buckets: ReadonlyMap<string, RateBucket>,
-): void {
+export function registerBudgetMetrics(registry: Registry, budgets: Budgets, source: LeaseSource): void {
   const registers = [registry];
   const amounts = (
     name: string,
@@ -67,7 +60,6 @@ export function registerBudgetMetrics(
     }),
   );
   registerCounts(registers, budgets, source);
-  registerRates(registers, buckets);
 }
 
 function registerCounts(registers: Registry[], budgets: Budgets, source: LeaseSource): void {
@@ -105,30 +97,9 @@ function registerCounts(registers: Registry[], budgets: Budgets, source: LeaseSo
     registers,
     collect() {
       this.reset();
-      this.inc(source instanceof LeaseJournal ? source.failures : 0);
+      this.inc(source.failures);
     },
   });
-}
-
-function registerRates(registers: Registry[], buckets: ReadonlyMap<string, RateBucket>): void {
-  const count = (name: string, help: string, read: (bucket: RateBucket) => number): void => {
-    new Gauge({
-      name,
-      help,
-      labelNames: ['limit'],
-      registers,
-      collect() {
-        this.reset();
-        for (const bucket of buckets.values()) this.inc({ limit: bucket.limit.id }, read(bucket));
-      },
-    });
-  };
-  count('muster_gateway_rate_limit_refused', 'Requests refused by a rate limit', (b) => b.refused);
-  count(
-    'muster_gateway_rate_limit_would_refuse',
-    'Requests served that an enforced rate limit would have refused',
-    (b) => b.wouldRefuse,
-  );
 }
 
 function numbersOf(budgets: Budgets): Map<string, BudgetNumbers> {

@@ -144,6 +144,7 @@ export class LeaseJournal implements LeaseSource {
 
 /** The same without a disk, for a gateway that has no folder. */
 export class MemoryLeases implements LeaseSource {
+  readonly failures = 0;
   private readonly books = new Map<string, { book: LeaseBook; endMs: number }>();
   private readonly now: () => number;
   private sweepAtMs = 0;

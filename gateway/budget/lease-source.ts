@@ -6,6 +6,8 @@ import type { SharedRedis } from '../redis/shared-redis.ts';
 
 /** Where slices of budgets come from: Redis for gateways that share them, a journal for one alone. */
 export interface LeaseSource {
+  /** Leases that a crash would forget, since they could not be written down. */
+  readonly failures: number;
   /**
    * @param window account and window; @param endMs of the window, Infinity: never
    * @returns null when there was no answer: the call may have been entered or not, and is repeated as it is
@@ -17,6 +19,7 @@ export interface LeaseSource {
 const script = redisScript(leaseLua);
 
 export class RedisLeases implements LeaseSource {
+  readonly failures = 0;
   private readonly redis: SharedRedis;
 
   constructor(redis: SharedRedis) {

@@ -11,6 +11,7 @@ import { MemoryLeases } from '../budget/journal.ts';
 import { RedisLeases } from '../budget/lease-source.ts';
 import type { LeaseSource } from '../budget/lease-source.ts';
 import { GatewayCount } from '../rate-limit/gateway-count.ts';
+import { registerRateMetrics } from '../rate-limit/rate-metrics.ts';
 import { RateStep } from '../rate-limit/rate-step.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
 import type { Step } from '../step.ts';
@@ -83,7 +84,8 @@ export class Accounting {
     });
     this.steps = [this.usage, this.rates, this.budget];
     registerUsageMetrics(registry, meters, deps.isAlive);
-    registerBudgetMetrics(registry, this.budgets, source, this.rates.buckets);
+    registerBudgetMetrics(registry, this.budgets, source);
+    registerRateMetrics(registry, this.rates.buckets);
   }
 
   /** A table with the policy of the one before, as most are, changes nothing. */

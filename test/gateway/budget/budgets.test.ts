@@ -23,6 +23,7 @@ beforeEach(() => {
   const book = new MemoryLeases(() => now);
   budgets = new Budgets({
     source: {
+      failures: 0,
       lease: (window, endMs, limits, call) => {
         calls.push({ window, call });
         return isAway ? Promise.resolve(null) : book.lease(window, endMs, limits, call);
