@@ -1,56 +1,18 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { ServerResponse } from 'node:http';
-import type { ResiliencePolicy } from '../../../domain/resilience/resilience-policy.schema.ts';
 import { breakerState } from '../../../domain/resilience/outlier.ts';
-import { refusingAddress, startBackend, startRawBackend } from '../../fixtures/gateway/backends.ts';
-import type { Backend, RawBackend, Respond } from '../../fixtures/gateway/backends.ts';
+import type { Respond } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
-import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
-import { service, table } from '../../fixtures/gateway/tables.ts';
-import type { ServiceSketch } from '../../fixtures/gateway/tables.ts';
+import { get, postJson } from '../../fixtures/gateway/gateway.ts';
+import { Forwarding, chat, says, status } from '../../fixtures/resilience/forwarding.ts';
 import { isWholeRequest } from '../../fixtures/resilience/stand-in.ts';
 
-const chat = { model: 'm', messages: [{ role: 'user', content: 'hi' }] };
-let gateway: TestGateway;
-const closers: (() => Promise<void>)[] = [];
-beforeEach(async () => {
-  gateway = await startTestGateway();
-});
-afterEach(async () => {
-  await gateway.close();
-  for (const close of closers.splice(0)) await close();
-});
+const forwarding = new Forwarding();
+const use = forwarding.use.bind(forwarding);
+const backend = forwarding.backend.bind(forwarding);
+const raw = forwarding.raw.bind(forwarding);
+const ask = forwarding.ask.bind(forwarding);
 
-let version = 1;
-function use(sketches: Record<string, ServiceSketch>, resilience: ResiliencePolicy = {}): void {
-  const services = Object.entries(sketches).map(([name, sketch]) => service(name, sketch));
-  version += 1;
-  gateway.store.apply({ ...table(services, version), policy: { resilience } }, -1);
-}
-async function backend(respond: Respond): Promise<Backend> {
-  const made = await startBackend(respond);
-  closers.push(() => made.close());
-  return made;
-}
-async function raw(onData: Parameters<typeof startRawBackend>[0]): Promise<RawBackend> {
-  const made = await startRawBackend(onData);
-  closers.push(() => made.close());
-  return made;
-}
-const ask = (body: object = chat) => postJson(`${gateway.url}/v1/chat/completions`, body);
-const says =
-  (text: string): Respond =>
-  (_seen, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ from: text }));
-  };
-const status =
-  (code: number, headers: Record<string, string> = {}): Respond =>
-  (_seen, response) => {
-    response.writeHead(code, { 'content-type': 'application/json', ...headers });
-    response.end(JSON.stringify({ error: `its own ${String(code)}` }));
-  };
 /** The first endpoint asked is the one with nothing in flight that the table names first: chance decides between two. */
 const both = async (bad: Respond, good: Respond = says('good')) => {
   const [one, two] = [await backend(bad), await backend(good)];
@@ -153,77 +115,6 @@ describe('times', () => {
   });
 });
 
-describe('a service that stands in', () => {
-  const spare = { models: ['spare'], upstreamModel: 'the-spare' };
-  test.each<[string, () => Promise<ServiceSketch>]>([
-    ['refuses', async () => ({ ready: [await refusingAddress()] })],
-    ['resets', async () => ({ ready: [(await raw((socket) => socket.resetAndDestroy())).address] })],
-    ['says not now', async () => ({ ready: [(await backend(status(503))).address] })],
-    [
-      'speaks no HTTP',
-      async () => ({ ready: [(await raw((socket) => socket.write('\0\0\r\n\r\n'))).address] }),
-    ],
-    ['is not ready', async () => ({ unready: [await refusingAddress()], state: 'Loading' as const })],
-    ['has no server', () => Promise.resolve({ targets: [] })],
-  ])(
-    'answers when the first one %s, asked by its own name for the model, and says so',
-    async (_name, first) => {
-      const other = await backend(says('spare'));
-      use(
-        { m: await first(), spare: { ...spare, ready: [other.address] } },
-        {
-          fallbacks: { 'default/m': ['default/gone', 'default/spare'] },
-        },
-      );
-      const answer = await ask();
-      expect(answer).toMatchObject({ status: 200, body: { from: 'spare' } });
-      expect(answer.headers.get('x-muster-fallback')).toBe('default/spare');
-      expect(JSON.parse(other.seen[0]!.body.toString())).toEqual({ ...chat, model: 'the-spare' });
-    },
-  );
-
-  test('is passed over when it does not speak the protocol or is not ready, and the next is asked', async () => {
-    const [wrong, right] = [await backend(says('wrong')), await backend(says('right'))];
-    use(
-      {
-        m: { ready: [await refusingAddress()] },
-        v2: { ready: [wrong.address], protocols: ['v2'] },
-        off: { unready: [wrong.address] },
-        right: { ready: [right.address] },
-      },
-      { fallbacks: { 'default/m': ['default/v2', 'default/off', 'default/right'] } },
-    );
-    expect((await ask()).body).toEqual({ from: 'right' });
-    expect(wrong.seen).toHaveLength(0);
-  });
-
-  test('is not asked while the first one answers, whatever its answer', async () => {
-    const other = await backend(says('spare'));
-    const first = await backend(status(400));
-    use(
-      { m: { ready: [first.address] }, spare: { ...spare, ready: [other.address] } },
-      {
-        fallbacks: { 'default/m': ['default/spare'] },
-      },
-    );
-    expect((await ask()).status).toBe(400);
-    expect(other.seen).toHaveLength(0);
-  });
-
-  test('is not sent a request that broke two servers', async () => {
-    const killer: Parameters<typeof raw>[0] = (socket) => socket.resetAndDestroy();
-    const [a, b, c] = [await raw(killer), await raw(killer), await backend(says('spare'))];
-    use(
-      { m: { ready: [a.address, b.address] }, spare: { ...spare, ready: [c.address] } },
-      {
-        fallbacks: { 'default/m': ['default/spare'] },
-      },
-    );
-    expect((await ask()).status).toBe(502);
-    expect(c.seen).toHaveLength(0);
-  });
-});
-
 describe('a slow server', () => {
   const slowly =
     (ms: number, closed: { count: number }): Respond =>
@@ -246,7 +137,7 @@ describe('a slow server', () => {
       await until(() => closed.count === asked);
     }
     expect(asked).toBeGreaterThan(0);
-    expect(gateway.endpoints.bind(bad.address).inFlight).toBe(0);
+    expect(forwarding.gateway.endpoints.bind(bad.address).inFlight).toBe(0);
   });
 
   test('is charged for by nobody: the usage is that of the one whose answer the client got', async () => {
@@ -260,7 +151,7 @@ describe('a slow server', () => {
     use({ m: { ready } }, { all: { hedge: { after: 15, budgetPercent: 100 } } });
     for (let i = 0; i < 20; i += 1) expect((await ask()).status).toBe(200);
     expect(bad.seen.length + good.seen.length).toBeGreaterThan(20);
-    const metrics = (await get(`${gateway.url}/metrics`)).text;
+    const metrics = (await get(`${forwarding.gateway.url}/metrics`)).text;
     expect(/^muster_gateway_usage_output_tokens_total\{.*\} (\d+)$/m.exec(metrics)?.[1]).toBe('60');
     expect(metrics).toMatch(/muster_gateway_resilience_hedges_won_total\{.*\} [1-9]/);
   });
@@ -304,7 +195,7 @@ describe('a server that fails', () => {
         all: { outlier: { consecutiveFailures: 3, baseMs: 200 }, activeHealth: { mode: 'off' } },
       },
     );
-    const { load } = gateway.store
+    const { load } = forwarding.gateway.store
       .current()!
       .byKey.get('default/m')!
       .endpoints.find((e) => e.address === bad.address)!;
@@ -327,7 +218,7 @@ describe('a server that fails', () => {
 describe('an answer that is held back', () => {
   const body = JSON.stringify({ id: 'resp_1', text: 'x'.repeat(100) });
   const whole = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-own: yes\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: ${String(body.length)}\r\n\r\n${body}`;
-  const responses = () => postJson(`${gateway.url}/v1/responses`, { model: 'm', input: 'hi' });
+  const responses = () => postJson(`${forwarding.gateway.url}/v1/responses`, { model: 'm', input: 'hi' });
 
   test('cut at any byte is asked for once more, and else a clean error; never half an answer', async () => {
     let cutAt = 0;
@@ -379,6 +270,6 @@ test('HEAD of a model passes without a body', async () => {
     response.end();
   });
   use({ m: { ready: [only.address] } });
-  const answer = await fetch(`${gateway.url}/v2/models/m`, { method: 'HEAD' });
+  const answer = await fetch(`${forwarding.gateway.url}/v2/models/m`, { method: 'HEAD' });
   expect([answer.status, await answer.text()]).toEqual([200, '']);
 });
