@@ -38,11 +38,7 @@ export class Resilience {
       ...deps,
       timer: this.timer,
       settingsOf: (service) => this.guards.of(service).settings.wake,
-      wake: () => {
-        const { client } = control;
-        if (client === null) return null;
-        return (namespace, name, signal) => client.post('/internal/wake', { namespace, name }, signal);
-      },
+      wake: () => control.wake(),
     });
     registerResilienceMetrics({ registry, guards: this.guards, health, routes, nowMs });
     registerActivatorMetrics(registry, this.activator);
