@@ -14,7 +14,8 @@ export function planFor(passage: Passage, service: RoutedService): ForwardPlan {
   return {
     path: upstreamPath(passage.operation, service) + passage.exchange.query,
     body: upstreamBody(passage, service),
-    isRepeatable: true, // inference and reads alone come here
+    // Inference and reads; deleting and cancelling what a server keeps are the only others that come here.
+    isRepeatable: passage.operation.kind !== 'openai-stored' || passage.exchange.method === 'GET',
   };
 }
 

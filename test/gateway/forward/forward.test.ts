@@ -273,3 +273,28 @@ test('HEAD of a model passes without a body', async () => {
   const answer = await fetch(`${forwarding.gateway.url}/v2/models/m`, { method: 'HEAD' });
   expect([answer.status, await answer.text()]).toEqual([200, '']);
 });
+
+test.each([
+  ['GET', 2],
+  ['DELETE', 1],
+] as const)(
+  '%s of a stored response that broke its connection is sent %i times in all',
+  async (method, times) => {
+    let asked = 0;
+    const { address } = await raw((socket, received) => {
+      const body = JSON.stringify({ id: 'resp_1', object: 'response' });
+      if (!isWholeRequest(received)) return;
+      if (received.toString().startsWith('POST'))
+        socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${String(body.length)}\r\n\r\n${body}`);
+      else {
+        asked += 1;
+        socket.resetAndDestroy();
+      }
+    });
+    use({ m: { ready: [address] } });
+    const { url } = forwarding.gateway;
+    expect((await postJson(`${url}/v1/responses`, { model: 'm', input: 'hi' })).status).toBe(200);
+    expect((await fetch(`${url}/v1/responses/resp_1`, { method })).status).toBe(502);
+    expect(asked).toBe(times);
+  },
+);
