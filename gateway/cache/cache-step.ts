@@ -79,7 +79,7 @@ export class CacheStep implements Step {
       return false;
     }
     if (this.policy === null || passage.service === null) return true;
-    const service = this.versions.of(passage.service);
+    const service = this.versions.of(passage.service, passage.entry);
     if (service === null) return true;
     const { state } = passage.service.route;
     if (state === 'Stopped' || state === 'Failed') return true; // what is not served is not served from memory

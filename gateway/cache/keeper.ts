@@ -161,11 +161,13 @@ export class Keeper {
   }
 
   private put(lookup: Lookup, entry: Entry): UnkeptReason | null {
-    const { service, candidate } = lookup.passage;
-    const by = service === null ? null : this.versions.of(service);
+    const { service, entry: via, candidate } = lookup.passage;
+    const by = service === null ? null : this.versions.of(service, via);
     if (by?.key !== lookup.service.key) return 'other_service';
     const version = by.versions.find(({ revision }) => revision === candidate?.revision);
     if (version === undefined) return 'other_service';
+    // Nobody looks for it, and behind a transformer the answer may be made of another revision's by now.
+    if (!this.alive.has(version.id)) return 'old_version';
     if (this.isPurged(lookup)) return 'purged';
     const key = entryKey(version, lookup.key.hash);
     this.store.set(key.local, entry);

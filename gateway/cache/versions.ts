@@ -20,18 +20,42 @@ export interface CachedService {
  * All that makes an answer old when it changes: another revision, another generation, a service of the same name that
  * was made anew, another name of the model at the server, and the number that people change to forget everything.
  */
-export function versionTags(route: ServiceRoute, rules: CacheRules): VersionTag[] {
-  const service = `${route.namespace}/${route.name}`;
-  const serviceId = digest(service);
+function versionTags(route: ServiceRoute, { epoch }: CacheRules): VersionTag[] {
   const { createdAt, generation, upstreamModel } = route;
-  return [...revisionShares(route)].map(([revision, percent]) => {
-    const id = digest(JSON.stringify([service, createdAt, generation, upstreamModel, rules.epoch, revision]));
+  return tagsOf(route, route.targets, [createdAt, generation, upstreamModel, epoch]);
+}
+
+/**
+ * The same behind a transformer: its revision gives the answer, and the predictor's gave it what the answer is made of.
+ * Where traffic is shared between several of the predictor's, nobody knows which one it asked: then there is none.
+ */
+function chainTags(route: ServiceRoute, entry: Chain, { epoch }: CacheRules): VersionTag[] {
+  const [predictor, ...others] = revisionShares(route.targets).keys();
+  if (predictor === undefined || others.length > 0) return [];
+  const { createdAt, generation, upstreamModel } = route;
+  const names = [upstreamModel, entry.upstreamModel ?? route.name];
+  return tagsOf(route, entry.targets, [createdAt, generation, ...names, epoch, predictor]);
+}
+
+type Targets = ServiceRoute['targets'];
+type Chain = NonNullable<ServiceRoute['transformer']>;
+
+/** @param facts that count beside the service's name and the revision */
+function tagsOf(
+  { namespace, name }: ServiceRoute,
+  targets: Targets,
+  facts: readonly (string | number)[],
+): VersionTag[] {
+  const service = `${namespace}/${name}`;
+  const serviceId = digest(service);
+  return [...revisionShares(targets)].map(([revision, percent]) => {
+    const id = digest(JSON.stringify([service, ...facts, revision]));
     return { service, serviceId, id, revision, percent };
   });
 }
 
 /** An endpoint's own revision is what counts; a target without endpoints (asleep) has only its name for one. */
-function revisionShares({ targets }: ServiceRoute): Map<string, number> {
+function revisionShares(targets: Targets): Map<string, number> {
   const shares = new Map<string, number>();
   for (const { revision, percent, endpoints } of targets) {
     if (percent <= 0) continue;
@@ -49,6 +73,8 @@ function digest(text: string): string {
 export class Versions {
   private policy: CachePolicy | null = null;
   private compiled = new WeakMap<RoutedService, CachedService>();
+  /** Those that are asked by way of a transformer, by that. */
+  private chains = new WeakMap<RoutedService, CachedService>();
   /** Ids of the versions of now, by their service's. */
   private ids = new Map<string, Set<string>>();
   private readonly numbersOf: (route: ServiceRoute) => ServiceNumbers;
@@ -60,15 +86,15 @@ export class Versions {
   use(table: RouteTable, policy: CachePolicy): void {
     this.policy = policy;
     this.compiled = new WeakMap();
+    this.chains = new WeakMap();
     this.ids = new Map();
     for (const route of table.services) {
       const rules = rulesFor(policy, `${route.namespace}/${route.name}`);
       if (!rules.enabled) continue;
-      for (const { serviceId, id } of versionTags(route, rules)) {
-        const known = this.ids.get(serviceId);
-        if (known === undefined) this.ids.set(serviceId, new Set([id]));
-        else known.add(id);
-      }
+      const { transformer } = route;
+      const behind = transformer === undefined ? [] : chainTags(route, transformer, rules);
+      const ids = [...versionTags(route, rules), ...behind].map(({ id }) => id);
+      this.ids.set(serviceIdOf(`${route.namespace}/${route.name}`), new Set(ids));
     }
   }
 
@@ -82,19 +108,20 @@ export class Versions {
     return new Set([...this.ids.values()].flatMap((ids) => [...ids]));
   }
 
-  /** @returns null for a service that is not cached */
-  of(service: RoutedService): CachedService | null {
-    const known = this.compiled.get(service);
+  /**
+   * @param entry the transformer that it is asked by way of, else null
+   * @returns null for a service that is not cached
+   */
+  of(service: RoutedService, entry: RoutedService | null): CachedService | null {
+    const compiled = entry === null ? this.compiled : this.chains;
+    const known = compiled.get(entry ?? service);
     if (known !== undefined) return known.rules.enabled ? known : null;
     if (this.policy === null) return null;
-    const rules = rulesFor(this.policy, service.key);
-    const made = {
-      key: service.key,
-      rules,
-      versions: versionTags(service.route, rules),
-      numbers: this.numbersOf(service.route),
-    };
-    this.compiled.set(service, made);
+    const { route, key } = service;
+    const rules = rulesFor(this.policy, key);
+    const versions = entry === null ? versionTags(route, rules) : chainTags(route, entry.route, rules);
+    const made = { key, rules, versions, numbers: this.numbersOf(route) };
+    compiled.set(entry ?? service, made);
     return rules.enabled ? made : null;
   }
 }
