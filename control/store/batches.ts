@@ -1,3 +1,4 @@
+import { endedStatuses } from '../../domain/batch/batch.schema.ts';
 import type { Batch, BatchLines, BatchResult, StoredFile } from '../../domain/batch/batch.schema.ts';
 import type { Database, Queries } from './database.ts';
 
@@ -24,10 +25,12 @@ export interface Batches {
   putFile(record: FileRecord): Promise<void>;
   file(id: string): Promise<FileRecord | null>;
   files(tenant: string, page: Page, purpose?: string): Promise<StoredFile[]>;
-  /** Files whose time is over, in Unix seconds. */
+  /** Files whose time is over, in Unix seconds, and which no open batch reads. */
   filesExpiredAt(seconds: number): Promise<string[]>;
-  /** @returns false when it was not there */
+  /** @returns false when it was not there, or an open batch reads it: that one could never end without it */
   removeFile(id: string): Promise<boolean>;
+  /** The batch that has not ended and reads this file. */
+  openBatchOf(fileId: string): Promise<string | null>;
   /** Of all files, or of one owner's. */
   filesBytes(tenant?: string): Promise<number>;
   addBatch(record: BatchRecord): Promise<void>;
@@ -47,6 +50,10 @@ export interface Batches {
   /** The batch's end: its files are there, its lines are not needed any more. */
   closeBatch(id: string, batch: Batch, files: readonly FileRecord[]): Promise<void>;
 }
+
+const isOpen = `status NOT IN (${endedStatuses.map((status) => `'${status}'`).join(', ')})`;
+const isUnread = `NOT EXISTS
+  (SELECT 1 FROM batches WHERE batches.${isOpen} AND batches.object->>'input_file_id' = files.id)`;
 
 const asFile = (row: Readonly<Record<string, unknown>>): FileRecord => ({
   tenant: String(row['tenant']),
@@ -75,11 +82,20 @@ export function batchesIn(database: Database): Batches {
       return rows.map((row) => asFile(row).file);
     },
     async filesExpiredAt(seconds) {
-      const rows = await database.query('SELECT id FROM files WHERE expires_at <= $1 LIMIT 1000', [seconds]);
+      const rows = await database.query(
+        `SELECT id FROM files WHERE expires_at <= $1 AND ${isUnread} LIMIT 1000`,
+        [seconds],
+      );
       return rows.map((row) => String(row['id']));
     },
     async removeFile(id) {
-      return (await database.query('DELETE FROM files WHERE id = $1 RETURNING id', [id])).length > 0;
+      const sql = `DELETE FROM files WHERE id = $1 AND ${isUnread} RETURNING id`;
+      return (await database.query(sql, [id])).length > 0;
+    },
+    async openBatchOf(fileId) {
+      const sql = `SELECT id FROM batches WHERE ${isOpen} AND object->>'input_file_id' = $1 LIMIT 1`;
+      const [row] = await database.query(sql, [fileId]);
+      return row === undefined ? null : String(row['id']);
     },
     async filesBytes(tenant) {
       const rows = await database.query(
@@ -106,9 +122,7 @@ export function batchesIn(database: Database): Batches {
       return rows.map(asBatch);
     },
     async openBatches() {
-      const rows = await database.query(
-        `SELECT * FROM batches WHERE status NOT IN ('completed', 'failed', 'expired', 'cancelled') ORDER BY id`,
-      );
+      const rows = await database.query(`SELECT * FROM batches WHERE ${isOpen} ORDER BY id`);
       return rows.map(asBatch);
     },
     changeBatch: (id, change) => changeBatch(database, id, change),

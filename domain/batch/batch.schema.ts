@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { tiers } from '../qos/tier.ts';
+import { windowMs } from './lines.ts';
 
 /** Files and batches as OpenAI's API has them: what its clients send and read. */
 export const filePurposes = [
@@ -42,21 +43,17 @@ export const BatchRequest = z.object({
   /** OpenAI has 24h alone; any number of minutes, hours or days up to 7 days is taken here. */
   completion_window: z
     .string()
-    .regex(/^([1-9]\d{0,4})(m|h|d)$/, 'a number of minutes, hours or days, such as 24h'),
+    .refine(
+      (window) => !Number.isNaN(windowMs(window)),
+      'must be minutes, hours or days, up to 7d: 24h, for example',
+    ),
   metadata: z.record(z.string().max(64), z.string().max(512)).nullish(),
 });
 export type BatchRequest = z.infer<typeof BatchRequest>;
 
-const batchStatuses = [
-  'validating',
-  'failed',
-  'in_progress',
-  'finalizing',
-  'completed',
-  'expired',
-  'cancelling',
-  'cancelled',
-] as const;
+/** Nothing of such a batch changes any more. */
+export const endedStatuses = ['completed', 'failed', 'expired', 'cancelled'] as const;
+const batchStatuses = ['validating', 'in_progress', 'cancelling', 'finalizing', ...endedStatuses] as const;
 const BatchError = z.object({
   code: z.string(),
   message: z.string(),

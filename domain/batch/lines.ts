@@ -109,11 +109,10 @@ function stringEnd(line: string, at: number): number {
   return end + 1;
 }
 
-/** How long a batch may take, milliseconds; null when the window is none, or longer than 7 days. */
-export function windowMs(window: string): number | null {
-  const parts = /^([1-9]\d{0,4})(m|h|d)$/.exec(window);
-  if (parts === null) return null;
+/** How long a batch may take, milliseconds; NaN when the window is none, or longer than 7 days. */
+export function windowMs(window: string): number {
+  const [, count, unit] = /^([1-9]\d{0,4})(m|h|d)$/.exec(window) ?? [];
   const units: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-  const ms = Number(parts[1]) * (units[parts[2] ?? ''] ?? NaN);
-  return ms <= 7 * 86_400_000 ? ms : null;
+  const ms = Number(count) * (units[unit ?? ''] ?? NaN);
+  return ms <= 7 * 86_400_000 ? ms : NaN;
 }

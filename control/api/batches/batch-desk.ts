@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { endedStatuses } from '../../../domain/batch/batch.schema.ts';
 import type {
   Batch,
   BatchError,
@@ -37,7 +38,11 @@ export interface BatchDeskDeps {
 }
 
 type Caller = BatchLines['caller'];
-const ended = new Set<Batch['status']>(['completed', 'failed', 'expired', 'cancelled']);
+interface Checked {
+  readonly total: number;
+  readonly errors: BatchError[];
+}
+const ended: ReadonlySet<Batch['status']> = new Set(endedStatuses);
 
 export class BatchDesk {
   private readonly deps: BatchDeskDeps;
@@ -57,13 +62,8 @@ export class BatchDesk {
         'invalid_input',
         `The file's purpose is '${input.file.purpose}'; a batch needs one of purpose 'batch'.`,
       );
-    const lifeMs = windowMs(request.completion_window);
-    if (lifeMs === null)
-      throw new MusterError(
-        'invalid_input',
-        'completion_window must be minutes, hours or days, up to 7d: 24h, for example.',
-      );
-    const batch = newBatch(request, this.seconds(), Math.ceil(lifeMs / 1000));
+    const lifeSeconds = windowMs(request.completion_window) / 1000;
+    const batch = newBatch(request, this.seconds(), lifeSeconds);
     await store.addBatch({ tenant: ownerOf(caller), caller, batch });
     try {
       await lifecycle.startBatch(batch.id);
@@ -111,7 +111,7 @@ export class BatchDesk {
     });
     if (batch.status === 'failed') return plan(0, false);
     if (batch.in_progress_at !== null) return plan(batch.request_counts.total, true);
-    const { total, errors } = await this.check(batch);
+    const { total, errors } = await this.check(batch).catch(withoutInput);
     const now = this.seconds();
     await this.deps.store.changeBatch(id, (known) =>
       errors.length > 0
@@ -129,6 +129,7 @@ export class BatchDesk {
   /** Of the lines [from, to) that have no result yet, as many of the first as fit into one answer. */
   async lines(id: string, from: number, to: number): Promise<BatchLines> {
     const { batch, caller } = await this.record(id);
+    if (ended.has(batch.status)) return { endpoint: batch.endpoint, caller, lines: [] };
     const answered = await this.deps.store.answeredLines(id, from, to);
     const lines: BatchLines['lines'] = [];
     let line = from - 1;
@@ -183,7 +184,7 @@ export class BatchDesk {
     );
   }
 
-  private async check(batch: Batch): Promise<{ total: number; errors: BatchError[] }> {
+  private async check(batch: Batch): Promise<Checked> {
     const { bytes } = this.deps;
     const errors: BatchError[] = [];
     const offsets: number[] = [];
@@ -263,6 +264,16 @@ export class BatchDesk {
   private seconds(): number {
     return Math.floor(this.deps.now() / 1000);
   }
+}
+
+/** An input that is lost does not come again: the batch has failed. */
+function withoutInput(error: unknown): Checked {
+  if (!(error instanceof MusterError) || error.code !== 'not_found') throw error;
+  const { message } = error;
+  return {
+    total: 0,
+    errors: [{ code: 'input_file_not_found', message, param: 'input_file_id', line: null }],
+  };
 }
 
 function lineFault(text: string, line: number, endpoint: string, seen: Set<string>): BatchError | null {

@@ -14,7 +14,7 @@ export interface FileBytes {
   /** @throws MusterError invalid_input when there are more than `bytesMax`, disk_full */
   put(id: string, bytes: AsyncIterable<Uint8Array | string>, bytesMax: number): Promise<number>;
   read(id: string): Promise<{ readonly stream: Readable; readonly bytes: number }>;
-  /** All lines in order; empty lines count. */
+  /** All lines in order; empty lines count. @throws MusterError not_found */
   lines(id: string): AsyncIterable<FileLine>;
   /** Lines [from, to), `from` a multiple of a hundred. */
   someLines(id: string, from: number, to: number): AsyncIterable<string>;
@@ -37,7 +37,10 @@ export function fileBytes(folder: string): FileBytes {
       const { size } = await present(id, () => stat(path(id)));
       return { stream: createReadStream(path(id)), bytes: size };
     },
-    lines: (id) => splitLines(createReadStream(path(id)), lineBytesMax),
+    async *lines(id) {
+      await present(id, () => stat(path(id)));
+      yield* splitLines(createReadStream(path(id)), lineBytesMax);
+    },
     async *someLines(id, from, to) {
       const offsets = JSON.parse(await readFile(path(id, '.index'), 'utf8')) as number[];
       if (to <= from) return;

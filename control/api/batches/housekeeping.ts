@@ -50,8 +50,7 @@ export class Housekeeping {
     }
     try {
       for (const id of await store.filesExpiredAt(Math.floor(now() / 1000))) {
-        await store.removeFile(id);
-        await bytes.remove(id);
+        if (await store.removeFile(id)) await bytes.remove(id);
       }
     } catch (err) {
       log.warn({ err }, 'expired files could not be removed; they are tried again');

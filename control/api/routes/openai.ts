@@ -81,7 +81,7 @@ function files(app: TypedApp, context: ApiContext): void {
   app.delete(path, described('Delete a file'), (request, reply) =>
     answered(reply, async () => {
       const { file } = await ownFile(context, request);
-      await store.removeFile(file.id);
+      if (!(await store.removeFile(file.id))) throw await inUse(store, file.id);
       await fileBytes.remove(file.id);
       return { id: file.id, object: 'file', deleted: true };
     }),
@@ -222,6 +222,13 @@ async function upload(context: ApiContext, request: FastifyRequest, caller: Call
     await fileBytes.remove(id);
     throw error;
   }
+}
+
+async function inUse(batches: Batches, id: string): Promise<MusterError> {
+  const batch = await batches.openBatchOf(id);
+  return batch === null
+    ? new MusterError('not_found', `No such File object: ${id}`)
+    : new MusterError('conflict', `The batch ${batch} reads this file: wait for its end, or cancel it.`);
 }
 
 /** @throws MusterError disk_full when `bytes` more are too many for their owner, or for all */

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { MusterError } from '../../../domain/errors.ts';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
 import { OpenaiFiles, batchOf, eventually } from '../../fixtures/control/openai-files.ts';
 
@@ -105,6 +107,43 @@ describe('a batch', () => {
     });
   });
 
+  test('keeps its input until it has ended, whoever deletes it and whenever its time is over', async () => {
+    const input = await openai.upload(line('a'), { 'expires_after[seconds]': '3600' });
+    const { body } = await openai.ask('POST', '/batches', batchOf(input));
+    const id = String(body['id']);
+    await internal(id, 'open', {});
+    expect(await openai.ask('DELETE', `/files/${input}`)).toMatchObject({
+      status: 409,
+      body: { error: { message: expect.stringContaining(id) as unknown } },
+    });
+    api.clock.now += 3_601_000;
+    expect(await api.store.batches.filesExpiredAt(api.clock.now / 1000)).not.toContain(input);
+    expect((await openai.contentOf(input)).text).toBe(line('a'));
+    await internal(id, 'close', { outcome: 'expired' });
+    expect(await api.store.batches.filesExpiredAt(api.clock.now / 1000)).toContain(input);
+    expect((await openai.ask('DELETE', `/files/${input}`)).status).toBe(200);
+  });
+
+  test('whose input is lost fails, and says so', async () => {
+    const input = await openai.upload(line('a'));
+    const { body } = await openai.ask('POST', '/batches', batchOf(input));
+    const id = String(body['id']);
+    rmSync(join(api.filesFolder, input));
+    expect(await internal(id, 'open', {})).toMatchObject({ isValid: false });
+    expect((await openai.ask('GET', `/batches/${id}`)).body).toMatchObject({
+      status: 'failed',
+      errors: { data: [{ code: 'input_file_not_found' }] },
+    });
+  });
+
+  test('that has ended hands out no lines: what still runs for it ends, too', async () => {
+    const id = await create(line('a'));
+    await internal(id, 'open', {});
+    expect((await internal(id, 'lines?from=0&to=1'))['lines']).toHaveLength(1);
+    await internal(id, 'close', { outcome: 'cancelled' });
+    expect((await internal(id, 'lines?from=0&to=1'))['lines']).toEqual([]);
+  });
+
   test('of more lines than an index step reads each of them', async () => {
     const ids = Array.from({ length: 250 }, (_, at) => `id-${at}-${'é'.repeat(at % 7)}`);
     const id = await create(ids.map((each) => `${line(each)}\n`).join(''));
@@ -179,6 +218,7 @@ describe('a batch', () => {
   test.each([
     [{ endpoint: '/v1/files' }, 'endpoint'],
     [{ completion_window: 'soon' }, 'completion_window'],
+    [{ completion_window: '8d' }, 'completion_window'],
     [{ input_file_id: 3 }, 'input_file_id'],
   ])('with %j is refused by the field', async (more, param) => {
     const { status, body } = await openai.ask('POST', '/batches', {

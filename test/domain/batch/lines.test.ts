@@ -51,10 +51,10 @@ test.each([
   ['24h', 86_400_000],
   ['5m', 300_000],
   ['7d', 604_800_000],
-  ['8d', null],
-  ['0h', null],
-  ['1w', null],
-  ['', null],
+  ['8d', NaN],
+  ['0h', NaN],
+  ['1w', NaN],
+  ['', NaN],
 ])('a window of %p is %p ms', (window, ms) => {
   expect(windowMs(window)).toBe(ms);
 });
