@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import { Agent, request } from 'undici';
 import type { BatchLine, BatchLines, BatchResult } from '../../domain/batch/batch.schema.ts';
 import { answeredLine, lineId } from '../../domain/batch/output.ts';
 
 /**
  * One line asked of the gateway in its caller's name, as best-effort work. Answers that say "not now" (too many
- * requests, nothing ready) are waited out for as long as the batch may take; server faults are tried again a few
- * times; every other answer is the line's result.
+ * requests, nothing ready) are waited out for as long as the batch may take, whose end stops all that waits; faults of
+ * servers are tried again a few times; every other answer is the line's result.
  */
 export interface AskedLine extends BatchLine {
   readonly batchId: string;
@@ -14,31 +15,49 @@ export interface AskedLine extends BatchLine {
   readonly caller: BatchLines['caller'];
 }
 
-/** @throws when the gateway cannot be reached, or `signal` fires */
-export type AskLine = (line: AskedLine, signal: AbortSignal) => Promise<BatchResult>;
+/**
+ * @param onWait told before each wait for what it is: a status, and the error's code where it has one; nothing that an
+ *   answer says besides, which may be its caller's own words
+ * @throws when the gateway cannot be reached, or `signal` fires
+ */
+export type AskLine = (
+  line: AskedLine,
+  signal: AbortSignal,
+  onWait: (why: string) => void,
+) => Promise<BatchResult>;
 
 export interface AskLineOptions {
   /** http://host:port */
   readonly gatewayUrl: string;
   readonly internalToken: () => Promise<string>;
+  /** Longest wait between two tries, whatever a server asks for. */
   readonly pauseMsMax?: number;
+  readonly answerBytesMax?: number;
 }
 
-const faultsMax = 3;
+const pauseMsMax = 30_000;
 const answerBytesMax = 16 * 1024 * 1024;
+const faultsMax = 3;
+const connectionsMax = 64;
+/** Best-effort work may stand in the gateway's queue for long. */
+const answerMsMax = 600_000;
 const notNow = new Set([429, 503]);
 const faults = new Set([500, 502, 504]);
 
 export function lineAsker(options: AskLineOptions): AskLine & { close(): Promise<void> } {
-  const agent = new Agent({ connections: 64, headersTimeout: 600_000, bodyTimeout: 600_000 });
-  const ask: AskLine = async (line, signal) => {
+  const agent = new Agent({
+    connections: connectionsMax,
+    headersTimeout: answerMsMax,
+    bodyTimeout: answerMsMax,
+  });
+  const ask: AskLine = async (line, signal, onWait) => {
     let failed = 0;
     for (let tries = 1; ; tries += 1) {
       const answer = await askOnce(options, agent, line, signal);
       if (faults.has(answer.status)) failed += 1;
-      const isFinal = !notNow.has(answer.status) && (!faults.has(answer.status) || failed >= faultsMax);
-      if (isFinal) return resultOf(line, answer);
-      await sleep(pauseMs(tries, answer.retryAfterMs, options.pauseMsMax ?? 30_000), undefined, { signal });
+      if (isFinal(answer) || failed >= faultsMax) return resultOf(line, answer);
+      onWait(`${answer.status} ${answer.code}`.trim());
+      await sleep(pauseMs(tries, answer.retryAfterMs, options), undefined, { signal });
     }
   };
   return Object.assign(ask, { close: () => agent.destroy() });
@@ -48,8 +67,19 @@ interface Answer {
   readonly status: number;
   readonly requestId: string;
   readonly body: string;
+  /** Of an error that has one, else ''. */
+  readonly code: string;
+  /** 0 when it asks for no time. */
   readonly retryAfterMs: number;
 }
+
+/** A budget that is used up says when it begins anew; one that does not say so never does. */
+function isFinal({ status, code, retryAfterMs }: Answer): boolean {
+  if (code === tooLarge || (code === 'insufficient_quota' && retryAfterMs === 0)) return true;
+  return !notNow.has(status) && !faults.has(status);
+}
+
+const tooLarge = 'answer_too_large';
 
 async function askOnce(
   options: AskLineOptions,
@@ -72,23 +102,31 @@ async function askOnce(
     },
     body: line.body,
   });
+  const seconds = Number(headers['retry-after']);
+  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : 0;
+  const bytesMax = options.answerBytesMax ?? answerBytesMax;
+  const text = await textOf(body, bytesMax);
+  if (text !== null)
+    return { status: statusCode, requestId, body: text, code: codeIn(statusCode, text), retryAfterMs };
+  const error = { message: `The answer is larger than ${bytesMax} bytes.`, code: tooLarge };
+  return { status: 502, requestId, body: JSON.stringify({ error }), code: tooLarge, retryAfterMs: 0 };
+}
+
+/** @returns null when there is more than `bytesMax` */
+async function textOf(body: Readable, bytesMax: number): Promise<string | null> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of body) {
     parts.push(part as Buffer);
     bytes += (part as Buffer).length;
-    if (bytes > answerBytesMax) {
-      body.destroy();
-      return { status: 500, requestId, body: '"the answer is too large"', retryAfterMs: 0 };
-    }
+    if (bytes > bytesMax) return null; // ends the stream, too
   }
-  const seconds = Number(headers['retry-after']);
-  return {
-    status: statusCode,
-    requestId,
-    body: Buffer.concat(parts).toString('utf8'),
-    retryAfterMs: Number.isFinite(seconds) ? seconds * 1000 : 0,
-  };
+  return Buffer.concat(parts).toString('utf8');
+}
+
+function codeIn(status: number, text: string): string {
+  if (status < 400) return '';
+  return /"code":\s*"([a-z0-9_]{1,64})"/.exec(text.slice(0, 4_096))?.[1] ?? '';
 }
 
 function resultOf(line: AskedLine, answer: Answer): BatchResult {
@@ -99,6 +137,7 @@ function resultOf(line: AskedLine, answer: Answer): BatchResult {
 }
 
 /** As the server asks, else 1 s, 2 s, 4 s, …; a bound keeps a batch awake. */
-function pauseMs(tries: number, askedMs: number, maxMs: number): number {
+function pauseMs(tries: number, askedMs: number, options: AskLineOptions): number {
+  const maxMs = options.pauseMsMax ?? pauseMsMax;
   return Math.min(maxMs, Math.max(askedMs, 1_000 * 2 ** Math.min(tries - 1, 10)));
 }

@@ -1,7 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { z } from 'zod';
 import { BatchLines, BatchPlan } from '../../domain/batch/batch.schema.ts';
-import type { BatchResult } from '../../domain/batch/batch.schema.ts';
 import type { BatchActivities } from '../../domain/batch/messages.ts';
 import type { ControlApi } from '../control/api.ts';
 import { withFailures } from '../control/failures.ts';
@@ -17,9 +16,11 @@ export interface BatchActivityDeps {
   readonly askLine: AskLine;
   /** Lines of one step under way at once. */
   readonly concurrency: number;
+  readonly heartbeatMs?: number;
 }
 
 const Nothing = z.unknown();
+/** A fifth of what the workflow waits for one. */
 const heartbeatMs = 2_000;
 
 export function batchActivities(deps: BatchActivityDeps): BatchActivities {
@@ -33,34 +34,71 @@ export function batchActivities(deps: BatchActivityDeps): BatchActivities {
   });
 }
 
+/** What the Temporal UI shows of a step under way, beside its heartbeat. */
+export interface StepProgress {
+  readonly answered: number;
+  /** Lines that wait for another try. */
+  readonly waiting: number;
+  /** What the last of them waits for: `503 model_not_ready`. */
+  readonly because: string | null;
+}
+
+class Progress {
+  private answered = 0;
+  private because: string | null = null;
+  private readonly waiting = new Set<number>();
+
+  waits(line: number, why: string): void {
+    this.waiting.add(line);
+    this.because = why;
+  }
+
+  ended(line: number): void {
+    this.answered += 1;
+    this.waiting.delete(line);
+    if (this.waiting.size === 0) this.because = null;
+  }
+
+  get now(): StepProgress {
+    return { answered: this.answered, waiting: this.waiting.size, because: this.because };
+  }
+}
+
 async function runLines(deps: BatchActivityDeps, batchId: string, from: number, to: number): Promise<void> {
   const { api } = deps;
   const context = Context.current();
+  const progress = new Progress();
   const beating = setInterval(() => {
-    context.heartbeat();
-  }, heartbeatMs);
+    context.heartbeat(progress.now);
+  }, deps.heartbeatMs ?? heartbeatMs);
   try {
     for (;;) {
       const todo = await api.call('GET', `${path(batchId, 'lines')}?from=${from}&to=${to}`, BatchLines);
       if (todo.lines.length === 0) return;
-      await askAll(deps, batchId, todo);
+      await askAll(deps, batchId, todo, progress);
     }
   } finally {
     clearInterval(beating);
   }
 }
 
-async function askAll(deps: BatchActivityDeps, batchId: string, todo: BatchLines): Promise<void> {
+async function askAll(
+  deps: BatchActivityDeps,
+  batchId: string,
+  { lines, endpoint, caller }: BatchLines,
+  progress: Progress,
+): Promise<void> {
   const { api, askLine } = deps;
   const { cancellationSignal } = Context.current();
-  const waiting = [...todo.lines];
+  const left = [...lines];
   const work = async (): Promise<void> => {
-    for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
-      const result: BatchResult = await askLine(
-        { batchId, endpoint: todo.endpoint, caller: todo.caller, ...line },
-        cancellationSignal,
-      );
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      const { line } = next;
+      const result = await askLine({ batchId, endpoint, caller, ...next }, cancellationSignal, (why) => {
+        progress.waits(line, why);
+      });
       await api.call('POST', path(batchId, 'results'), Nothing, { results: [result] });
+      progress.ended(line);
     }
   };
   const ended = await Promise.allSettled(Array.from({ length: deps.concurrency }, work));
