@@ -7,7 +7,7 @@ import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { refusalBody, refusalHeaders, refusalStatus } from './errors.ts';
 import type { Refusal } from './errors.ts';
 import { forward } from './forward/forward.ts';
-import type { ForwardDeps } from './forward/forward.ts';
+import type { ForwardDeps } from './forward/forward-deps.ts';
 import type { Resilience } from './forward/resilience.ts';
 import { answer } from './front/exchange.ts';
 import type { Exchange } from './front/exchange.ts';

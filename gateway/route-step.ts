@@ -8,7 +8,7 @@ import type { ChainCallers } from './chain/chain-callers.ts';
 import type { ControlLink } from './control-proxy/control-link.ts';
 import { ControlProxy } from './control-proxy/control-proxy.ts';
 import type { Refusal } from './errors.ts';
-import { notReady } from './forward/forward.ts';
+import { notReady } from './forward/refusals.ts';
 import { answer } from './front/exchange.ts';
 import type { GatewayMetrics } from './observe/metrics.ts';
 import type { StoredResponses } from './openai/stored-responses.ts';

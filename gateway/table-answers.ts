@@ -6,7 +6,7 @@ import { findScope, resolve } from '../domain/routing/resolve.ts';
 import type { Scope } from '../domain/routing/resolve.ts';
 import { gatewayOpenApi } from '../domain/openapi/gateway-openapi.ts';
 import type { RoutedService, Routes } from '../domain/routing/routes.ts';
-import { notReady } from './forward/forward.ts';
+import { notReady } from './forward/refusals.ts';
 import { answer } from './front/exchange.ts';
 import { single } from './front/headers.ts';
 import type { ModelRouting } from './model-route/model-routes.ts';

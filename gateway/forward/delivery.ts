@@ -9,6 +9,8 @@ import type { Passage } from '../passage.ts';
 import { Alarm } from './coarse-timer.ts';
 import { copyOf } from './copies.ts';
 import type { CoarseTimer } from './coarse-timer.ts';
+import type { Guard } from './guards.ts';
+import { midStreamOf } from './mid-stream.ts';
 import type { MidStream } from './mid-stream.ts';
 import type { Try } from './try.ts';
 
@@ -17,6 +19,8 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>;
 export interface DeliveryDeps {
   readonly limits: GatewayLimits;
   readonly timer: CoarseTimer;
+  /** Of the service that answers. */
+  readonly guard: Guard;
   /** The client has taken nothing for too long. */
   onStalled(): void;
 }
@@ -44,13 +48,7 @@ export class Delivery extends Alarm {
   private isBlocked = false;
   private drained: (() => void) | null = null;
 
-  constructor(
-    deps: DeliveryDeps,
-    passage: Passage,
-    source: Try,
-    headers: Headers,
-    midStream: MidStream | null,
-  ) {
+  constructor(deps: DeliveryDeps, passage: Passage, source: Try, headers: Headers) {
     super();
     this.deps = deps;
     this.passage = passage;
@@ -62,7 +60,7 @@ export class Delivery extends Alarm {
       typeof type === 'string' && type.startsWith('text/event-stream') && encoding === 'identity';
     const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
     this.events = isOpenAi ? new WholeEvents(eventBytesMax) : null;
-    this.midStream = isOpenAi ? midStream : null;
+    this.midStream = isOpenAi ? midStreamOf(deps.guard.settings.midStream, passage, headers) : null;
     this.streamEnd = isOpenAi ? new StreamEnd(choicesAsked(passage.fields ?? {})) : null;
   }
 

@@ -1,35 +1,35 @@
 import type { Candidate } from '../../domain/routing/pick.ts';
-import { answerKind } from '../../domain/resilience/continuation.ts';
 import { retryRules } from '../../domain/resilience/settings.ts';
 import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retry.ts';
 import type { FailedTry } from '../../domain/routing/retry.ts';
-import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
+import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Refusal } from '../errors.ts';
-import { passedAuthorization } from '../access/passed-authorization.ts';
-import { commonHeaders, plainHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
-import type { Picker } from '../pick/picker.ts';
 import { planFor } from '../plan.ts';
-import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
+import type { Endpoint } from '../upstream/endpoints.ts';
 import type { UpstreamFailure } from '../upstream/upstream.ts';
 import { Alarm } from './coarse-timer.ts';
 import type { CoarseTimer } from './coarse-timer.ts';
 import { Delivery } from './delivery.ts';
 import type { DeliveryDeps } from './delivery.ts';
+import type { ForwardDeps } from './forward-deps.ts';
 import type { ForwardPlan } from './forward-plan.ts';
-import type { Guard, Guards } from './guards.ts';
+import type { Guard } from './guards.ts';
 import { hedgeDelayMs } from './hedge.ts';
-import { isSaid, midStreamOf } from './mid-stream.ts';
+import { isSaid, planRest } from './mid-stream.ts';
 import { failureRefusal, notReady } from './refusals.ts';
 import { sayAttempts, setHeader } from './response-headers.ts';
-import { StandIns, hasUntried } from './stand-ins.ts';
+import { StandIns } from './stand-ins.ts';
+import { Tries } from './tries.ts';
+import { sharedHeaders, withAuthorization } from './try-headers.ts';
 import { Try } from './try.ts';
 import type { TryOwner } from './try.ts';
 import { blame, learn } from './verdicts.ts';
 import type { Witness } from './verdicts.ts';
 
-export { notReady } from './refusals.ts';
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+type Service = RoutedService<Endpoint>;
 
 /**
  * Carries one request to an endpoint and its response back, byte for byte, with further tries where that is safe.
@@ -37,27 +37,6 @@ export { notReady } from './refusals.ts';
  * gone to the client there is no other try; a stream may then be gone on with (mid-stream.ts), and whatever breaks
  * for good is never passed off as whole.
  */
-export interface ForwardDeps {
-  readonly limits: GatewayLimits;
-  readonly endpoints: Endpoints;
-  readonly picker: Picker;
-  readonly guards: Guards;
-  readonly timer: CoarseTimer;
-  /** The table of now. */
-  readonly routes: () => Routes<Endpoint> | null;
-  readonly nowMs: () => number;
-  readonly chance: () => number;
-  /** Answers with an error body in the request's protocol. */
-  readonly refuse: (passage: Passage, refusal: Refusal) => void;
-  readonly onRetry: (service: RoutedService<Endpoint>) => void;
-  readonly onUpstreamFailure: (service: RoutedService<Endpoint>, failure: UpstreamFailure) => void;
-  /** A cut stream is not gone on with, and why. */
-  readonly onNotContinued: (passage: Passage, why: string) => void;
-}
-
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
-type Service = RoutedService<Endpoint>;
-
 export function forward(deps: ForwardDeps, passage: Passage, service: Service, plan: ForwardPlan): void {
   new Forward(deps, passage, service, plan).begin();
 }
@@ -71,13 +50,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   private plan: ForwardPlan;
   service: Service;
   guard: Guard;
-  private current: Try | null = null;
-  /** A second server that was asked because the first is slow. */
-  private rival: Try | null = null;
+  private readonly tries: Tries;
   private delivery: Delivery | null = null;
-  private readonly tried: string[] = [];
-  /** Servers that cut its stream; null: none did. */
-  private cutBy: string[] | null = null;
   /** Tries that were sent and broke. */
   private brokenTries = 0;
   private firstFailureMs = -1;
@@ -94,6 +68,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     this.limits = deps.limits;
     this.timer = deps.timer;
     this.passage = passage;
+    this.tries = new Tries(passage);
     this.service = service;
     this.guard = deps.guards.of(service);
     this.plan = plan;
@@ -130,7 +105,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   private runOut(code: string, message: string): void {
     const failure: UpstreamFailure = { kind: 'timeout', code, message };
     this.deps.onUpstreamFailure(this.service, failure);
-    this.dropTries();
+    this.tries.drop();
     this.giveUp(failure);
   }
 
@@ -145,16 +120,11 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     if (status >= 400 && guard.settings.retry.statuses.includes(status)) {
       if (this.askElsewhere(one, headers, now)) return;
     }
-    this.win(one);
+    clearTimeout(this.hedging);
+    if (this.tries.win(one)) guard.hedgesWon += 1;
     passage.firstByteMs = now - passage.startedMs;
     sayAttempts(passage);
-    this.delivery = new Delivery(
-      this,
-      passage,
-      one,
-      headers,
-      midStreamOf(guard.settings.midStream, passage, headers),
-    );
+    this.delivery = new Delivery(this, passage, one, headers);
     this.delivery.start(status, headers);
   }
 
@@ -191,7 +161,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
       delivery.forget();
       this.delivery = null;
     }
-    if (this.lose(one)) return; // the other one is still at it
+    if (this.tries.lose(one)) return; // the other one is still at it
     if (one.wasSent && failure.isStale !== true) this.brokenTries += 1;
     this.again(failure, {
       kind: failure.kind,
@@ -202,9 +172,9 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
   /** @returns false when the answer is the client's after all */
   private askElsewhere(one: Try, headers: Headers, now: number): boolean {
-    if (this.rival !== null) {
+    if (this.tries.rival !== null) {
       one.discard();
-      this.lose(one);
+      this.tries.lose(one);
       return true;
     }
     const failed = this.failedTry(
@@ -217,7 +187,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     );
     if (!this.repeat(failed, now)) return false;
     one.discard();
-    this.current = null;
+    this.tries.current = null;
     return true;
   }
 
@@ -267,8 +237,8 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     if (passage.tries > 0) this.service = deps.routes()?.byKey.get(this.service.key) ?? this.service;
     if (passage.entry === null) passage.service = this.service;
     const now = deps.nowMs();
-    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
-    if (candidate !== null) this.current = this.send(candidate, this.plan, now);
+    const candidate = deps.picker.pick(passage, this.service, this.tries.asked, now);
+    if (candidate !== null) this.tries.current = this.send(candidate, this.plan, now);
     else if (this.fallBack()) this.try();
     else this.refuse(notReady(this.service, passage.model));
   }
@@ -278,14 +248,13 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     const { perTryMs } = this.guard.settings.retry;
     passage.candidate = candidate;
     passage.tries += 1;
-    this.tried.push(candidate.address);
+    this.tries.asked.push(candidate.address);
     const one = new Try(this, deps.endpoints, candidate, now);
-    const authorization = passedAuthorization(passage.exchange, passage.caller, this.service);
     one.send({
       method: passage.exchange.method,
       path: plan.path,
-      common: isReadStream(passage) ? plainHeaders(passage.exchange) : commonHeaders(passage.exchange),
-      headers: authorization === null ? this.headers : [...this.headers, 'authorization', authorization],
+      common: sharedHeaders(passage),
+      headers: withAuthorization(this.headers, passage, this.service),
       body: plan.body,
       headersMs: Math.min(this.totalMs, perTryMs ?? Infinity, limits.headersMs),
       bodyIdleMs: limits.bodyIdleMs,
@@ -304,14 +273,14 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     this.service = next;
     this.guard = deps.guards.of(next);
     this.plan = planFor(passage, next);
-    this.tried.length = 0;
+    this.tries.asked.length = 0;
     passage.service = next;
     setHeader(passage, 'x-muster-fallback', next.key);
     return true;
   }
 
   private hasUntried(isWell = true): boolean {
-    return hasUntried(this.service, this.tried, this.deps.nowMs(), isWell);
+    return this.tries.hasUntried(this.service, this.deps.nowMs(), isWell);
   }
 
   private blame(one: Try, failure: UpstreamFailure): void {
@@ -329,39 +298,19 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
   private hedge(): void {
     const { deps, passage, guard } = this;
-    if (this.current === null || this.delivery !== null || !this.hasUntried()) return;
+    if (this.tries.current === null || this.delivery !== null || !this.hasUntried()) return;
     const now = deps.nowMs();
-    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
-    if (candidate === null || this.tried.includes(candidate.address) || !guard.hedges.spend(now)) return;
+    const candidate = deps.picker.pick(passage, this.service, this.tries.asked, now);
+    if (candidate === null || this.tries.asked.includes(candidate.address) || !guard.hedges.spend(now))
+      return;
     guard.hedgesSent += 1;
-    this.rival = this.send(candidate, this.plan, now);
-  }
-
-  /** The first good head is the answer; the other server is told to stop at once. */
-  private win(one: Try): void {
-    clearTimeout(this.hedging);
-    const other = one === this.rival ? this.current : this.rival;
-    if (one === this.rival) this.guard.hedgesWon += 1;
-    other?.abort();
-    this.current = one;
-    this.rival = null;
-    this.passage.candidate = one.candidate;
-  }
-
-  /** @returns true when another server still works on the request */
-  private lose(one: Try): boolean {
-    if (one === this.current) this.current = this.rival;
-    this.rival = null;
-    if (this.current === null) return false;
-    this.passage.candidate = this.current.candidate;
-    return true;
+    this.tries.rival = this.send(candidate, this.plan, now);
   }
 
   /** A stream lost its server after its head: it is gone on with, or broken off. */
   private onCut(one: Try, failure: UpstreamFailure): void {
     const { delivery } = this;
     if (delivery === null) return;
-    this.current = null;
     if (delivery.isDone) {
       this.finish();
       delivery.end();
@@ -369,8 +318,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     }
     this.deps.onUpstreamFailure(this.service, failure);
     this.blame(one, failure);
-    one.abort();
-    (this.cutBy ??= []).push(one.candidate.address);
+    this.tries.cut(one);
     if (!this.goOn(delivery)) this.giveUp(failure);
   }
 
@@ -385,21 +333,17 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
       delivery.end();
       return true;
     }
-    if (midStream.count >= guard.settings.midStream.continuationsMax)
-      return this.notContinued('it was gone on with as often as the policy allows');
-    // One that refused, or had no time before, is better than an end in the middle.
-    this.tried.splice(0, Infinity, ...(this.cutBy ?? []));
+    this.tries.forgetAllButCuts();
     if (!this.hasUntried(false)) return this.notContinued('no other server is there');
-    const next = midStream.next(passage, this.plan, answer);
     const now = deps.nowMs();
+    const next = planRest(passage, this.plan, answer, { midStream, guard, nowMs: now });
     if ('obstacle' in next) return this.notContinued(next.obstacle);
-    if (!guard.retries.spend(now)) return this.notContinued('the retry budget is spent');
-    const candidate = deps.picker.pick(passage, this.service, this.tried, now);
+    const candidate = deps.picker.pick(passage, this.service, this.tries.asked, now);
     if (candidate === null) return this.notContinued('no server is ready');
     guard.continued += 1;
     deps.onRetry(this.service);
     const one = this.send(candidate, next, now);
-    this.current = one;
+    this.tries.current = one;
     delivery.goOn(one);
     return true;
   }
@@ -428,7 +372,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   private clientGone(): void {
     if (this.isOver) return;
     this.finish();
-    this.dropTries();
+    this.tries.drop();
     this.delivery?.abandon();
   }
 
@@ -437,13 +381,6 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     this.finish();
     sayAttempts(passage);
     this.deps.refuse(passage, refusal);
-  }
-
-  private dropTries(): void {
-    this.current?.abort();
-    this.rival?.abort();
-    this.current = null;
-    this.rival = null;
   }
 
   private finish(): void {
@@ -456,9 +393,4 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
 function broken(code: string, message: string): UpstreamFailure {
   return { kind: 'reset', code, message };
-}
-
-/** The answer is asked for as events that the gateway reads. */
-function isReadStream({ fields, operation }: Passage): boolean {
-  return fields?.['stream'] === true && answerKind(operation.head) !== null;
 }

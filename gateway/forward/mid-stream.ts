@@ -10,6 +10,7 @@ import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
 import { choicesAsked } from '../../domain/resilience/stream-end.ts';
 import type { Passage } from '../passage.ts';
 import type { ForwardPlan } from './forward-plan.ts';
+import type { Guard } from './guards.ts';
 
 /** Bytes of a stream that are kept so that it can be gone on with; a longer one ends in an error when it is cut. */
 const keptBytesMax = 4 * 1024 * 1024;
@@ -101,6 +102,21 @@ function chatOf(
 ): ChatContinuation {
   if (chat !== 'detect') return chat;
   return server === 'llama.cpp' ? 'llama.cpp' : 'never';
+}
+
+/** @returns the request for the rest, taken out of the budget for repetitions; or why there is none */
+export function planRest(
+  passage: Passage,
+  plan: ForwardPlan,
+  answer: AnswerSoFar,
+  by: { readonly midStream: MidStream; readonly guard: Guard; readonly nowMs: number },
+): ForwardPlan | { readonly obstacle: string } {
+  const { midStream, guard } = by;
+  if (midStream.count >= guard.settings.midStream.continuationsMax)
+    return { obstacle: 'it was gone on with as often as the policy allows' };
+  const next = midStream.next(passage, plan, answer);
+  if ('obstacle' in next || guard.retries.spend(by.nowMs)) return next;
+  return { obstacle: 'the retry budget is spent' };
 }
 
 /** Nothing of an answer is missing but its last word. */

@@ -1,5 +1,4 @@
 import { maySee } from '../../domain/access/may.ts';
-import { isEligible } from '../../domain/routing/pick.ts';
 import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
@@ -36,20 +35,4 @@ export class StandIns {
     }
     return null;
   }
-}
-
-/** Whether a ready endpoint in traffic is left. @param isWell only one that is not ejected */
-export function hasUntried(
-  service: Service,
-  tried: readonly string[],
-  nowMs: number,
-  isWell: boolean,
-): boolean {
-  for (const { percent, ready } of service.targets) {
-    if (percent <= 0) continue;
-    for (const { address, load } of ready) {
-      if ((!isWell || isEligible(load, nowMs)) && !tried.includes(address)) return true;
-    }
-  }
-  return false;
 }
