@@ -158,7 +158,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
   });
   const early: Step[] = [
-    new InternalCaller(control, (id) => store.current() === null || access.isKnownKey(id)),
+    new InternalCaller(control, (stored) => (store.current() === null ? stored : access.present(stored))),
     chains,
     access,
   ]; // who asks

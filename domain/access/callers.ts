@@ -31,7 +31,11 @@ export function callerOfCertificate(
       (san !== undefined && certificate.names.includes(san)) ||
       (fingerprint256 !== undefined && plainHex(fingerprint256) === fingerprint),
   );
-  return rule === undefined ? null : caller(rule.name, 'certificate', rule);
+  return rule === undefined ? null : callerOfRule(rule);
+}
+
+export function callerOfRule(rule: CertificateRule): Caller {
+  return caller(rule.name, 'certificate', rule);
 }
 
 export type TokenCaller =

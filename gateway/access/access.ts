@@ -2,7 +2,8 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { AccessPolicy, CertificateRule } from '../../domain/access/access-policy.schema.ts';
 import { anonymous, nobody } from '../../domain/access/caller.ts';
-import { callerOfCertificate } from '../../domain/access/callers.ts';
+import type { Caller } from '../../domain/access/caller.ts';
+import { callerOfCertificate, callerOfRule } from '../../domain/access/callers.ts';
 import { parseKey } from '../../domain/access/key.ts';
 import { hasScope, isProbe, scopeFor } from '../../domain/access/may.ts';
 import type { Refusal } from '../errors.ts';
@@ -115,9 +116,23 @@ export class Access implements Step {
       policy.mode === 'open' && this.keys.size === 0 && this.tokens.isOff && policy.certificates.length === 0;
   }
 
-  /** @param id of a key: false when it was revoked, is unknown, or has expired */
-  isKnownKey(id: string): boolean {
-    return this.keys.isInForce(id);
+  /**
+   * Who a caller of before is now: a key by its record in force, a certificate by its rule. What a token said cannot be
+   * asked again, so its caller stays what it was.
+   *
+   * @returns null when the key was revoked or has expired, or the rule is gone
+   */
+  present(caller: Caller): Caller | null {
+    switch (caller.kind) {
+      case 'key':
+        return this.keys.callerOf(caller.id);
+      case 'certificate': {
+        const rule = this.certificates.find(({ name }) => name === caller.id);
+        return rule === undefined ? null : callerOfRule(rule);
+      }
+      default:
+        return caller;
+    }
   }
 
   enter(passage: Passage, flow: Flow): boolean {

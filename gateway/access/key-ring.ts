@@ -75,10 +75,10 @@ export class KeyRing {
     return true;
   }
 
-  /** Whether a key of this id is in force, for what is asked in its name later. */
-  isInForce(id: string): boolean {
+  /** By a key's id, for what is asked in its name later. @returns null when it is not in force */
+  callerOf(id: string): Caller | null {
     const entry = this.byId.get(id);
-    return entry !== undefined && entry.expiresAtMs > this.clocks.now();
+    return entry !== undefined && entry.expiresAtMs > this.clocks.now() ? entry.caller : null;
   }
 
   /** By its text alone. @param text the header's value */

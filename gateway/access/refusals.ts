@@ -16,6 +16,10 @@ export const unknownKey = invalid(
 export const brokenKey = invalid(
   'The API key is not whole: its checksum is wrong. Was it cut off or mistyped?',
 );
+/** Of what is asked later in somebody's name: the lines of a batch. */
+export const goneCaller = invalid(
+  'Who asked for this is not known here any more: the API key was revoked or has expired, or the certificate is trusted no longer.',
+);
 export const expiredKey = invalid('The API key has expired.');
 
 export function badToken(why: string): Refusal {

@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
+import { tierOf } from '../../domain/access/tier-of.ts';
 import { CallerRecord } from '../../domain/batch/batch.schema.ts';
-import { unknownKey } from '../access/refusals.ts';
+import { goneCaller } from '../access/refusals.ts';
 import type { Refusal } from '../errors.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
@@ -11,18 +12,18 @@ import type { ControlLink } from './control-link.ts';
 
 /**
  * Muster's own workers ask in somebody's name (the lines of a batch): they show the installation's internal token and
- * say for whom. Anybody else who sends these headers is refused, so nobody can name himself. A key
- * that was revoked or has expired since is refused here as anywhere.
+ * say for whom. Anybody else who sends these headers is refused, so nobody can name himself. What was stored says who
+ * it is and how urgent; what he may is what the policy in force says of him now.
  */
 export class InternalCaller implements Step {
   readonly name = 'internal caller';
   private readonly link: ControlLink;
-  private readonly isKnownKey: (id: string) => boolean;
+  private readonly present: (stored: Caller) => Caller | null;
 
-  /** @param isKnownKey whether a key of this id is in force */
-  constructor(link: ControlLink, isKnownKey: (id: string) => boolean) {
+  /** @param present who a caller is by now; null: nobody that is known any more */
+  constructor(link: ControlLink, present: (stored: Caller) => Caller | null) {
     this.link = link;
-    this.isKnownKey = isKnownKey;
+    this.present = present;
   }
 
   enter(passage: Passage, flow: Flow): boolean {
@@ -37,16 +38,13 @@ export class InternalCaller implements Step {
     client
       .currentToken()
       .then((token) => {
-        const caller = isSame(given, token) ? readCaller(headers['x-muster-caller']) : null;
-        if (caller === null) {
-          flow.refuse(passage, unknown);
+        const stored = isSame(given, token) ? readCaller(headers['x-muster-caller']) : null;
+        const caller = stored === null ? null : this.present(stored);
+        if (stored === null || caller === null) {
+          flow.refuse(passage, stored === null ? unknown : goneCaller);
           return;
         }
-        if (caller.kind === 'key' && !this.isKnownKey(caller.id)) {
-          flow.refuse(passage, unknownKey);
-          return;
-        }
-        passage.caller = caller;
+        passage.caller = { ...caller, tier: tierOf(caller.tier, stored.tier) ?? caller.tier };
         passage.exchange = new UnnamedExchange(passage.exchange);
         flow.proceed(passage);
       })

@@ -55,7 +55,9 @@ describe('files and batches through the gateway', () => {
     expect((await openai().batches.retrieve(batch.id)).status).toBe('validating');
     expect((await openai().batches.cancel(batch.id)).status).toBe('cancelling');
     expect((await openai().batches.list()).data.map(({ id }) => id)).toEqual([batch.id]);
-    expect((await openai().files.delete(file.id)).deleted).toBe(true);
+    await expect(openai().files.delete(file.id)).rejects.toMatchObject({ status: 409 }); // its batch has not ended
+    const other = await openai().files.create({ file: await toFile(bytes, 'b.jsonl'), purpose: 'batch' });
+    expect((await openai().files.delete(other.id)).deleted).toBe(true);
   });
 
   test('errors are the client’s own, with the request’s id', async () => {
@@ -81,40 +83,57 @@ describe('files and batches through the gateway', () => {
     api = await startApi();
   });
 
-  test('a line of a batch comes in the name of whoever made the batch, and of nobody else', async () => {
-    const { record } = newKey();
-    const services = [service('m', { ready: [backend.address] })];
-    useAccess(gateway, services, { keys: [record] });
-    const caller = {
-      id: record.id,
-      kind: 'key',
-      tenant: 't',
-      tier: 'best-effort',
-      namespace: null,
-      scopes: ['*'],
-      models: ['*'],
-    };
-    const headers = (token: string, who: unknown) => ({
-      'x-muster-internal': token,
-      'x-muster-caller': Buffer.from(JSON.stringify(who)).toString('base64'),
-    });
+  describe('a line of a batch', () => {
     const body = { model: 'm', messages: [] };
-    const url = `${gateway.url}/v1/chat/completions`;
-    expect((await postJson(url, body, headers(api.internalToken, caller))).status).toBe(200);
-    for (const bad of [headers('guess', caller), headers(api.internalToken, { id: 'k' })]) {
-      expect((await postJson(url, body, bad)).body).toMatchObject({
-        error: { code: 'invalid_internal_token' },
+    const services = () => [service('m', { ready: [backend.address] })];
+    const stored = { tenant: 't', tier: 'best-effort', namespace: null, scopes: ['*'], models: ['*'] };
+    const ask = (token: string, who: unknown) =>
+      postJson(`${gateway.url}/v1/chat/completions`, body, {
+        'x-muster-internal': token,
+        'x-muster-caller': Buffer.from(JSON.stringify(who)).toString('base64'),
       });
-    }
-    const expired = { ...record, expiresAt: '2020-01-01T00:00:00Z' };
-    for (const keys of [[], [expired]]) {
-      useAccess(gateway, services, { keys });
-      const refused = await postJson(url, body, headers(api.internalToken, caller));
-      expect([refused.status, refused.body]).toMatchObject([401, { error: { code: 'invalid_api_key' } }]);
-    }
-    expect(backend.seen).toHaveLength(1);
-    expect(Object.keys(backend.seen[0]?.headers ?? {}).filter((name) => name.startsWith('x-muster'))).toEqual(
-      [],
-    );
+    const line = async (who: object) => {
+      const { status, body: answer } = await ask(api.internalToken, { ...stored, ...who });
+      const { error } = answer as { error?: { code: string } };
+      return [status, error?.code];
+    };
+    const gone = [401, 'invalid_api_key'];
+    const forbidden = [403, 'permission_denied'];
+
+    test('comes in the name of whoever made the batch, and of nobody else', async () => {
+      const { record } = newKey();
+      useAccess(gateway, services(), { keys: [record] });
+      expect(await line({ id: record.id, kind: 'key' })).toEqual([200, undefined]);
+      const caller = { ...stored, id: record.id, kind: 'key' };
+      for (const bad of [await ask('guess', caller), await ask(api.internalToken, { id: 'k' })])
+        expect(bad.body).toMatchObject({ error: { code: 'invalid_internal_token' } });
+      expect(backend.seen).toHaveLength(1);
+      const told = Object.keys(backend.seen[0]?.headers ?? {});
+      expect(told.filter((name) => name.startsWith('x-muster'))).toEqual([]);
+    });
+
+    test('may do what its maker’s key may now, not what it might when the batch was made', async () => {
+      const { record } = newKey();
+      const now = async (change: object) => {
+        useAccess(gateway, services(), { keys: [{ ...record, ...change }] });
+        return await line({ id: record.id, kind: 'key' });
+      };
+      expect(await now({ models: ['default/other'] })).toEqual(forbidden);
+      expect(await now({ scopes: ['metrics'] })).toEqual(forbidden);
+      expect(await now({ expiresAt: '2020-01-01T00:00:00Z' })).toEqual(gone);
+      expect(await now({ id: 'another' })).toEqual(gone);
+      expect(await now({})).toEqual([200, undefined]);
+    });
+
+    test('may do what the rule of its maker’s certificate says now', async () => {
+      const rule = { name: 'ci', commonName: 'ci.example' };
+      const now = async (certificates: object[]) => {
+        useAccess(gateway, services(), { certificates: certificates as (typeof rule)[] });
+        return await line({ id: 'ci', kind: 'certificate' });
+      };
+      expect(await now([rule])).toEqual([200, undefined]);
+      expect(await now([{ ...rule, models: [] }])).toEqual(forbidden);
+      expect(await now([])).toEqual(gone);
+    });
   });
 });
