@@ -1,43 +1,28 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parse } from 'yaml';
 import { MusterError } from '../../../domain/errors.ts';
 import type { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
-import type { CliAnswer } from '../../fixtures/cli/run-cli.ts';
+import { useInstallation } from '../../fixtures/cli/installation.ts';
 import { runCli } from '../../fixtures/cli/run-cli.ts';
 import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
-import { startApi } from '../../fixtures/control/api-harness.ts';
 import { clusterRuntime, service } from '../../fixtures/control/manifests.ts';
 
 describe('muster against a real control API', () => {
+  const installation = useInstallation();
+  const { muster, file } = installation;
   let api: ApiHarness;
   let folder: string;
-
-  beforeAll(async () => {
-    api = await startApi();
-    folder = mkdtempSync(join(tmpdir(), 'muster-cli-'));
-    writeFileSync(join(folder, 'token'), api.token);
-    mkdirSync(join(folder, 'models'));
-    writeFileSync(join(folder, 'models', 'model.onnx'), '');
-  });
-  afterAll(async () => {
-    await api.close();
-    rmSync(folder, { recursive: true, force: true });
+  beforeAll(() => {
+    ({ api, folder } = installation);
+    file('models/model.onnx', '');
   });
   beforeEach(() => {
     api.lifecycle.failure = null;
   });
-
-  function muster(...args: string[]): Promise<CliAnswer> {
-    return runCli(args, { env: { MUSTER_DATA_DIR: folder, MUSTER_API_URL: api.url }, cwd: folder });
-  }
-  function file(name: string, text: string): string {
-    writeFileSync(join(folder, name), text);
-    return name;
-  }
   const yaml = (name: string, uri: string) =>
     `apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
@@ -59,7 +44,6 @@ spec: {predictor: {model: {modelFormat: {name: onnx}, storageUri: ${uri}}}}
   });
 
   test('takes a relative path of a model from the folder of the manifest', async () => {
-    mkdirSync(join(folder, 'sub'), { recursive: true });
     file('sub/relative.yaml', yaml('relative', '../models'));
     expect((await muster('deploy', '-f', 'sub/relative.yaml')).code).toBe(0);
     expect((await stored('relative')).spec.predictor.model?.storageUri).toBe(

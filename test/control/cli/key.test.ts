@@ -1,28 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { keyTable } from '../../../control/cli/commands/key.ts';
 import { keyPattern } from '../../../domain/access/key.ts';
 import type { CreatedKey, KeyList } from '../../../domain/control/keys.schema.ts';
-import { runCli } from '../../fixtures/cli/run-cli.ts';
-import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
-import { startApi } from '../../fixtures/control/api-harness.ts';
+import { useInstallation } from '../../fixtures/cli/installation.ts';
 
-let api: ApiHarness;
-let folder: string;
-beforeAll(async () => {
-  api = await startApi({ now: () => Date.now() });
-  folder = mkdtempSync(join(tmpdir(), 'muster-cli-'));
-  writeFileSync(join(folder, 'token'), api.token);
-});
-afterAll(async () => {
-  await api.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-const muster = (...args: string[]) =>
-  runCli(args, { env: { MUSTER_DATA_DIR: folder, MUSTER_API_URL: api.url }, cwd: folder });
+const { muster, file } = useInstallation({ now: () => Date.now() });
 const created = async (...args: string[]) =>
   JSON.parse((await muster('key', 'create', ...args, '-o', 'json')).stdout) as CreatedKey;
 
@@ -123,8 +106,8 @@ describe('muster key', () => {
 
 describe('the policy of the gateways as a manifest', () => {
   const write = (spec: string) => {
-    writeFileSync(
-      join(folder, 'policy.yaml'),
+    file(
+      'policy.yaml',
       `apiVersion: muster.dev/v1alpha1\nkind: GatewayPolicy\nmetadata: {name: default}\nspec: ${spec}\n`,
     );
   };

@@ -1,27 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { budgetTable, formatMicros } from '../../../control/cli/commands/usage.ts';
 import type { UsageRecord } from '../../../domain/usage/usage-record.schema.ts';
-import { runCli } from '../../fixtures/cli/run-cli.ts';
-import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
-import { startApi } from '../../fixtures/control/api-harness.ts';
+import { useInstallation } from '../../fixtures/cli/installation.ts';
 
-let api: ApiHarness;
-let folder: string;
-beforeAll(async () => {
-  api = await startApi({ now: () => Date.now() });
-  folder = mkdtempSync(join(tmpdir(), 'muster-cli-'));
-  writeFileSync(join(folder, 'token'), api.token);
-});
-afterAll(async () => {
-  await api.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-const muster = (...args: string[]) =>
-  runCli(args, { env: { MUSTER_DATA_DIR: folder, MUSTER_API_URL: api.url }, cwd: folder });
+const installation = useInstallation({ now: () => Date.now() });
+const { muster } = installation;
 
 const record = (seq: number, more: Partial<UsageRecord> = {}): UsageRecord => ({
   ...{ seq, requestId: `r${seq}`, at: Date.now(), key: 'k1', tenant: 'acme', namespace: 'default' },
@@ -49,8 +33,12 @@ describe('muster usage and muster budget', () => {
   test('show what was used, by whom, and what it cost', async () => {
     const records = [record(1), record(2, { tenant: '', estimated: true, budgets: ['team|2999-01'] })];
     const report = { gateway: 'g', records, shares: [share] };
-    expect(await api.internal('POST', '/internal/usage', report)).toMatchObject({ body: { added: 2 } });
-    expect(await api.internal('POST', '/internal/usage', report)).toMatchObject({ body: { added: 0 } });
+    expect(await installation.api.internal('POST', '/internal/usage', report)).toMatchObject({
+      body: { added: 2 },
+    });
+    expect(await installation.api.internal('POST', '/internal/usage', report)).toMatchObject({
+      body: { added: 0 },
+    });
     const { stdout } = await muster('usage');
     expect(stdout).toMatch(/TENANT\s+REQUESTS\s+INPUT\s+CACHED\s+OUTPUT\s+COST\s+ESTIMATED/);
     expect(stdout).toMatch(/acme\s+1\s+100\s+40\s+50\s+1\.2345 USD\s+0/);
@@ -82,13 +70,15 @@ describe('muster usage and muster budget', () => {
 
   test('refuse records that are none, and take nothing of such a report', async () => {
     const report = { gateway: 'bad', records: [record(1), { seq: -1 }], shares: [] };
-    expect((await api.internal('POST', '/internal/usage', report)).status).toBe(422);
+    expect((await installation.api.internal('POST', '/internal/usage', report)).status).toBe(422);
     const good = { gateway: 'bad', records: [record(1)], shares: [] };
-    expect(await api.internal('POST', '/internal/usage', good)).toMatchObject({ body: { added: 1 } });
+    expect(await installation.api.internal('POST', '/internal/usage', good)).toMatchObject({
+      body: { added: 1 },
+    });
   });
 
   test('are for people with the token; reporting is for processes', async () => {
-    expect((await api.call('POST', '/internal/usage', {})).status).toBe(401);
+    expect((await installation.api.call('POST', '/internal/usage', {})).status).toBe(401);
   });
 });
 
