@@ -1,12 +1,15 @@
 import type { Socket } from 'node:net';
 import type { PeerCertificate } from '../peer.ts';
 import { isLoopback, peerOf } from '../peer.ts';
+import { reset } from '../reset.ts';
 import { BodyReader } from './body-reader.ts';
 import { hasBareLineFeed, parseHead } from './head.ts';
 import type { Match, Oddity, RequestHead } from './head.ts';
 import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
+import { ignore, listen, readsAhead } from './socket-events.ts';
+import type { SocketListener } from './socket-events.ts';
 
 /**
  * One client connection, read request by request: the next one is begun when the answer before it has ended, and
@@ -35,7 +38,7 @@ const headEnd = Buffer.from('\r\n\r\n');
 const nothing = Buffer.alloc(0);
 const match: Match = { bodyAt: 0, length: 0 };
 
-export class LeanConnection implements Wire, HeldConnection {
+export class LeanConnection implements Wire, HeldConnection, SocketListener {
   deadline = 0;
   private readonly front: ConnectionHost;
   private readonly socket: Socket;
@@ -158,9 +161,7 @@ export class LeanConnection implements Wire, HeldConnection {
   }
 
   reset(): void {
-    // TLS tells a broken connection from an ended one by itself; a side that is closed cannot be reset as well.
-    if ('encrypted' in this.socket || this.socket.writableEnded) this.socket.destroy();
-    else this.socket.resetAndDestroy();
+    reset(this.socket);
   }
 
   flushLater(exchange: LeanExchange): void {
@@ -382,40 +383,4 @@ export class LeanConnection implements Wire, HeldConnection {
     this.held = 0;
     this.isStranger = false;
   }
-}
-
-/** @returns takes the listeners away again */
-function listen(socket: Socket, connection: LeanConnection): () => void {
-  const onData = (chunk: Buffer) => {
-    connection.onData(chunk);
-  };
-  const onEnd = () => {
-    connection.onEnd();
-  };
-  const onDrain = () => {
-    connection.onDrain();
-  };
-  const onClose = () => {
-    connection.onClose();
-  };
-  socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', ignore);
-  return () => {
-    socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose);
-    socket.off('error', ignore);
-  };
-}
-
-/** `close` follows each error, and tells what is to be done. */
-function ignore(): void {
-  // nothing
-}
-
-/**
- * A readable stream plans, after each piece, to ask its source for more in the next tick. A socket in flow reads all
- * the time, so the plan does nothing but cost a tick each time, 3 to 5 % of a read and a write. A stream that believes
- * the plan to be made already makes no other: `readingMore` is node's own note of that, and nothing else reads it.
- */
-function readsAhead(socket: Socket, isWanted: boolean): void {
-  const { _readableState: state } = socket as { _readableState?: { readingMore?: boolean } };
-  if (state !== undefined) state.readingMore = !isWanted;
 }
