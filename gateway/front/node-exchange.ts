@@ -3,6 +3,7 @@ import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import { isLoopback, peerOf } from './peer.ts';
 import type { PeerCertificate } from './peer.ts';
+import { reset } from './reset.ts';
 
 /** An Exchange over node:http, written raw: no stream is piped and no promise is made on the hot path. */
 export class NodeExchange implements Exchange {
@@ -57,7 +58,7 @@ export class NodeExchange implements Exchange {
   }
 
   write(chunk: Uint8Array | string): boolean {
-    this.bytes += chunk.length;
+    this.bytes += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length;
     return this.response.write(chunk);
   }
 
@@ -67,11 +68,7 @@ export class NodeExchange implements Exchange {
 
   cut(): void {
     // The request's socket: a pipelined response has none of its own before its turn.
-    const { socket } = this.request;
-    // A reset, not an ordinary close: to an HTTP/1.0 client a close would look like the end of the body. TLS tells a
-    // broken connection from an ended one by itself; a side that is closed cannot be reset as well.
-    if ('encrypted' in socket || socket.writableEnded) socket.destroy();
-    else socket.resetAndDestroy();
+    reset(this.request.socket);
   }
 
   onDrain(listener: () => void): void {

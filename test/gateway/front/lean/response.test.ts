@@ -197,6 +197,15 @@ describe('a response', () => {
     }).toThrow('twice');
   });
 
+  test.each([true, false])('counts bytes, not characters (own reader: %p)', async (isLean) => {
+    const { exchange } = await asked(request, { isLean });
+    exchange.start(200, []);
+    exchange.write('é 👩‍🔬');
+    exchange.write(Buffer.from('é'));
+    exchange.end();
+    expect(exchange.bytes).toBe(Buffer.byteLength('é 👩‍🔬é'));
+  });
+
   test('is held back by a client that does not read, and whole when it has taken all', async () => {
     const { client, exchange } = await asked();
     const whole: boolean[] = [];
