@@ -1,7 +1,7 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { CreateKeyOptions } from './commands/key.ts';
 import type { Context } from './context.ts';
+import { rawOutput, repeated } from './options.ts';
 
 /** The commands of `muster key`. */
 export function addKeys(program: Command, context: () => Context): void {
@@ -12,9 +12,9 @@ export function addKeys(program: Command, context: () => Context): void {
     .argument('<name>', 'whose it is, for people')
     .option('--tenant <tenant>', 'who it counts for: budgets, fairness, caches')
     .option('--tier <tier>', 'critical, high, standard or best-effort (default: standard)')
-    .addOption(many('--scope <scope>', 'infer, admin, metrics or *; may be repeated (default: infer)'))
+    .addOption(repeated('--scope <scope>', 'infer, admin, metrics or *; may be repeated (default: infer)'))
     .addOption(
-      many('--model <model>', 'NAME, NAMESPACE/NAME, NAMESPACE/* or *; may be repeated (default: *)'),
+      repeated('--model <model>', 'NAME, NAMESPACE/NAME, NAMESPACE/* or *; may be repeated (default: *)'),
     )
     .option(
       '--home <namespace>',
@@ -46,12 +46,3 @@ export function addKeys(program: Command, context: () => Context): void {
     .argument('<id...>')
     .action(async (ids: string[]) => (await import('./commands/key.ts')).revokeKeys(context(), ids));
 }
-
-function many(flags: string, description: string): Option {
-  return new Option(flags, description).argParser((value: string, before: string[] | undefined) => [
-    ...(before ?? []),
-    value,
-  ]);
-}
-
-const rawOutput = (): Option => new Option('-o, --output <format>', 'json or yaml');

@@ -1,7 +1,9 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
+import type { Option } from 'commander';
 import { createContext, type Context, type GlobalOptions, type Io } from './context.ts';
 import type { GatewayFlags, ProcessName } from './commands/run-process.ts';
 import { examples } from './examples.ts';
+import { rawOutput, repeated } from './options.ts';
 import { addCache } from './cache-program.ts';
 import { addKeys } from './key-program.ts';
 import { addUsage } from './usage-program.ts';
@@ -242,10 +244,4 @@ function addGatewayOptions(command: Command): void {
     .option('--processes <n>', 'processes that share the port (MUSTER_GATEWAY_PROCESSES, default: 1)');
 }
 
-function files(description: string): Option {
-  return new Option('-f, --file <file>', description).argParser(
-    (value: string, before: string[] | undefined) => [...(before ?? []), value],
-  );
-}
-
-const rawOutput = (): Option => new Option('-o, --output <format>', 'json or yaml');
+const files = (description: string): Option => repeated('-f, --file <file>', description);

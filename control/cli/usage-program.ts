@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { usageGroups } from '../../domain/usage/groups.ts';
 import type { Context } from './context.ts';
+import { rawOutput } from './options.ts';
 
 /** `muster usage` and `muster budget …`. */
 export function addUsage(program: Command, context: () => Context): void {
@@ -11,7 +12,7 @@ export function addUsage(program: Command, context: () => Context): void {
     .description('show what requests used and cost')
     .addOption(new Option('--by <what>', 'what to sum by').choices([...usageGroups]).default('tenant'))
     .option('--since <duration>', 'how far back, in whole hours', '30d')
-    .addOption(new Option('-o, --output <format>', 'print the object itself').choices(['json', 'yaml']))
+    .addOption(rawOutput())
     .action(async (options: { by: string; since: string; output?: string }) =>
       (await import('./commands/usage.ts')).usage(context(), options),
     );
@@ -19,6 +20,6 @@ export function addUsage(program: Command, context: () => Context): void {
   budget
     .command('list')
     .description('show what is spent of them, leased by gateways and left')
-    .addOption(new Option('-o, --output <format>', 'print the object itself').choices(['json', 'yaml']))
+    .addOption(rawOutput())
     .action(async (options: object) => (await import('./commands/usage.ts')).listBudgets(context(), options));
 }

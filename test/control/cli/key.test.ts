@@ -54,6 +54,11 @@ describe('muster key', () => {
     expect((await muster('key', 'list', '-o', 'yaml')).stdout).toContain(`rotatedFrom: ${old.id}`);
   });
 
+  test('create makes no key that it could not show', async () => {
+    expect(await muster('key', 'create', 'unseen', '-o', 'xml')).toMatchObject({ code: 2, stdout: '' });
+    expect((await muster('key', 'list', '--all')).stdout).not.toContain('unseen');
+  });
+
   test.each([
     [['key', 'create'], 2, 'name'],
     [['key', 'create', 'x', '--tier', 'urgent'], 5, 'tier must be one of'],
