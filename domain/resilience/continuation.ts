@@ -1,3 +1,4 @@
+import { splice } from '../routing/splice.ts';
 import { fieldRanges } from '../routing/splice-model.ts';
 import { eventData } from '../sse/sse.ts';
 
@@ -164,34 +165,10 @@ function chatEdits(body: Uint8Array, known: string, chat: ChatContinuation): [st
 
 /** Sets a top-level field, in its place or at the end. */
 function spliceField(body: Uint8Array, name: string, json: string): Uint8Array {
-  const value = new TextEncoder().encode(json);
   const ranges = fieldRanges(body, name);
-  if (ranges.length === 0) {
-    const end = body.lastIndexOf(0x7d);
-    return concat([
-      body.subarray(0, end),
-      new TextEncoder().encode(`,${JSON.stringify(name)}:`),
-      value,
-      body.subarray(end),
-    ]);
-  }
-  const parts: Uint8Array[] = [];
-  let read = 0;
-  for (const [from, to] of ranges) {
-    parts.push(body.subarray(read, from), value);
-    read = to;
-  }
-  return concat([...parts, body.subarray(read)]);
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  if (ranges.length > 0) return splice(body, ranges, new TextEncoder().encode(json));
+  const end = body.lastIndexOf(0x7d);
+  return splice(body, [[end, end]], new TextEncoder().encode(`,${JSON.stringify(name)}:${json}`));
 }
 
 function promptOf(fields: Fields): unknown {

@@ -1,3 +1,5 @@
+import { splice } from './splice.ts';
+
 /**
  * The field `model` of a multipart/form-data body (RFC 7578), found and replaced byte for byte: the audio or picture
  * beside it is not copied through a parser. A delimiter counts only at the begin of a line, as RFC 2046 section 5.1.1
@@ -17,21 +19,7 @@ export function formModel(body: Uint8Array, contentType: string): string | null 
 
 /** Every `model` field gets the new value, so that all readers see one. */
 export function spliceFormModel(body: Uint8Array, contentType: string, model: string): Uint8Array {
-  const value = new TextEncoder().encode(model);
-  const parts: Uint8Array[] = [];
-  let at = 0;
-  for (const [from, to] of modelFields(body, contentType)) {
-    parts.push(body.subarray(at, from), value);
-    at = to;
-  }
-  parts.push(body.subarray(at));
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let write = 0;
-  for (const part of parts) {
-    out.set(part, write);
-    write += part.length;
-  }
-  return out;
+  return splice(body, modelFields(body, contentType), new TextEncoder().encode(model));
 }
 
 /** Parts of a form beyond this many are not looked at: a form of a million empty fields is an attack. */

@@ -1,3 +1,5 @@
+import { splice } from './splice.ts';
+
 /**
  * Replaces the value of the top-level key "model" in a JSON document, byte for byte equal elsewhere: numbers are
  * never rounded through a double, and nothing is re-ordered. Duplicate keys are all replaced: JSON.parse takes
@@ -5,21 +7,7 @@
  * be one that JSON.parse takes (perhaps after a byte order mark); the scan relies on it.
  */
 export function spliceModel(body: Uint8Array, model: string): Uint8Array {
-  const ranges = modelRanges(body);
-  const value = new TextEncoder().encode(JSON.stringify(model));
-  const cut = ranges.reduce((sum, [from, to]) => sum + to - from, 0);
-  const out = new Uint8Array(body.length - cut + ranges.length * value.length);
-  let read = 0;
-  let write = 0;
-  for (const [from, to] of ranges) {
-    out.set(body.subarray(read, from), write);
-    write += from - read;
-    out.set(value, write);
-    write += value.length;
-    read = to;
-  }
-  out.set(body.subarray(read), write);
-  return out;
+  return splice(body, modelRanges(body), new TextEncoder().encode(JSON.stringify(model)));
 }
 
 const quote = 0x22;
