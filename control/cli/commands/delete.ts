@@ -3,7 +3,7 @@ import { waitUntilGone } from '../apply.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { inferenceService, pathOf, type Kind } from '../kinds.ts';
 import { readManifests } from '../manifests.ts';
-import { durationOf } from './deploy.ts';
+import { durationOf } from '../duration.ts';
 import { target } from './get.ts';
 
 export interface DeleteOptions {
@@ -24,7 +24,7 @@ export async function remove(
   words: readonly string[],
   options: DeleteOptions,
 ): Promise<void> {
-  const timeoutMs = durationOf(options.timeout);
+  const timeoutMs = durationOf('--timeout', options.timeout);
   const doomed = await doomedOf(context, words, options);
   for (const { kind, namespace, name } of doomed) {
     await context.api.send('DELETE', pathOf(kind, namespace, name));

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts';
-import { parseDuration } from '../age.ts';
+import { durationOf } from '../duration.ts';
 import { applyManifest, checkManifest, waitUntilReady } from '../apply.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { inferenceService } from '../kinds.ts';
@@ -23,7 +23,7 @@ export async function deploy(
   name: string | undefined,
   options: DeployOptions,
 ): Promise<void> {
-  const timeoutMs = durationOf(options.timeout);
+  const timeoutMs = durationOf('--timeout', options.timeout);
   const manifests = await manifestsOf(context, name, options);
   // All of several are looked at first: one that is wrong leaves none of them half deployed.
   if (manifests.length > 1) for (const manifest of manifests) await checkManifest(context.api, manifest);
@@ -37,15 +37,6 @@ export async function deploy(
       context.note(`${manifest.name}: ${message}`);
     });
   }
-}
-
-/** @throws CliError for what is no duration */
-export function durationOf(text: string): number {
-  const timeoutMs = parseDuration(text);
-  if (timeoutMs === null) {
-    throw new CliError(`--timeout ${text} is not a duration. Write it like 90s, 10m or 1h.`, exitCodes.usage);
-  }
-  return timeoutMs;
 }
 
 async function manifestsOf(

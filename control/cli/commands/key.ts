@@ -1,7 +1,7 @@
 import type { CreatedKey, KeyList, KeyRecord } from '../../../domain/control/keys.schema.ts';
-import { ageOf, formatAge, parseDuration } from '../age.ts';
+import { ageOf, formatAge } from '../age.ts';
 import type { Context } from '../context.ts';
-import { CliError, exitCodes } from '../exit-codes.ts';
+import { durationOf } from '../duration.ts';
 import { renderTable } from '../table.ts';
 import { printRaw } from './records.ts';
 
@@ -104,7 +104,5 @@ function patternOf(model: string, namespace: string): string {
 }
 
 function secondsOf(option: string, text: string): number {
-  const ms = parseDuration(text);
-  if (ms !== null && ms >= 1000) return Math.floor(ms / 1000);
-  throw new CliError(`${option} ${text} is not a duration. Write it like 90s, 12h or 30d.`, exitCodes.usage);
+  return Math.floor(durationOf(option, text, 1_000) / 1_000);
 }

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
 import { waitUntilReady } from '../apply.ts';
 import { inferenceService, pathOf } from '../kinds.ts';
-import { durationOf } from './deploy.ts';
+import { durationOf } from '../duration.ts';
 
 export interface StartOptions {
   readonly wait?: boolean;
@@ -22,7 +22,7 @@ export async function sleep(context: Context, name: string): Promise<void> {
 
 /** `muster start NAME`: what was stopped, or sleeps, comes up again. */
 export async function start(context: Context, name: string, options: StartOptions): Promise<void> {
-  const timeoutMs = durationOf(options.timeout);
+  const timeoutMs = durationOf('--timeout', options.timeout);
   await context.api.send('POST', `${pathOf(inferenceService, context.namespace, name)}/start`);
   context.print(`inferenceservices/${name} starting`);
   if (options.wait !== true) return;

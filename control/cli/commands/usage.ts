@@ -1,7 +1,6 @@
 import type { BudgetState, UsageSum } from '../../../domain/usage/usage-record.schema.ts';
-import { parseDuration } from '../age.ts';
 import type { Context } from '../context.ts';
-import { CliError, exitCodes } from '../exit-codes.ts';
+import { durationOf } from '../duration.ts';
 import { renderTable } from '../table.ts';
 import { printRaw } from './records.ts';
 
@@ -15,7 +14,8 @@ export interface UsageOptions {
 
 /** `muster usage`: what was used and what it cost. */
 export async function usage(context: Context, options: UsageOptions): Promise<void> {
-  const query = new URLSearchParams({ by: options.by, since: sinceOf(options.since) });
+  const since = new Date(Date.now() - durationOf('--since', options.since, 1)).toISOString();
+  const query = new URLSearchParams({ by: options.by, since });
   const list = (await context.api.get(`${root}/usage?${query.toString()}`)) as { items: UsageSum[] };
   if (printRaw(context, list, options)) return;
   if (list.items.length === 0) context.note(`Nothing was used in the last ${options.since}.`);
@@ -77,11 +77,4 @@ export function formatMicros(micros: number): string {
     .padStart(6, '0')
     .replace(/0{1,4}$/, '');
   return `${whole}.${rest}`;
-}
-
-function sinceOf(text: string): string {
-  const ms = parseDuration(text);
-  if (ms === null || ms <= 0)
-    throw new CliError(`--since ${text} is not a duration. Write it like 12h or 30d.`, exitCodes.usage);
-  return new Date(Date.now() - ms).toISOString();
 }
