@@ -1,3 +1,4 @@
+import { httpToken } from '../../http-token.ts';
 import { HeadMemo } from '../exchange.ts';
 
 /**
@@ -276,13 +277,12 @@ function isBlank(text: string, at: number): boolean {
 
 const names = new Map<string, string | null>();
 const namesMax = 512;
-const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** In lower case; null when it is no token. Common ones are remembered. */
 function fieldName(raw: string): string | null {
   const known = names.get(raw);
   if (known !== undefined) return known;
-  const name = token.test(raw) ? raw.toLowerCase() : null;
+  const name = httpToken.test(raw) ? raw.toLowerCase() : null;
   if (names.size < namesMax && raw.length <= 64) names.set(raw, name);
   return name;
 }

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import { httpToken } from '../../http-token.ts';
 
 /**
  * Writes response heads. What would let a header's value end its line is an error here, as it is in node: names are
@@ -95,13 +96,12 @@ interface Line {
 const lines = new Map<string, Line>();
 const linesMax = 256;
 const remembered = 256; // characters of a value
-const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const content = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function line(name: string, value: string): string {
   const last = lines.get(name);
   if (last?.value === value) return last.text;
-  if (last === undefined && !token.test(name))
+  if (last === undefined && !httpToken.test(name))
     throw new TypeError(`'${name.slice(0, 64)}' is no header name`);
   if (!content.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
   const text = `${name}: ${value}\r\n`;

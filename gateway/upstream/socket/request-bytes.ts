@@ -1,3 +1,4 @@
+import { httpToken } from '../../http-token.ts';
 import type { UpstreamRequest } from '../upstream.ts';
 
 /**
@@ -90,11 +91,10 @@ const tab = 0x09;
 /** Names seen to be good; few are ever in use, and no more than this are kept. */
 const names = new Set<string>();
 const namesMax = 4096;
-const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 function isName(name: string): boolean {
   if (names.has(name)) return true;
-  if (!token.test(name)) return false;
+  if (!httpToken.test(name)) return false;
   if (names.size < namesMax && name.length <= 128) names.add(name);
   return true;
 }
