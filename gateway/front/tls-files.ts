@@ -1,6 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { Server, ServerOptions } from 'node:https';
 import type { Logger } from 'pino';
+import { fileStamp } from '../file-stamp.ts';
 
 /**
  * TLS for clients, from files. They are looked at again and again, so that a certificate is renewed without a
@@ -77,14 +78,8 @@ export class TlsFiles {
     return { cert: readFileSync(certPath), key: readFileSync(keyPath), ...ca };
   }
 
-  /** What changes when a file is written or replaced. */
   private look(): string {
     const { certPath, keyPath, clientCaPath } = this.settings;
-    return [certPath, keyPath, ...(clientCaPath === undefined ? [] : [clientCaPath])]
-      .map((path) => {
-        const { mtimeMs, ino, size } = statSync(path, { throwIfNoEntry: false }) ?? {};
-        return `${mtimeMs} ${ino} ${size}`;
-      })
-      .join('|');
+    return fileStamp([certPath, keyPath, ...(clientCaPath === undefined ? [] : [clientCaPath])]);
   }
 }

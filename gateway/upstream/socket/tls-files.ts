@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
+import { fileStamp } from '../../file-stamp.ts';
 import type { UpstreamTls } from './socket-upstream.ts';
 
 /**
@@ -61,13 +62,6 @@ function load({ caPath, certPath, keyPath, serverName }: UpstreamTlsOptions): Up
   return { secureContext, ...(serverName === undefined ? {} : { serverName }) };
 }
 
-/** What changes when a file is written or replaced, by a link too. */
 function look({ caPath, certPath, keyPath }: UpstreamTlsOptions): string {
-  return [caPath, certPath, keyPath]
-    .map((path) => {
-      if (path === undefined) return '';
-      const { mtimeMs, ino, size } = statSync(path, { throwIfNoEntry: false }) ?? {};
-      return `${mtimeMs} ${ino} ${size}`;
-    })
-    .join('|');
+  return fileStamp([caPath, certPath, keyPath].filter((path) => path !== undefined));
 }
