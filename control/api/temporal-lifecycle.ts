@@ -74,14 +74,17 @@ export function temporalLifecycle(options: TemporalOptions): Lifecycle {
   /** Tries again while Temporal is away for a moment (it starts, or moves its shards); every change is idempotent. */
   const ask = async <T>(call: () => Promise<T>): Promise<T> => {
     const giveUpAt = Date.now() + pingTimeoutMs;
+    // What Temporal itself said counts for more than that it did not answer within the last moment.
+    let said: MusterError | null = null;
     for (;;) {
       try {
         await ping(giveUpAt);
         return await connection.withDeadline(Date.now() + answerTimeoutMs, call);
       } catch (cause) {
         const error = musterErrorOf(cause, options);
-        const isAway = error instanceof MusterError && error.code === 'temporal_unavailable';
-        if (!isAway || Date.now() + retryPauseMs >= giveUpAt) throw error;
+        if (!(error instanceof MusterError) || error.code !== 'temporal_unavailable') throw error;
+        if (cause instanceof NamespaceNotFoundError) said = error;
+        if (Date.now() + retryPauseMs >= giveUpAt) throw said ?? error;
         await sleep(retryPauseMs);
       }
     }
