@@ -47,8 +47,10 @@ export class ControlProxy {
   private async pass(passage: Passage, client: ControlClient): Promise<void> {
     const { exchange, requestId, operation, caller } = passage;
     const gone = new AbortController();
+    let goOn = (): void => undefined;
     exchange.onClose((isWhole) => {
       if (!isWhole) gone.abort();
+      goOn();
     });
     const type = exchange.headers['content-type'];
     const answer = await client.forward(`/internal/openai${operation.head}${exchange.query}`, {
@@ -64,12 +66,10 @@ export class ControlProxy {
     });
     exchange.start(answer.statusCode, downstreamHeaders(answer.headers, requestId));
     for await (const chunk of answer.body) {
-      if (exchange.write(chunk as Buffer)) continue;
+      if (exchange.write(chunk as Buffer) || gone.signal.aborted) continue;
       await new Promise<void>((resolve) => {
+        goOn = resolve; // a client that leaves takes nothing more
         exchange.onDrain(resolve);
-        exchange.onClose(() => {
-          resolve();
-        });
       });
     }
     exchange.end();

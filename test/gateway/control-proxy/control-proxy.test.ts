@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { ControlClient } from '../../../gateway/route-table/control-client.ts';
 import { newKey, useAccess } from '../../fixtures/access/keys.ts';
@@ -58,6 +59,16 @@ describe('files and batches through the gateway', () => {
     await expect(openai().files.delete(file.id)).rejects.toMatchObject({ status: 409 }); // its batch has not ended
     const other = await openai().files.create({ file: await toFile(bytes, 'b.jsonl'), purpose: 'batch' });
     expect((await openai().files.delete(other.id)).deleted).toBe(true);
+  });
+
+  test('a file that is larger than what a slow reader takes at once comes whole', async () => {
+    const bytes = Buffer.alloc(8 * 1024 * 1024, `${JSON.stringify(line)}\n`);
+    const file = await openai().files.create({ file: await toFile(bytes, 'in.jsonl'), purpose: 'batch' });
+    const answer = await fetch(`${gateway.url}/v1/files/${file.id}/content`, {
+      headers: { authorization: 'Bearer k' },
+    });
+    await sleep(200); // all buffers on the way are full by now
+    expect(Buffer.from(await answer.arrayBuffer()).equals(bytes)).toBe(true);
   });
 
   test('errors are the client’s own, with the request’s id', async () => {
