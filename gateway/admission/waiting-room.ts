@@ -80,11 +80,6 @@ export class WaitingRoom {
     return expired;
   }
 
-  /** Tenants that wait. */
-  get tenants(): number {
-    return this.byTenant.size;
-  }
-
   private below(tier: Tier): { size: number; bytes: number } {
     const sum = { size: 0, bytes: 0 };
     for (const { queue } of this.gates.values()) {

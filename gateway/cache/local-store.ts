@@ -45,10 +45,6 @@ export class LocalStore {
     this.cache?.set(key, entry);
   }
 
-  delete(key: string): void {
-    this.cache?.delete(key);
-  }
-
   /** Forgets the answers of which `isDead` says true of the version's id. @returns how many */
   sweep(isDead: (versionId: string) => boolean): number {
     let count = 0;

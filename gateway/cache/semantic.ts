@@ -99,11 +99,6 @@ export class SemanticIndex {
     this.tenants.get(placeOf(lookup))?.remove(key);
   }
 
-  clear(): void {
-    this.tenants.clear();
-    this.bytes = 0;
-  }
-
   private trim(): void {
     for (const [place, vectors] of this.tenants) {
       if (this.bytes <= this.bytesMax) return;

@@ -8,7 +8,6 @@ export const outcomes = [
   'too_large',
   'failed', // after all tries, or refused by the sink
   'no_sink', // no URL, or one that may not be asked
-  'incomplete', // an answer that was cut
 ] as const;
 export type Outcome = (typeof outcomes)[number];
 

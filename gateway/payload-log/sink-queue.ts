@@ -68,10 +68,6 @@ export class SinkQueue {
     });
   }
 
-  get isIdle(): boolean {
-    return this.waiting.length === 0 && this.sending === 0;
-  }
-
   /** Gives up what waits and what is on its way. */
   close(): void {
     this.stopping.abort();
