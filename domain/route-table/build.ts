@@ -1,4 +1,5 @@
 import type { NodeReport, ReplicaReport } from '../node/report.schema.ts';
+import { endpointAddress } from './address.ts';
 import type { Endpoint, RouteAssignment, RouteTable, ServiceRoute, Target } from './route-table.schema.ts';
 
 /**
@@ -18,8 +19,6 @@ export interface HeardReport {
 
 /** After this time without a report a node counts as silent. */
 export const nodeSilentAfterMs = 15_000;
-
-const addressShape = /^(https?|grpcs?):\/\/[^/\s]+$/;
 
 /**
  * @param version of the table to be made
@@ -58,7 +57,7 @@ function endpointsByRevision(reports: readonly HeardReport[], now: number): Map<
   for (const { report } of byAge) {
     const mine = [...report.replicas].sort((a, b) => rank(a) - rank(b) || compare(keyOf(a), keyOf(b)));
     for (const replica of mine) {
-      if (told.has(replica.address) || !addressShape.test(replica.address)) continue;
+      if (told.has(replica.address) || !endpointAddress.test(replica.address)) continue;
       told.add(replica.address);
       // A stopping replica leaves the table at once: gateways then drain it.
       if (replica.state === 'Stopping') continue;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LoggerRoute } from '../payload-log/payload-log-policy.schema.ts';
 import { BatcherRoute } from '../batcher/batcher.schema.ts';
 import { GatewayPolicy } from '../gateway-policy/gateway-policy.schema.ts';
+import { endpointAddress } from './address.ts';
 
 /**
  * The route table: all that a gateway needs to serve, as one versioned snapshot. The control API builds it from
@@ -12,7 +13,7 @@ export const Protocol = z.enum(['v1', 'v2', 'grpc-v1', 'grpc-v2', 'openai']);
 
 export const Endpoint = z.object({
   /** http://host:port; grpc://host:port for a server that speaks gRPC V2 alone; https and grpcs with TLS. */
-  address: z.string().regex(/^(https?|grpcs?):\/\/[^/\s]+$/),
+  address: z.string().regex(endpointAddress),
   revision: z.string(),
   ready: z.boolean(),
 });
@@ -86,7 +87,7 @@ export const RouteAssignment = ServiceRoute.omit({
 });
 export type RouteAssignment = z.infer<typeof RouteAssignment>;
 
-/** What a gateway tells the control API after each new table, each second while old endpoints drain, and every 5 s. */
+/** What a gateway tells the control API after each new table, twice a second while old endpoints drain, and every 5 s. */
 export const GatewayReport = z.object({
   gateway: z.string(),
   version: z.int().min(0),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { GatewayPolicy } from '../gateway-policy/gateway-policy.schema.ts';
+import { endpointAddress } from './address.ts';
 import { Endpoint, RouteTable, ServiceRoute } from './route-table.schema.ts';
 
 /**
@@ -12,10 +13,7 @@ const FileEndpoint = z.preprocess(
   z.strictObject({
     address: z
       .string()
-      .regex(
-        /^(https?|grpcs?):\/\/[^/\s]+$/,
-        'must be http://host:port (or https, grpc, grpcs), without a path',
-      ),
+      .regex(endpointAddress, 'must be http://host:port (or https, grpc, grpcs), without a path'),
     ready: Endpoint.shape.ready.default(true),
     revision: Endpoint.shape.revision.min(1).optional(),
   }),
