@@ -14,7 +14,6 @@ const windowSeconds = 10;
 const burst = 100;
 
 export class RetryBudget {
-  spent = 0;
   refused = 0;
   private rates: BudgetRates;
   private balance: number;
@@ -48,7 +47,6 @@ export class RetryBudget {
       return false;
     }
     this.balance -= 1;
-    this.spent += 1;
     return true;
   }
 }

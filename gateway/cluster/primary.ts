@@ -51,7 +51,8 @@ export class Primary {
   private readonly numbers = new Numbers();
   private readonly own = new Registry();
   private readonly workers = new Map<number, Worker>();
-  private readonly waiting = new Map<string, (metrics: readonly MetricJson[]) => void>();
+  /** Questions for numbers that are not answered, by process and id. */
+  private readonly waiting = new Map<string, () => void>();
   private readonly starting = new Map<number, () => void>();
   private readonly timers = new Set<NodeJS.Timeout>();
   private table: RouteTable | null = null;
@@ -155,7 +156,7 @@ export class Primary {
     }
     this.numbers.set(worker.id, message.metrics);
     if (message.muster === 'numbers') {
-      this.waiting.get(`${worker.id} ${message.id}`)?.(message.metrics);
+      this.waiting.get(`${worker.id} ${message.id}`)?.();
       return;
     }
     this.scrape(worker.id)

@@ -120,7 +120,6 @@ const prompts: ReadonlyMap<string, PromptKey> = new Map([
   ['/v1/chat/completions', promptKey('messages')],
   ['/v1/completions', promptKey('prompt')],
   ['/v1/responses', promptKey('input')],
-  ['/v1/messages', promptKey('messages')],
 ]);
 
 const toolsKey = Buffer.from('"tools"');
