@@ -57,6 +57,7 @@ export class PayloadLog implements Step {
   private readonly sinks = new Map<string, SinkQueue>();
   private sinkPaths = new Set<string>();
   private policy: PayloadLogPolicy | null = null;
+  /** By sink, or by service without one; those of the table alone. */
   private readonly complainedAt = new Map<string, number>();
   /** Sinks of the policy may be anywhere; those that services name only where anybody may go. */
   private readonly open = new Agent({ connect: { timeout: 5_000 } });
@@ -79,15 +80,14 @@ export class PayloadLog implements Step {
       if (rules.length > 0) this.rules.set(key, rules);
       for (const { sink } of rules) used.add(sink);
     }
-    this.sinkPaths = new Set([...used].map(({ url }) => new URL(url).pathname));
+    const urls = new Set([...used].map(({ url }) => url));
+    this.sinkPaths = new Set([...urls].map((url) => new URL(url).pathname));
     for (const [id, sink] of this.sinks) {
       if (used.has(sink)) sink.bounds = policy;
-      else {
-        // What waits still goes out; a sink that comes back gets a new queue.
-        this.sinks.delete(id);
-        this.complainedAt.delete(sink.url);
-      }
+      else this.sinks.delete(id); // what waits still goes out; a sink that comes back gets a new queue
     }
+    for (const about of this.complainedAt.keys())
+      if (!urls.has(about) && !this.sinkless.has(about)) this.complainedAt.delete(about);
   }
 
   enter(passage: Passage): boolean {
@@ -189,6 +189,7 @@ export class PayloadLog implements Step {
       this.sinkless.add(key);
       this.complain(
         key,
+        { service: key },
         `its logger has no URL that may be asked${url === null ? '' : ': it must be http or https and public'}`,
       );
       return rules;
@@ -210,19 +211,25 @@ export class PayloadLog implements Step {
     const dispatcher = isTrusted ? this.open : this.guarded;
     const bounds = this.policy;
     if (bounds === null) throw new Error('a sink is made with a policy');
-    const made = new SinkQueue({ url, format, dispatcher }, bounds, this.metrics, (to, why) => {
-      this.complain(to, why);
+    const made = new SinkQueue({ url, format, dispatcher }, bounds, this.metrics, (why) => {
+      this.complain(url, { sink: withoutQuery(url) }, why);
     });
     this.sinks.set(id, made);
     return made;
   }
 
-  private complain(about: string, why: string): void {
+  private complain(about: string, names: Readonly<Record<string, string>>, why: string): void {
     const now = this.deps.now();
     if (now - (this.complainedAt.get(about) ?? 0) < complaintEveryMs) return;
     this.complainedAt.set(about, now);
-    this.deps.logger.warn({ sink: about, why }, 'payloads were not logged');
+    this.deps.logger.warn({ ...names, why }, 'payloads were not logged');
   }
+}
+
+/** For the log: a query may hold a sink's secret. */
+function withoutQuery(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return origin + pathname;
 }
 
 /** KServe's names of a service's parts. */

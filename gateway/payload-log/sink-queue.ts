@@ -26,7 +26,7 @@ export class SinkQueue {
   bounds: SinkBounds;
   private readonly dispatcher: Dispatcher;
   private readonly metrics: PayloadLogMetrics;
-  private readonly onFailure: (url: string, why: string) => void;
+  private readonly onFailure: (why: string) => void;
   private waiting: PayloadEvent[] = [];
   private sending = 0;
   private isScheduled = false;
@@ -40,7 +40,7 @@ export class SinkQueue {
     },
     bounds: SinkBounds,
     metrics: PayloadLogMetrics,
-    onFailure: (url: string, why: string) => void,
+    onFailure: (why: string) => void,
   ) {
     this.url = target.url;
     this.format = target.format;
@@ -100,7 +100,7 @@ export class SinkQueue {
       const { mayRepeat, why } = await this.try(event);
       if (why === null) return true;
       if (!mayRepeat || tries >= this.bounds.triesMax || signal.aborted) {
-        this.onFailure(this.url, why);
+        this.onFailure(why);
         return false;
       }
       this.metrics.retries += 1;

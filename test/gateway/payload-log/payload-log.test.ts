@@ -190,10 +190,14 @@ describe('the payload log', () => {
     await predict();
     await until(async () => (await outcome('sent')) === 1);
     expect(calls).toBe(3);
-    use(backend, { url: await refusingAddress(), mode: 'request' }, { allowPrivateSinks: true, triesMax: 2 });
+    const address = await refusingAddress();
+    const url = `${address}/log?token=secret`;
+    use(backend, { url, mode: 'request' }, { allowPrivateSinks: true, triesMax: 2 });
     await predict();
     await until(async () => (await outcome('failed')) === 1);
-    expect(gateway.logs.some(({ msg }) => msg === 'payloads were not logged')).toBe(true);
+    const complaints = gateway.logs.filter(({ msg }) => msg === 'payloads were not logged');
+    expect(complaints).toMatchObject([{ sink: `${address}/log` }]);
+    expect(JSON.stringify(complaints)).not.toContain('secret');
   });
 
   test('gives up on a sink that takes its time', async () => {
