@@ -13,7 +13,7 @@ import type { Flow, Step } from '../step.ts';
 import type { AccessLimits } from './access-limits.ts';
 import { AccessMetrics } from './access-metrics.ts';
 import type { RefusedReason } from './access-metrics.ts';
-import { BoundedMap } from './bounded-map.ts';
+import { BoundedMap } from '../bounded-map.ts';
 import { credentialOf, secretOf } from './credential.ts';
 import type { Credential } from './credential.ts';
 import { jsonFetcher } from './fetch-json.ts';

@@ -3,7 +3,7 @@ import type { AccessKey } from '../../domain/access/access-policy.schema.ts';
 import type { Caller } from '../../domain/access/caller.ts';
 import { callerOfKey } from '../../domain/access/callers.ts';
 import type { AccessLimits } from './access-limits.ts';
-import { BoundedMap } from './bounded-map.ts';
+import { BoundedMap } from '../bounded-map.ts';
 import { identityOf, isGood } from './identity.ts';
 import type { Generation, Identity } from './identity.ts';
 

@@ -3,7 +3,7 @@ import type { JWTPayload, JWSHeaderParameters } from 'jose';
 import type { Issuer } from '../../domain/access/access-policy.schema.ts';
 import { callerOfToken } from '../../domain/access/callers.ts';
 import type { AccessLimits } from './access-limits.ts';
-import { BoundedMap } from './bounded-map.ts';
+import { BoundedMap } from '../bounded-map.ts';
 import { identityOf, isGood } from './identity.ts';
 import type { Generation, Identity } from './identity.ts';
 import { Jwks } from './jwks.ts';

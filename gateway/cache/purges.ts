@@ -1,18 +1,12 @@
-/**
- * When services were last purged, so that an answer that was under way then is not kept. Bounded: purges older than
- * any request could be are forgotten.
- */
+import { BoundedMap } from '../bounded-map.ts';
+
+/** When services were last purged, so that an answer that was under way then is not kept. */
 export class Purges {
-  private readonly atMs = new Map<string, number>();
+  private readonly atMs = new BoundedMap<number>(purgesMax);
 
   /** @param serviceId of the purged service */
   note(serviceId: string, nowMs: number): void {
-    this.atMs.delete(serviceId);
     this.atMs.set(serviceId, nowMs);
-    if (this.atMs.size > purgesMax) {
-      const [oldest] = this.atMs.keys();
-      if (oldest !== undefined) this.atMs.delete(oldest);
-    }
   }
 
   /** True for a request that began before its service was purged. */
@@ -22,4 +16,5 @@ export class Purges {
   }
 }
 
+/** So many services are not purged while one request is under way. */
 const purgesMax = 10_000;
