@@ -130,7 +130,9 @@ export class Leading {
       this.nowMs,
       (recorded) => {
         this.keeper.keep(lookup, recorded);
-        this.conclude(lookup, recorded);
+        // A stand-in may ask for itself who calls: its answer is for this person alone.
+        const isPersonal = passage.service?.route.passAuthorization === true;
+        this.conclude(lookup, isPersonal ? null : recorded);
       },
     );
     passage.tapInto(lookup.recorder);

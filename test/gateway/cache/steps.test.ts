@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { request as httpRequest } from 'node:http';
 import type { ServerResponse } from 'node:http';
+import { newKey } from '../../fixtures/access/keys.ts';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chunks, completion, json, stream } from '../../fixtures/cache/openai-server.ts';
@@ -151,5 +152,35 @@ describe('the cache', () => {
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
     expect(answers.map(({ headers }) => headers.get('x-muster-cache'))).toEqual(['miss', 'miss']);
     expect(other.seen).toHaveLength(2);
+  });
+
+  test('gives nobody what a stand-in told another person', async () => {
+    const held: (() => void)[] = [];
+    const other = await startBackend(({ headers }, response) => {
+      held.push(() => {
+        json(response, 200, completion(`for ${String(headers.authorization)}`));
+      });
+    });
+    others.push(other);
+    const keys = [newKey({ tenant: 'acme' }), newKey({ tenant: 'acme' })];
+    gateway.use(
+      [service('tiny', {}), service('other', { ready: [other.address], passAuthorization: true })],
+      { enabled: true },
+      {
+        access: { keys: keys.map(({ record }) => record) },
+        resilience: { fallbacks: { 'default/tiny': ['default/other'] } },
+      },
+    );
+    const say = (who: string, at: number) =>
+      chat(ask(), { 'x-api-key': keys[at]?.key ?? '', authorization: `Bearer ${who}` });
+    const ann = say('ann', 0);
+    await until(() => held.length === 1);
+    const bob = say('bob', 1);
+    await waiting(1);
+    held[0]?.();
+    expect((await ann).text).toContain('for Bearer ann');
+    await until(() => held.length === 2);
+    held[1]?.();
+    expect((await bob).text).toContain('for Bearer bob');
   });
 });
