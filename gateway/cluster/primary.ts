@@ -1,8 +1,9 @@
 import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';
 import type { Logger } from 'pino';
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import type { RouteTable } from '../../domain/route-table/route-table.schema.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { TableSource } from '../route-table/table-source.ts';
 import { isMessage } from './messages.ts';
 import type { MetricJson, ToPrimary, ToWorker } from './messages.ts';
@@ -204,26 +205,13 @@ export class Primary {
   }
 
   private registerMetrics(): void {
-    const registers = [this.own];
-    const alive = () => this.workers.size;
-    const restarts = () => this.restarts;
-    new Gauge({
-      name: 'muster_gateway_processes',
-      help: 'Processes of this gateway that run',
-      registers,
-      collect() {
-        this.set(alive());
-      },
-    });
-    new Counter({
-      name: 'muster_gateway_process_restarts_total',
-      help: 'Processes of this gateway that ended and were started again',
-      registers,
-      collect() {
-        this.reset();
-        this.inc(restarts());
-      },
-    });
+    const { gauge, counter } = plainMetrics(this.own, 'muster_gateway_');
+    gauge('processes', 'Processes of this gateway that run', () => this.workers.size);
+    counter(
+      'process_restarts_total',
+      'Processes of this gateway that ended and were started again',
+      () => this.restarts,
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { breakerState } from '../../domain/resilience/outlier.ts';
 import type { Routes } from '../../domain/routing/routes.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import type { ActiveHealth } from './active-health.ts';
 import type { Guard, Guards } from './guards.ts';
@@ -46,17 +47,7 @@ export function registerResilienceMetrics(deps: ResilienceMetricsDeps): void {
   );
   perService('broken_off_total', 'Answers that ended in an error or a cut', (g) => g.brokenOff);
   registerEndpoints(deps);
-  const counter = (name: string, help: string, read: () => number): void => {
-    new Counter({
-      name: `muster_gateway_resilience_${name}`,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
-  };
+  const { counter } = plainMetrics(registry, 'muster_gateway_resilience_');
   counter('health_checks_total', 'Servers asked whether they are well', () => health.asked);
   counter('health_checks_failed_total', 'Servers that were not, or did not say', () => health.failed);
 }

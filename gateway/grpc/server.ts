@@ -1,12 +1,13 @@
 import { Server, ServerCredentials, experimental, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { Counter, Gauge } from 'prom-client';
+import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { BodyBudget } from '../front/body-budget.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { askInternally } from '../front/internal-exchange.ts';
 import type { TlsOptions } from '../front/tls-files.ts';
 import type { GatewayLimits } from '../limits.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import { TlsCertificates } from './certificates.ts';
 import { healthService } from './health.ts';
 import { healthMethods, inferenceMethods } from './schema.ts';
@@ -112,13 +113,12 @@ async function shutDown(server: Server, drainMs: number): Promise<void> {
 }
 
 function registerMetrics(registry: Registry, bodies: BodyBudget): (method: string, code: status) => void {
-  const registers = [registry];
   const calls = new Map<string, Map<status, number>>();
   new Counter({
     name: 'muster_gateway_grpc_calls_total',
     help: 'gRPC calls, and requests of gRPC streams, by outcome',
     labelNames: ['method', 'code'],
-    registers,
+    registers: [registry],
     collect() {
       this.reset();
       for (const [method, byCode] of calls) {
@@ -126,14 +126,11 @@ function registerMetrics(registry: Registry, bodies: BodyBudget): (method: strin
       }
     },
   });
-  new Gauge({
-    name: 'muster_gateway_grpc_request_bytes',
-    help: 'Bytes of gRPC requests that are being served',
-    registers,
-    collect() {
-      this.set(bodies.bytes);
-    },
-  });
+  plainMetrics(registry, 'muster_gateway_grpc_').gauge(
+    'request_bytes',
+    'Bytes of gRPC requests that are being served',
+    () => bodies.bytes,
+  );
   return (method, code) => {
     const byCode = calls.get(method) ?? new Map<status, number>();
     calls.set(method, byCode);

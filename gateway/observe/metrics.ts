@@ -1,8 +1,9 @@
-import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
-import type { Aggregator, Metric } from 'prom-client';
+import { Counter, Registry, collectDefaultMetrics } from 'prom-client';
+import type { Metric } from 'prom-client';
 import type { ApiProtocol } from '../../domain/routing/operation.ts';
 import type { FailureKind } from '../../domain/routing/retry.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
+import { plainMetrics } from './plain-metrics.ts';
 
 /**
  * Metrics as plain numbers: a request adds to them after one look-up by its service's key; prom-client
@@ -92,32 +93,22 @@ export class GatewayMetrics {
   }
 
   private register(now: () => number): void {
-    const registers = [this.registry];
-    const gauge = (name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void => {
-      new Gauge({
-        name,
-        help,
-        registers,
-        aggregator, // of the processes of one gateway
-        collect() {
-          this.set(read());
-        },
-      });
-    };
-    gauge('muster_gateway_in_flight', 'Requests being served now', () => this.inFlight);
-    gauge(
-      'muster_gateway_route_table_version',
+    const plain = plainMetrics(this.registry, 'muster_gateway_');
+    plain.gauge('in_flight', 'Requests being served now', () => this.inFlight);
+    plain.gauge(
+      'route_table_version',
       'Version of the route table in use; -1: none',
       () => this.tableVersion,
       'min',
     );
-    gauge(
-      'muster_gateway_route_table_age_seconds',
+    plain.gauge(
+      'route_table_age_seconds',
       'Time since a table was last accepted; -1: never',
       () => (this.tableAtMs === 0 ? -1 : (now() - this.tableAtMs) / 1000),
       'max',
     );
-    this.registerCounters(registers);
+    plain.counter('route_table_refused_total', 'Route tables refused whole', () => this.tablesRefused);
+    this.registerCounters([this.registry]);
     const all = () => [...this.byService.values()].flatMap((numbers) => [...numbers.byProtocol.values()]);
     this.registry.registerMetric(
       distribution('muster_gateway_request_seconds', 'Whole time of requests', () =>
@@ -133,10 +124,6 @@ export class GatewayMetrics {
 
   private registerCounters(registers: Registry[]): void {
     const services = () => this.byService.values();
-    const refused = () => this.tablesRefused;
-    counter(registers, 'muster_gateway_route_table_refused_total', 'Route tables refused whole', [], (c) => {
-      c.inc(refused());
-    });
     const labels = ['protocol', 'namespace', 'service', 'code'];
     counter(registers, 'muster_gateway_requests_total', 'Requests by outcome', labels, (c) => {
       for (const { namespace, service, byProtocol } of services()) {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { Counter, Gauge } from 'prom-client';
+import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import { formatMessage, parseMessage, peerLimits } from './peer-message.ts';
@@ -187,20 +188,16 @@ function put(peer: Peer, endpoint: Endpoint, count: number): void {
 }
 
 function registerMetrics(registry: Registry, peers: Peers): void {
-  const registers = [registry];
-  new Gauge({
-    name: 'muster_gateway_peers',
-    help: 'Other gateway processes that share their load with this one',
-    registers,
-    collect() {
-      this.set(peers.size);
-    },
-  });
+  plainMetrics(registry, 'muster_gateway_').gauge(
+    'peers',
+    'Other gateway processes that share their load with this one',
+    () => peers.size,
+  );
   new Counter({
     name: 'muster_gateway_peers_total',
     help: 'Messages between gateway processes, and prompt blocks in them, by what became of them',
     labelNames: ['what'],
-    registers,
+    registers: [registry],
     collect() {
       this.reset();
       for (const [what, count] of Object.entries(peers.counts)) this.inc({ what }, count);
