@@ -111,7 +111,10 @@ export class BatchDesk {
     });
     if (batch.status === 'failed') return plan(0, false);
     if (batch.in_progress_at !== null) return plan(batch.request_counts.total, true);
-    const { total, errors } = await this.check(batch).catch(withoutInput);
+    const { total, errors } = await this.check(batch).catch((error: unknown): Checked => {
+      if (isNotFound(error)) return { total: 0, errors: [lostInput(batch)] };
+      throw error;
+    });
     const now = this.seconds();
     await this.deps.store.changeBatch(id, (known) =>
       errors.length > 0
@@ -134,9 +137,9 @@ export class BatchDesk {
     const lines: BatchLines['lines'] = [];
     let line = from - 1;
     let bytes = 0;
-    for await (const text of this.deps.bytes.someLines(batch.input_file_id, from, to)) {
+    for await (const text of this.input(batch, from, to)) {
       line += 1;
-      if (answered.has(line)) continue;
+      if (text === null || answered.has(line)) continue;
       const checked = checkLine(text, batch.endpoint, new Set());
       if (!checked.ok) continue;
       bytes += text.length;
@@ -157,24 +160,21 @@ export class BatchDesk {
     if (ended.has(record.batch.status)) return;
     const total = record.batch.request_counts.total;
     const counts = await store.counts(id);
-    const output = await this.writeFile(record, 'output', this.answered(id, total, true), counts.completed);
     const missing = total - counts.completed - counts.failed;
-    const failed = await this.writeFile(
-      record,
-      'error',
-      this.unanswered(record.batch, outcome),
-      counts.failed + missing,
-    );
+    // All lines are asked before a batch is completed: those that were not could not be read.
+    const status = outcome === 'completed' && missing > 0 ? 'failed' : outcome;
+    const told = counts.failed + (status === 'failed' ? 0 : missing);
+    const output = await this.writeFile(record, 'output', this.answered(id, total), counts.completed);
+    const failed = await this.writeFile(record, 'error', this.unanswered(record.batch, outcome), told);
     const now = this.seconds();
     const batch: Batch = {
       ...record.batch,
-      status: outcome,
+      status,
       output_file_id: output?.file.id ?? null,
       error_file_id: failed?.file.id ?? null,
       finalizing_at: now,
-      ...(outcome === 'completed' ? { completed_at: now } : {}),
-      ...(outcome === 'expired' ? { expired_at: now } : {}),
-      ...(outcome === 'cancelled' ? { cancelled_at: now } : {}),
+      [`${status}_at`]: now,
+      ...(status === 'failed' ? { errors: { object: 'list', data: [lostInput(record.batch)] } } : {}),
       request_counts: { total, completed: counts.completed, failed: counts.failed },
     };
     await store.closeBatch(
@@ -205,16 +205,16 @@ export class BatchDesk {
     return { total, errors };
   }
 
-  private async *answered(id: string, total: number, ok: boolean): AsyncGenerator<string> {
+  private async *answered(id: string, total: number): AsyncGenerator<string> {
     for (let from = 0; from < total; from += indexEvery) {
       for (const result of await this.deps.store.results(id, from, from + indexEvery))
-        if (result.ok === ok) yield `${result.text}\n`;
+        if (result.ok) yield `${result.text}\n`;
     }
   }
 
   /** Lines that failed, and those that nobody answered, in the input's order. */
   private async *unanswered(batch: Batch, outcome: BatchOutcome): AsyncGenerator<string> {
-    const { id, endpoint, input_file_id: input } = batch;
+    const { id, endpoint } = batch;
     const total = batch.request_counts.total;
     const code = outcome === 'expired' ? ('batch_expired' as const) : ('batch_cancelled' as const);
     const message = `This request could not be executed before the batch ${outcome === 'expired' ? 'expired' : 'was cancelled'}.`;
@@ -222,15 +222,25 @@ export class BatchDesk {
       const to = Math.min(from + indexEvery, total);
       const results = new Map((await this.deps.store.results(id, from, to)).map((each) => [each.line, each]));
       let line = from - 1;
-      for await (const text of this.deps.bytes.someLines(input, from, to)) {
+      for await (const text of this.input(batch, from, to)) {
         line += 1;
         const result = results.get(line);
         if (result?.ok === false) yield `${result.text}\n`;
-        if (result !== undefined) continue;
+        if (result !== undefined || text === null) continue;
         const checked = checkLine(text, endpoint, new Set());
         const customId = checked.ok ? checked.customId : '';
         yield `${unansweredLine({ id: lineId(id, line), customId, code, message })}\n`;
       }
+    }
+  }
+
+  /** Lines [from, to); null for each when the file is lost. */
+  private async *input(batch: Batch, from: number, to: number): AsyncGenerator<string | null> {
+    try {
+      yield* this.deps.bytes.someLines(batch.input_file_id, from, to);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      for (let line = from; line < to; line += 1) yield null;
     }
   }
 
@@ -266,14 +276,14 @@ export class BatchDesk {
   }
 }
 
-/** An input that is lost does not come again: the batch has failed. */
-function withoutInput(error: unknown): Checked {
-  if (!(error instanceof MusterError) || error.code !== 'not_found') throw error;
-  const { message } = error;
-  return {
-    total: 0,
-    errors: [{ code: 'input_file_not_found', message, param: 'input_file_id', line: null }],
-  };
+function isNotFound(error: unknown): boolean {
+  return error instanceof MusterError && error.code === 'not_found';
+}
+
+/** An input that is lost does not come again. */
+function lostInput({ input_file_id: id }: Batch): BatchError {
+  const message = `The input file ${id} is lost: upload it again, and make another batch.`;
+  return { code: 'input_file_not_found', message, param: 'input_file_id', line: null };
 }
 
 function lineFault(text: string, line: number, endpoint: string, seen: Set<string>): BatchError | null {

@@ -16,7 +16,7 @@ export interface FileBytes {
   read(id: string): Promise<{ readonly stream: Readable; readonly bytes: number }>;
   /** All lines in order; empty lines count. @throws MusterError not_found */
   lines(id: string): AsyncIterable<FileLine>;
-  /** Lines [from, to), `from` a multiple of a hundred. */
+  /** Lines [from, to), `from` a multiple of a hundred. @throws MusterError not_found */
   someLines(id: string, from: number, to: number): AsyncIterable<string>;
   /** @param offsets of lines 0, 100, 200, … */
   putIndex(id: string, offsets: readonly number[]): Promise<void>;
@@ -42,8 +42,9 @@ export function fileBytes(folder: string): FileBytes {
       yield* splitLines(createReadStream(path(id)), lineBytesMax);
     },
     async *someLines(id, from, to) {
-      const offsets = JSON.parse(await readFile(path(id, '.index'), 'utf8')) as number[];
       if (to <= from) return;
+      await present(id, () => stat(path(id)));
+      const offsets = JSON.parse(await readFile(path(id, '.index'), 'utf8')) as number[];
       const input = createReadStream(path(id), { start: offsets[from / indexEvery] ?? 0 });
       let left = to - from;
       for await (const { text } of splitLines(input, lineBytesMax)) {

@@ -20,7 +20,7 @@ export interface HousekeepingDeps {
 export class Housekeeping {
   private readonly deps: HousekeepingDeps;
   private timer: NodeJS.Timeout | undefined;
-  private running: Promise<void> = Promise.resolve();
+  private running: Promise<void> | null = null;
   private isResumed = false;
 
   constructor(deps: HousekeepingDeps) {
@@ -28,8 +28,11 @@ export class Housekeeping {
   }
 
   start(): void {
+    // A round that takes longer than the next one's time is the next one, too.
     const round = (): void => {
-      this.running = this.round();
+      this.running ??= this.round().finally(() => {
+        this.running = null;
+      });
     };
     round();
     this.timer = setInterval(round, this.deps.everyMs);
@@ -40,7 +43,7 @@ export class Housekeeping {
     await this.running;
   }
 
-  async round(): Promise<void> {
+  private async round(): Promise<void> {
     const { desk, store, bytes, log, now } = this.deps;
     try {
       if (!this.isResumed) await desk.resume();

@@ -136,6 +136,28 @@ describe('a batch', () => {
     });
   });
 
+  test('whose input is lost on the way fails, and keeps what was answered', async () => {
+    const input = await openai.upload([line('a'), line('b'), line('c')].join('\n'));
+    const id = String((await openai.ask('POST', '/batches', batchOf(input))).body['id']);
+    await internal(id, 'open', {});
+    const results = [
+      { line: 0, ok: true, text: '{"custom_id":"a"}' },
+      { line: 1, ok: false, text: '{"custom_id":"b"}' },
+    ];
+    await internal(id, 'results', { results });
+    rmSync(join(api.filesFolder, input));
+    expect((await internal(id, 'lines?from=0&to=3'))['lines']).toEqual([]);
+    await internal(id, 'close', { outcome: 'completed' });
+    const { body } = await openai.ask('GET', `/batches/${id}`);
+    expect(body).toMatchObject({
+      status: 'failed',
+      request_counts: { total: 3, completed: 1, failed: 1 },
+      errors: { data: [{ code: 'input_file_not_found' }] },
+    });
+    expect((await openai.contentOf(body['output_file_id'])).text).toBe('{"custom_id":"a"}\n');
+    expect((await openai.contentOf(body['error_file_id'])).text).toBe('{"custom_id":"b"}\n');
+  });
+
   test('that has ended hands out no lines: what still runs for it ends, too', async () => {
     const id = await create(line('a'));
     await internal(id, 'open', {});
