@@ -22,7 +22,10 @@ export interface Ledger {
    * names, from one on.
    */
   spending(since: number, after: string, limit: number): Promise<WindowSpending[]>;
-  /** Forgets single records older than `before`, and budgets that ended before; sums stay. @returns records */
+  /**
+   * Forgets single records older than `before`, budgets that ended before, and shares of endless ones that were last
+   * told before; sums stay, and what was spent of endless budgets. @returns records
+   */
   prune(before: number): Promise<number>;
 }
 
@@ -122,7 +125,9 @@ export function ledgerIn(database: Database): Ledger {
              (SELECT budget_window FROM budget_shares GROUP BY 1 HAVING max(end_ms) < $1)`,
           [before],
         );
-        await queries.query('DELETE FROM budget_shares WHERE end_ms < $1', [before]);
+        await queries.query('DELETE FROM budget_shares WHERE end_ms < $1 OR (end_ms IS NULL AND at < $1)', [
+          before,
+        ]);
         return rows.length;
       }),
   };

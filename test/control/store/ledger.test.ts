@@ -171,4 +171,16 @@ describe('the ledger', () => {
     expect((await sumsOf(gateway))?.requests).toBe(2);
     expect((await ledger.spending(0, '', 99)).map((one) => one.window)).not.toContain(window);
   });
+
+  test('forgets shares of budgets without end that nobody has told for long, and not what was spent of them', async () => {
+    window = `endless-${gateways}|total`;
+    await ledger.add(report([record(1)], [share({ window, endMs: null })]), noon);
+    const names = async () => (await ledger.budgets(noon)).map(({ account }) => account);
+    await ledger.prune(noon);
+    expect(await names()).toContain(`endless-${gateways}`);
+    await ledger.prune(noon + 1);
+    expect(await names()).not.toContain(`endless-${gateways}`);
+    const [one] = (await ledger.spending(0, '', 99)).filter((each) => each.window === window);
+    expect(one?.spent).toEqual([{ gateway, tokens: 15, micros: 7 }]);
+  });
 });
