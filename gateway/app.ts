@@ -117,7 +117,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     logger,
   });
   const accounting = new Accounting(
-    { redis, logger, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },
+    { redis, registry: metrics.registry, isAlive, now: Date.now, nowMs: () => performance.now() },
     deps.accounting,
   );
   const control = new ControlLink();

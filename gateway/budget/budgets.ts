@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Logger } from 'pino';
 import type { Budget, BudgetsPolicy } from '../../domain/budget/budget-policy.schema.ts';
 import type { Amounts, LeaseCall } from '../../domain/budget/lease-book.ts';
 import { accountOf, matches } from '../../domain/budget/match.ts';
@@ -22,7 +21,6 @@ export interface BudgetsDeps {
   readonly processes: number;
   /** Gateways that share Redis, as far as was heard. */
   readonly gateways: () => number;
-  readonly logger: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** The accounts of requests are to be looked up again. */

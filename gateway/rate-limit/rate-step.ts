@@ -84,7 +84,7 @@ export class RateStep implements Step {
     for (const { tokens } of rates) tokens?.take(used - passage.estimatedTokens);
   }
 
-  ratesOf(passage: Passage, meter: Meter): readonly RateBucket[] {
+  private ratesOf(passage: Passage, meter: Meter): readonly RateBucket[] {
     if (meter.rates !== null) return meter.rates;
     const spender = {
       caller: passage.caller ?? anonymous,

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { GatewayPolicy } from '../../domain/gateway-policy/gateway-policy.schema.ts';
 import type { BudgetShareReport } from '../../domain/usage/usage-record.schema.ts';
@@ -33,7 +32,6 @@ export interface AccountingOptions {
 
 export interface AccountingDeps {
   readonly redis: SharedRedis | null;
-  readonly logger: Logger;
   readonly registry: Registry;
   /** Whether a service, `namespace/name`, is in the table. */
   readonly isAlive: (service: string) => boolean;
@@ -58,7 +56,7 @@ export class Accounting {
   readonly count: GatewayCount;
 
   constructor(deps: AccountingDeps, options: AccountingOptions = unnamed()) {
-    const { redis, logger, registry, now, nowMs } = deps;
+    const { redis, registry, now, nowMs } = deps;
     const { gatewayId, processes } = options;
     const { meters } = this;
     const source = redis === null ? (options.journal ?? new MemoryLeases(now)) : new RedisLeases(redis);
@@ -69,7 +67,6 @@ export class Accounting {
       gatewayId,
       processes,
       gateways: () => this.count.value,
-      logger,
       now,
       onChange: () => {
         meters.reset();

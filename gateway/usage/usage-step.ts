@@ -14,7 +14,7 @@ export type OnUsed = (passage: Passage, meter: Meter) => void;
 export interface UsageStepDeps {
   readonly meters: Meters;
   /** Whether tokens of these requests count against something, so that streams must tell them. */
-  readonly isCounted: (meter: Meter, passage: Passage) => boolean;
+  readonly isCounted: (meter: Meter) => boolean;
   readonly onUsed: OnUsed;
 }
 
@@ -42,7 +42,7 @@ export class UsageStep implements Step {
     passage.meter = meter;
     if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;
     const isGenerated = hasTokens(passage.operation.head);
-    if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter, passage))
+    if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter))
       askInPlace(passage);
     passage.usageTap = new UsageTap(passage, meter.price, isGenerated);
     passage.tapInto(passage.usageTap);

@@ -1,5 +1,4 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { anonymous } from '../../../domain/access/caller.ts';
 import type { Caller } from '../../../domain/access/caller.ts';
 import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
@@ -34,7 +33,6 @@ beforeEach(() => {
     gatewayId: 'g',
     processes: 1,
     gateways: () => 1,
-    logger: pino({ level: 'silent' }),
     now: () => now,
     onChange: () => {
       changes += 1;
