@@ -3,12 +3,12 @@ import type { RoutedService, Routes } from '../../domain/routing/routes.ts';
 import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
 import { mayWait, wakePauseMs } from '../../domain/resilience/wake.ts';
 import type { Refusal } from '../errors.ts';
-import type { CoarseTimer } from '../forward/coarse-timer.ts';
 import { notReady } from '../forward/refusals.ts';
 import type { Passage } from '../passage.ts';
 import { planFor } from '../plan.ts';
 import { wrongProtocol } from '../refusals.ts';
 import type { Flow, Step } from '../step.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import { ProgressExchange } from './progress-exchange.ts';
 import { Holder, Sleeper } from './sleeper.ts';
@@ -23,7 +23,7 @@ export interface ActivatorDeps {
   readonly settingsOf: (service: RoutedService) => ResilienceSettings['wake'];
   /** Null: there is no control API that could wake anything. */
   readonly wake: () => ((namespace: string, name: string, signal: AbortSignal) => Promise<void>) | null;
-  readonly timer: CoarseTimer;
+  readonly timer: TimerWheel;
   readonly nowMs: () => number;
   readonly chance: () => number;
   readonly logger: Logger;
@@ -118,7 +118,7 @@ export class Activator implements Step {
       sleeper.calls = 0;
     }
     sleeper.add(holder);
-    timer.set(holder, Math.min(settings.holdMs, timeoutMs ?? Infinity));
+    timer.arm(holder, Math.min(settings.holdMs, timeoutMs ?? Infinity));
     if (settings.progressMs > 0 && wantsProgress(passage)) this.report(sleeper, settings.progressMs);
     if (!sleeper.isCalling && sleeper.nextCall === undefined) this.call(sleeper);
   }
@@ -164,7 +164,7 @@ export class Activator implements Step {
     }
     for (const holder of [...sleeper.waiting]) {
       if (!sleeper.remove(holder)) continue;
-      timer.cancel(holder);
+      timer.remove(holder);
       holder.passage.holder = null;
       sleeper.released += 1;
       sleeper.waitedMs += nowMs() - holder.sinceMs;
@@ -196,7 +196,7 @@ export class Activator implements Step {
     this.rest(sleeper);
     for (const holder of [...sleeper.waiting]) {
       if (!sleeper.remove(holder)) continue;
-      this.deps.timer.cancel(holder);
+      this.deps.timer.remove(holder);
       const { passage } = holder;
       passage.holder = null;
       const refusal = service ?? passage.service;
@@ -214,7 +214,7 @@ export class Activator implements Step {
   }
 
   private leave(holder: Holder): void {
-    this.deps.timer.cancel(holder);
+    this.deps.timer.remove(holder);
     holder.sleeper.remove(holder);
     if (holder.sleeper.waiting.size === 0) this.rest(holder.sleeper);
   }

@@ -1,9 +1,9 @@
 import type { Passage } from '../passage.ts';
-import { Alarm } from '../forward/coarse-timer.ts';
+import { Timed } from '../timer-wheel.ts';
 import type { ProgressExchange } from './progress-exchange.ts';
 
-/** One request that waits. Its alarm is the end of its patience. */
-export class Holder extends Alarm {
+/** One request that waits. Its time limit is the end of its patience. */
+export class Holder extends Timed {
   readonly passage: Passage;
   readonly sleeper: Sleeper;
   readonly sinceMs: number;
@@ -21,7 +21,7 @@ export class Holder extends Alarm {
     this.onExpired = onExpired;
   }
 
-  ring(): void {
+  onTimeout(): void {
     this.onExpired(this);
   }
 }

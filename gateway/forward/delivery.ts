@@ -6,9 +6,9 @@ import type { Refusal } from '../errors.ts';
 import { downstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
-import { Alarm } from './coarse-timer.ts';
+import { Timed } from '../timer-wheel.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
 import { copyOf } from './copies.ts';
-import type { CoarseTimer } from './coarse-timer.ts';
 import type { Guard } from './guards.ts';
 import { midStreamOf } from './mid-stream.ts';
 import type { MidStream } from './mid-stream.ts';
@@ -18,7 +18,7 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 export interface DeliveryDeps {
   readonly limits: GatewayLimits;
-  readonly timer: CoarseTimer;
+  readonly timer: TimerWheel;
   /** Of the service that answers. */
   readonly guard: Guard;
   /** The client has taken nothing for too long. */
@@ -33,7 +33,7 @@ const eventBytesMax = 1024 * 1024;
  * asked again; in whole events where it is a stream of OpenAI chunks, so that an error always has a line of its own;
  * else as it comes. Slow clients hold their server back.
  */
-export class Delivery extends Alarm {
+export class Delivery extends Timed {
   /** The try whose bytes come. */
   source: Try;
   readonly midStream: MidStream | null;
@@ -158,7 +158,7 @@ export class Delivery extends Alarm {
     this.endTap(false);
   }
 
-  ring(): void {
+  onTimeout(): void {
     this.deps.onStalled();
   }
 
@@ -203,10 +203,10 @@ export class Delivery extends Alarm {
     this.source.pause();
     if (this.isBlocked) return;
     this.isBlocked = true;
-    this.deps.timer.set(this, this.deps.limits.clientStallMs);
+    this.deps.timer.arm(this, this.deps.limits.clientStallMs);
     this.drained ??= () => {
       this.isBlocked = false;
-      this.deps.timer.cancel(this);
+      this.deps.timer.remove(this);
       this.source.resume();
     };
     exchange.onDrain(this.drained);
@@ -220,6 +220,6 @@ export class Delivery extends Alarm {
   }
 
   private finish(): void {
-    this.deps.timer.cancel(this);
+    this.deps.timer.remove(this);
   }
 }

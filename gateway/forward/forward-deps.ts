@@ -3,9 +3,9 @@ import type { Refusal } from '../errors.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { Picker } from '../pick/picker.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type { UpstreamFailure } from '../upstream/upstream.ts';
-import type { CoarseTimer } from './coarse-timer.ts';
 import type { Guards } from './guards.ts';
 
 /** What forwarding needs of the gateway, and whom it tells. */
@@ -14,7 +14,7 @@ export interface ForwardDeps {
   readonly endpoints: Endpoints;
   readonly picker: Picker;
   readonly guards: Guards;
-  readonly timer: CoarseTimer;
+  readonly timer: TimerWheel;
   /** The table of now. */
   readonly routes: () => Routes<Endpoint> | null;
   readonly nowMs: () => number;

@@ -7,10 +7,10 @@ import type { Refusal } from '../errors.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import { planFor } from '../plan.ts';
+import { Timed } from '../timer-wheel.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import type { UpstreamFailure } from '../upstream/upstream.ts';
-import { Alarm } from './coarse-timer.ts';
-import type { CoarseTimer } from './coarse-timer.ts';
 import { Delivery } from './delivery.ts';
 import type { DeliveryDeps } from './delivery.ts';
 import type { ForwardDeps } from './forward-deps.ts';
@@ -41,9 +41,9 @@ export function forward(deps: ForwardDeps, passage: Passage, service: Service, p
   new Forward(deps, passage, service, plan).begin();
 }
 
-class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
+class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
   readonly limits: GatewayLimits;
-  readonly timer: CoarseTimer;
+  readonly timer: TimerWheel;
   private readonly deps: ForwardDeps;
   private readonly passage: Passage;
   private readonly headers: string[];
@@ -85,7 +85,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
     });
     guard.retries.earn();
     this.totalMs = Math.min(service.route.timeoutMs ?? Infinity, guard.settings.totalMs ?? Infinity);
-    if (this.totalMs !== Infinity) this.timer.set(this, this.totalMs);
+    if (this.totalMs !== Infinity) this.timer.arm(this, this.totalMs);
     const mayFallBack = passage.alternatives.length > 0 || guard.fallbacks.length > 0;
     if (mayFallBack && !this.hasUntried()) this.fallBack();
     this.try();
@@ -93,7 +93,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
   }
 
   /** The request's whole time is over. */
-  ring(): void {
+  onTimeout(): void {
     this.runOut('REQUEST_TIMEOUT', `it took longer than the ${this.totalMs} ms that it may take`);
   }
 
@@ -385,7 +385,7 @@ class Forward extends Alarm implements TryOwner, DeliveryDeps, Witness {
 
   private finish(): void {
     this.isOver = true;
-    this.timer.cancel(this);
+    this.timer.remove(this);
     clearTimeout(this.backoff);
     clearTimeout(this.hedging);
   }

@@ -6,9 +6,9 @@ import type { Routes } from '../../domain/routing/routes.ts';
 import { registerActivatorMetrics } from '../activator/activator-metrics.ts';
 import { Activator } from '../activator/activator.ts';
 import type { ControlLink } from '../control-proxy/control-link.ts';
+import { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import { ActiveHealth } from './active-health.ts';
-import { CoarseTimer } from './coarse-timer.ts';
 import { Guards } from './guards.ts';
 import { registerResilienceMetrics } from './resilience-metrics.ts';
 
@@ -25,14 +25,15 @@ export interface ResilienceDeps {
 
 export class Resilience {
   readonly guards: Guards;
-  readonly timer: CoarseTimer;
+  /** Deadlines of requests. */
+  readonly timer: TimerWheel;
   /** The step that holds requests for sleeping services. */
   readonly activator: Activator;
 
   constructor(deps: ResilienceDeps) {
     const { registry, routes, nowMs, control } = deps;
     this.guards = new Guards(nowMs);
-    this.timer = new CoarseTimer(nowMs);
+    this.timer = new TimerWheel(nowMs, { doPausesCount: true });
     const health = new ActiveHealth({ routes, guards: this.guards, nowMs });
     this.activator = new Activator({
       ...deps,

@@ -9,8 +9,8 @@ import type { ResponseHead } from './response-head.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { HeadMemo, ResponseSink } from './response-parser.ts';
 import type { SocketStats } from './stats.ts';
-import { Timed } from './timer-wheel.ts';
-import type { TimerWheel } from './timer-wheel.ts';
+import { Timed } from '../../timer-wheel.ts';
+import type { TimerWheel } from '../../timer-wheel.ts';
 
 /**
  * One connection to a server, and at most one request on it. It goes back to its pool only when a response ended

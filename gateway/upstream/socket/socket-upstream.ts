@@ -13,7 +13,7 @@ import type { SocketLimits } from './limits.ts';
 import { WriteBuffer } from './request-bytes.ts';
 import type { HeadMemo } from './response-parser.ts';
 import { SocketStats } from './stats.ts';
-import { Timed, TimerWheel } from './timer-wheel.ts';
+import { Timed, TimerWheel } from '../../timer-wheel.ts';
 
 /**
  * Our own HTTP/1.1 client on pooled sockets: no stream, no event and no timer a request. The only places it ever

@@ -1,9 +1,17 @@
 /**
- * One coarse timer for all time limits of all connections, in place of a timer a request. An entry sits in one slot of
+ * One coarse timer for many time limits that almost never end, in place of a timer each. An entry sits in one slot of
  * a ring; a later deadline is only written down (one store a request, or a chunk) and found when its slot comes round,
- * an earlier one moves it. Limits end between their time and two granules after it; none ends early. While this
- * process itself stands still its time does not count: a server is not to be blamed for our pause.
+ * an earlier one moves it. Limits end between their time and two granules after it; none ends early.
  */
+export interface WheelOptions {
+  readonly granuleMs?: number;
+  /**
+   * False: while this process itself stands still its time does not count, since a server is not to be blamed for our
+   * pause. True: it does, since a caller waits all the same.
+   */
+  readonly doPausesCount?: boolean;
+}
+
 export class TimerWheel {
   private readonly slots: (Timed | null)[] = new Array<Timed | null>(slotCount).fill(null);
   private tick = 0;
@@ -11,11 +19,13 @@ export class TimerWheel {
   private lastMs = 0;
   private interval: NodeJS.Timeout | undefined;
   private readonly granuleMs: number;
+  private readonly turnsMax: number;
   private readonly nowMs: () => number;
 
-  constructor(nowMs: () => number, granuleMs = 32) {
+  constructor(nowMs: () => number, { granuleMs = 32, doPausesCount = false }: WheelOptions = {}) {
     this.nowMs = nowMs;
     this.granuleMs = granuleMs;
+    this.turnsMax = doPausesCount ? Infinity : unpausedTurnsMax;
   }
 
   /** `timed.onTimeout()` will be called in `ms`, unless it is armed anew or disarmed before. */
@@ -48,10 +58,10 @@ export class TimerWheel {
   /** Called by the interval; by hand in tests. */
   turn(): void {
     const now = this.nowMs();
-    const passed = Math.min(turnsMax, Math.floor((now - this.lastMs) / this.granuleMs));
+    const passed = Math.min(this.turnsMax, Math.floor((now - this.lastMs) / this.granuleMs));
     if (passed <= 0) return;
     // What is left of a granule counts next time; a pause of ours does not.
-    this.lastMs = passed === turnsMax ? now : this.lastMs + passed * this.granuleMs;
+    this.lastMs = passed === this.turnsMax ? now : this.lastMs + passed * this.granuleMs;
     for (let at = 0; at < passed; at += 1) this.step();
     if (this.entries === 0) {
       clearInterval(this.interval);
@@ -126,5 +136,5 @@ export abstract class Timed {
 
 /** With 32 ms granules the ring is 16 s long; later deadlines go round. */
 const slotCount = 512;
-/** At most so many granules pass at once, however long this process stood still. */
-const turnsMax = 4;
+/** Where pauses do not count: at most so many granules pass at once, however long this process stood still. */
+const unpausedTurnsMax = 4;
