@@ -1,6 +1,7 @@
 import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import type { Caller } from '../../domain/access/caller.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 
 /** Plain counters, read when metrics are scraped. Labels are ours and the policy's, never a caller's words. */
 export type RefusedReason =
@@ -47,16 +48,6 @@ export class AccessMetrics {
         },
       });
     };
-    const gauge = (name: string, help: string, value: () => number): void => {
-      new Gauge({
-        name,
-        help,
-        registers,
-        collect() {
-          this.set(value());
-        },
-      });
-    };
     counts('muster_gateway_access_admitted_total', 'Requests let in, by what proved their caller', 'by', () =>
       Object.entries(this.admitted),
     );
@@ -75,15 +66,12 @@ export class AccessMetrics {
         ['token', read.verified()],
       ],
     );
-    gauge('muster_gateway_access_keys', 'API keys in the table in force', read.keys);
-    gauge('muster_gateway_access_known_keys', 'Spellings of good keys remembered', read.knownKeys);
-    gauge('muster_gateway_access_known_tokens', 'Verified tokens remembered', read.knownTokens);
-    gauge('muster_gateway_access_refused_remembered', 'Refused credentials remembered', read.refused);
-    gauge(
-      'muster_gateway_access_verifying',
-      'Requests that wait for their token to be verified',
-      read.waiting,
-    );
+    const metrics = plainMetrics(registry, 'muster_gateway_access_');
+    metrics.gauge('keys', 'API keys in the table in force', read.keys);
+    metrics.gauge('known_keys', 'Spellings of good keys remembered', read.knownKeys);
+    metrics.gauge('known_tokens', 'Verified tokens remembered', read.knownTokens);
+    metrics.gauge('refused_remembered', 'Refused credentials remembered', read.refused);
+    metrics.gauge('verifying', 'Requests that wait for their token to be verified', read.waiting);
     this.registerIssuers(registry, read);
   }
 

@@ -1,5 +1,6 @@
-import { Counter, Gauge } from 'prom-client';
+import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 
 /** How requests of services with a batcher went. */
 export const ways = [
@@ -20,43 +21,26 @@ export class BatcherMetrics {
   private readonly counts = new Map<Way, number>();
 
   constructor(registry: Registry) {
-    const registers = [registry];
     const { counts } = this;
     new Counter({
       name: 'muster_gateway_batcher_requests_total',
       help: 'Requests of services with a batcher, by how they went',
       labelNames: ['way'],
-      registers,
+      registers: [registry],
       collect() {
         this.reset();
         for (const way of ways) this.inc({ way }, counts.get(way) ?? 0);
       },
     });
-    const counter = (name: string, help: string, read: () => number): void => {
-      new Counter({
-        name: `muster_gateway_batcher_${name}`,
-        help,
-        registers,
-        collect() {
-          this.reset();
-          this.inc(read());
-        },
-      });
-    };
-    counter('batches_total', 'Batches sent', () => this.batches);
-    counter('rows_total', 'Instances in them', () => this.rows);
-    const gauge = (name: string, help: string, read: () => number): void => {
-      new Gauge({
-        name: `muster_gateway_batcher_${name}`,
-        help,
-        registers,
-        collect() {
-          this.set(read());
-        },
-      });
-    };
-    gauge('waiting', 'Requests that wait for others or for the answer to their batch', () => this.waiting);
-    gauge('waiting_bytes', 'Bytes of their bodies', () => this.bytes);
+    const metrics = plainMetrics(registry, 'muster_gateway_batcher_');
+    metrics.counter('batches_total', 'Batches sent', () => this.batches);
+    metrics.counter('rows_total', 'Instances in them', () => this.rows);
+    metrics.gauge(
+      'waiting',
+      'Requests that wait for others or for the answer to their batch',
+      () => this.waiting,
+    );
+    metrics.gauge('waiting_bytes', 'Bytes of their bodies', () => this.bytes);
   }
 
   count(way: Way): void {

@@ -1,5 +1,6 @@
-import { Counter, Gauge } from 'prom-client';
-import type { Aggregator, Registry } from 'prom-client';
+import { Counter } from 'prom-client';
+import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 
 /** How a request met the cache. */
 export type CacheResult =
@@ -88,24 +89,14 @@ export class CacheMetrics {
   }
 
   register(registry: Registry, gauges: CacheGauges): void {
-    const gauge = (name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void => {
-      new Gauge({
-        name: `muster_gateway_cache_${name}`,
-        help,
-        registers: [registry],
-        aggregator,
-        collect() {
-          this.set(read());
-        },
-      });
-    };
-    gauge('entries', 'Answers in memory', gauges.entries);
-    gauge('bytes', 'Bytes of answers in memory', gauges.bytes);
-    gauge('flights', 'Requests that others may wait for', gauges.flights);
-    gauge('waiting', 'Requests that wait for the answer of another', gauges.waiting);
-    gauge('vectors', 'Prompts in the semantic index', gauges.vectors);
-    gauge('vector_bytes', 'Bytes of the semantic index', gauges.vectorBytes);
-    gauge(
+    const metrics = plainMetrics(registry, 'muster_gateway_cache_');
+    metrics.gauge('entries', 'Answers in memory', gauges.entries);
+    metrics.gauge('bytes', 'Bytes of answers in memory', gauges.bytes);
+    metrics.gauge('flights', 'Requests that others may wait for', gauges.flights);
+    metrics.gauge('waiting', 'Requests that wait for the answer of another', gauges.waiting);
+    metrics.gauge('vectors', 'Prompts in the semantic index', gauges.vectors);
+    metrics.gauge('vector_bytes', 'Bytes of the semantic index', gauges.vectorBytes);
+    metrics.gauge(
       'shared_up',
       '1 while answers are looked up in Redis',
       () => (gauges.isSharedUsable() ? 1 : 0),

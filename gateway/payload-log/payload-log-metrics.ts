@@ -1,5 +1,6 @@
-import { Counter, Gauge } from 'prom-client';
+import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 
 /** What became of each event: sent, or why not. */
 export const outcomes = [
@@ -19,31 +20,21 @@ export class PayloadLogMetrics {
   private readonly counts = new Map<Outcome, number>();
 
   constructor(registry: Registry) {
-    const registers = [registry];
     const { counts } = this;
     new Counter({
       name: 'muster_gateway_payload_log_events_total',
       help: 'Copies of requests and answers for sinks, by what became of them',
       labelNames: ['outcome'],
-      registers,
+      registers: [registry],
       collect() {
         this.reset();
         for (const outcome of outcomes) this.inc({ outcome }, counts.get(outcome) ?? 0);
       },
     });
-    const gauge = (name: string, help: string, read: () => number): void => {
-      new Gauge({
-        name: `muster_gateway_payload_log_${name}`,
-        help,
-        registers,
-        collect() {
-          this.set(read());
-        },
-      });
-    };
-    gauge('waiting', 'Events that wait or are on their way', () => this.waiting);
-    gauge('waiting_bytes', 'Bytes of their payloads', () => this.bytes);
-    gauge('retries', 'Further tries so far', () => this.retries);
+    const metrics = plainMetrics(registry, 'muster_gateway_payload_log_');
+    metrics.gauge('waiting', 'Events that wait or are on their way', () => this.waiting);
+    metrics.gauge('waiting_bytes', 'Bytes of their payloads', () => this.bytes);
+    metrics.counter('retries_total', 'Further tries', () => this.retries);
   }
 
   count(outcome: Outcome): void {

@@ -34,7 +34,7 @@ describe('answers of a transformer', () => {
   });
 
   const through: Respond = (seen, response) => {
-    const url = `${gateway.url}/serving/default/iris-predictor${seen.url ?? ''}`;
+    const url = `${gateway.url}/serving/default/iris-predictor${seen.url}`;
     const id = { 'x-request-id': String(seen.headers['x-request-id']) };
     void postJson(url, seen.body.toString(), id).then(({ status, body }) => {
       json(response, status, { ...(body as object), by: 'transformer' });
