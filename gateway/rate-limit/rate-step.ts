@@ -12,15 +12,24 @@ import { estimateRequest } from '../usage/estimate-request.ts';
 import type { Meter } from '../usage/meters.ts';
 import { finalCost } from '../usage/usage-step.ts';
 import { RateBucket } from './rate-bucket.ts';
+import type { LimitCounts } from './rate-bucket.ts';
 
-/** Buckets at once; a further key, tenant or model shares the bucket of `others`. */
-const bucketsMax = 10_000;
+/**
+ * Buckets at once. A further key, tenant or model takes the place of one that is full, as all are a minute after their
+ * last request; while there is none it shares the bucket of `others`.
+ */
+const defaultBucketsMax = 10_000;
+/** So often is looked for full ones, at most. */
+const sweepEveryMs = 1_000;
 
 export interface RateStepDeps {
   /** Monotonic milliseconds. */
   readonly nowMs: () => number;
   /** Gateways that share the limits. */
   readonly gateways: () => number;
+  /** Buckets of requests are to be looked up again. */
+  readonly onDrop: () => void;
+  readonly bucketsMax?: number;
 }
 
 /** Lets requests and tokens pass at a rate, in memory alone, and says what is left as OpenAI does. */
@@ -28,9 +37,12 @@ export class RateStep implements Step {
   readonly name = 'rate-limit';
   /** By account: the limit's id, and whose it is where each has its own. */
   readonly buckets = new Map<string, RateBucket>();
+  /** By the limit's id. */
+  readonly counts = new Map<string, LimitCounts>();
   private readonly deps: RateStepDeps;
   private limits: RateLimitsPolicy = [];
   private usage: UsagePolicy = { unsaidOutputTokens: 0, outputTokensMax: 0 };
+  private sweepAtMs = -Infinity;
 
   constructor(deps: RateStepDeps) {
     this.deps = deps;
@@ -45,6 +57,9 @@ export class RateStep implements Step {
     const kept = new Map(limits.map((limit) => [limit.id, JSON.stringify(limit)]));
     for (const [name, bucket] of this.buckets)
       if (kept.get(bucket.limit.id) !== JSON.stringify(bucket.limit)) this.buckets.delete(name);
+    for (const id of this.counts.keys()) if (!kept.has(id)) this.counts.delete(id);
+    for (const id of kept.keys())
+      if (!this.counts.has(id)) this.counts.set(id, { refused: 0, wouldRefuse: 0 });
     this.limits = limits;
   }
 
@@ -60,11 +75,11 @@ export class RateStep implements Step {
       bucket.fill(nowMs, parts);
       if (bucket.has(passage.estimatedTokens)) continue;
       if (bucket.isShadow) {
-        bucket.wouldRefuse += 1;
+        bucket.counts.wouldRefuse += 1;
         passage.addHeader('x-muster-rate-limit-shadow', bucket.limit.id);
         continue;
       }
-      bucket.refused += 1;
+      bucket.counts.refused += 1;
       tell(passage, rates);
       flow.refuse(passage, tooFast(bucket, passage.estimatedTokens));
       return false;
@@ -99,11 +114,28 @@ export class RateStep implements Step {
 
   private bucket(limit: RateLimitsPolicy[number], spender: Spender): RateBucket {
     const wished = accountOf(limit.id, limit.per, spender);
-    const isRoom = this.buckets.size < bucketsMax || this.buckets.has(wished);
-    const name = isRoom ? wished : `${limit.id}/others`;
-    const bucket = this.buckets.get(name) ?? new RateBucket(limit, this.deps.nowMs());
+    const known = this.buckets.get(wished);
+    if (known !== undefined) return known;
+    const nowMs = this.deps.nowMs();
+    const name = this.hasRoom(nowMs) ? wished : `${limit.id}/others`;
+    const counts = this.counts.get(limit.id) ?? { refused: 0, wouldRefuse: 0 };
+    const bucket = this.buckets.get(name) ?? new RateBucket(limit, counts, nowMs);
     this.buckets.set(name, bucket);
     return bucket;
+  }
+
+  private hasRoom(nowMs: number): boolean {
+    const { bucketsMax = defaultBucketsMax, gateways, onDrop } = this.deps;
+    if (this.buckets.size < bucketsMax) return true;
+    if (nowMs < this.sweepAtMs) return false;
+    this.sweepAtMs = nowMs + sweepEveryMs;
+    const parts = gateways();
+    for (const [name, bucket] of this.buckets) {
+      bucket.fill(nowMs, parts);
+      if (bucket.isFull) this.buckets.delete(name);
+    }
+    onDrop();
+    return this.buckets.size < bucketsMax;
   }
 }
 

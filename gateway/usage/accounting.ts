@@ -72,7 +72,13 @@ export class Accounting {
         meters.reset();
       },
     });
-    this.rates = new RateStep({ nowMs, gateways: () => this.count.value });
+    this.rates = new RateStep({
+      nowMs,
+      gateways: () => this.count.value,
+      onDrop: () => {
+        meters.reset();
+      },
+    });
     this.budget = new BudgetStep(this.budgets, now);
     this.usage = new UsageStep({
       meters,
@@ -82,7 +88,7 @@ export class Accounting {
     this.steps = [this.usage, this.rates, this.budget];
     registerUsageMetrics(registry, meters, deps.isAlive);
     registerBudgetMetrics(registry, this.budgets, source);
-    registerRateMetrics(registry, this.rates.buckets);
+    registerRateMetrics(registry, this.rates.counts);
   }
 
   /** A table with the policy of the one before, as most are, changes nothing. */
