@@ -54,7 +54,11 @@ describe('the semantic cache', () => {
       ],
       {
         services: {
-          'default/tiny': { enabled: true, semantic: { enabled: true, model: 'minilm', ...semantic } },
+          'default/tiny': {
+            enabled: true,
+            // A wait that a busy test machine keeps to: the bound itself has a test of its own.
+            semantic: { enabled: true, model: 'minilm', timeoutMs: 10_000, ...semantic },
+          },
         },
         ...cache,
       },
