@@ -15,12 +15,28 @@ export function peerOf(socket: object): PeerCertificate | null {
   if (!isTls(socket) || !socket.authorized) return null;
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return null;
-  const { CN } = socket.getPeerCertificate().subject as { CN?: string | string[] };
+  return peerCertificate(
+    socket.getPeerCertificate().subject,
+    certificate.subjectAltName,
+    certificate.fingerprint256,
+  );
+}
+
+/**
+ * @param subject as node gives it
+ * @param altNames the text that node makes of subject alternative names
+ */
+export function peerCertificate(
+  subject: object,
+  altNames: string | undefined,
+  fingerprint: string,
+): PeerCertificate {
+  const { CN } = subject as { CN?: string | string[] };
   return {
     // Two common names: neither can be trusted to be the one that was meant.
     commonName: typeof CN === 'string' ? CN : '',
-    names: splitNames(certificate.subjectAltName ?? ''),
-    fingerprint: certificate.fingerprint256,
+    names: splitNames(altNames ?? ''),
+    fingerprint,
   };
 }
 

@@ -7,7 +7,7 @@ import type {
 } from '@grpc/grpc-js';
 import { MusterError } from '../../domain/errors.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
-import { isLoopback } from '../front/peer.ts';
+import { isLoopback, peerCertificate } from '../front/peer.ts';
 import type { PeerCertificate } from '../front/peer.ts';
 import type { Fields } from './schema.ts';
 import { codeOf } from './status.ts';
@@ -291,14 +291,7 @@ function bodyHeaders({ bytes, contentType, headerLength }: RestBody): Record<str
 function peerOfCall(call: Unary | Duplex): PeerCertificate | null {
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined || Object.keys(certificate).length === 0) return null;
-  const { CN } = certificate.subject as { CN?: string | string[] };
-  return {
-    commonName: typeof CN === 'string' ? CN : '',
-    names: (certificate.subjectaltname ?? '')
-      .split(', ')
-      .filter((name) => name !== '' && !name.includes('"')),
-    fingerprint: certificate.fingerprint256,
-  };
+  return peerCertificate(certificate.subject, certificate.subjectaltname, certificate.fingerprint256);
 }
 
 /** gRPC's own and HTTP/2's are no headers of a request; what is binary has no place in one. */
