@@ -33,8 +33,8 @@ export class ActiveHealth {
   failed = 0;
   private readonly deps: ActiveHealthDeps;
   private readonly patients = new WeakMap<Endpoint, Patient>();
-  private open = 0;
   private readonly ticking: NodeJS.Timeout;
+  /** Under way. */
   private readonly calls = new Set<Question>();
 
   constructor(deps: ActiveHealthDeps) {
@@ -79,16 +79,14 @@ export class ActiveHealth {
     const { activeHealth, outlier } = this.deps.guards.of(service).settings;
     const patient = this.patients.get(endpoint) ?? { dueMs: 0, pauseMs: 0, isAsked: false };
     this.patients.set(endpoint, patient);
-    if (patient.isAsked || patient.dueMs > now || this.open >= questionsMax) return;
+    if (patient.isAsked || patient.dueMs > now || this.calls.size >= questionsMax) return;
     if (!endpoint.address.startsWith('http')) return; // a question here is an HTTP one; others come back by time
     // Just ejected: it gets the time of one pause to come to itself.
     if (now - endpoint.health.ejectedAtMs < activeHealth.intervalMs) return;
     patient.isAsked = true;
-    this.open += 1;
     this.asked += 1;
     const question = new Question(activeHealth.timeoutMs, (isGood) => {
       this.calls.delete(question);
-      this.open -= 1;
       patient.isAsked = false;
       const at = this.deps.nowMs();
       patient.pauseMs = nextPauseMs(patient.pauseMs, isGood, activeHealth);

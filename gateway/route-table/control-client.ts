@@ -23,23 +23,20 @@ export class ControlClient {
     options: { bodyTimeoutMs: number; signal: AbortSignal },
   ): Promise<Dispatcher.ResponseData> {
     const { bodyTimeoutMs, signal } = options;
-    return this.send(path, { method: 'GET', bodyTimeout: bodyTimeoutMs, signal });
+    return expectOk(await this.send(path, { method: 'GET', bodyTimeout: bodyTimeoutMs, signal }));
   }
 
   async post(path: string, body: unknown, signal: AbortSignal): Promise<void> {
     const text = JSON.stringify(body);
     const headers = { 'content-type': 'application/json' };
-    const answer = await this.send(path, { method: 'POST', body: text, headers, bodyTimeout: 5_000, signal });
+    const options = { method: 'POST', body: text, headers, bodyTimeout: 5_000, signal } as const;
+    const answer = await expectOk(await this.send(path, options));
     await answer.body.dump();
   }
 
   /** Any answer, whatever its status, as it comes. @throws when the API cannot be reached */
   async forward(path: string, options: ForwardedRequest): Promise<Dispatcher.ResponseData> {
-    const first = await this.sendOnce(path, options);
-    if (first.statusCode !== 401) return first;
-    await first.body.dump();
-    this.token = null;
-    return this.sendOnce(path, options);
+    return this.send(path, options);
   }
 
   /** The installation's internal token, read anew each time: a new control API may have made a new one. */
@@ -51,31 +48,28 @@ export class ControlClient {
     await this.agent.destroy();
   }
 
-  private async send(
-    path: string,
-    options: {
-      method: 'GET' | 'POST';
-      body?: string;
-      headers?: Record<string, string>;
-      bodyTimeout: number;
-      signal: AbortSignal;
-    },
-  ): Promise<Dispatcher.ResponseData> {
+  private async send(path: string, options: Options): Promise<Dispatcher.ResponseData> {
     const first = await this.sendOnce(path, options);
-    if (first.statusCode !== 401) return expectOk(first);
+    if (first.statusCode !== 401) return first;
     await first.body.dump();
     this.token = null;
-    return expectOk(await this.sendOnce(path, options));
+    return this.sendOnce(path, options);
   }
 
-  private async sendOnce(
-    path: string,
-    options: Parameters<ControlClient['send']>[1] | ForwardedRequest,
-  ): Promise<Dispatcher.ResponseData> {
+  private async sendOnce(path: string, options: Options): Promise<Dispatcher.ResponseData> {
     this.token ??= await this.currentToken();
     const headers = { ...options.headers, authorization: `Bearer ${this.token}` };
     return request(this.url + path, { ...options, headers, dispatcher: this.agent });
   }
+}
+
+interface Options {
+  readonly method: Dispatcher.HttpMethod;
+  readonly body?: string | Buffer | null;
+  readonly headers?: Record<string, string>;
+  readonly headersTimeout?: number;
+  readonly bodyTimeout: number;
+  readonly signal: AbortSignal;
 }
 
 export interface ForwardedRequest {
