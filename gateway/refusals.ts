@@ -3,6 +3,7 @@ import type { Resolution } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { forbiddenModel } from './access/refusals.ts';
 import type { Refusal } from './errors.ts';
+import type { HeaderFields } from './header-fields.ts';
 
 /** Why a request finds no service, or one that does not speak its protocol, in words for its caller. */
 export function unresolved(resolution: Exclude<Resolution, { kind: 'found' }>): Refusal {
@@ -45,7 +46,7 @@ export function wrongProtocol(service: RoutedService, asked: ApiProtocol, model:
 }
 
 /** True for a request of a web page that is not this server's own. */
-export function isForeign(headers: Readonly<Record<string, string | string[] | undefined>>): boolean {
+export function isForeign(headers: HeaderFields): boolean {
   const { origin, host } = headers;
   return origin !== undefined && origin !== `http://${String(host)}` && origin !== `https://${String(host)}`;
 }

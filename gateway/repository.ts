@@ -2,6 +2,7 @@ import type { Candidate } from '../domain/routing/pick.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import type { Exchange } from './front/exchange.ts';
 import { upstreamHeaders } from './front/headers.ts';
+import type { HeaderFields } from './header-fields.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Endpoint, Endpoints } from './upstream/endpoints.ts';
 import type { UpstreamCall, UpstreamHandler } from './upstream/upstream.ts';
@@ -101,7 +102,7 @@ class Collector implements UpstreamHandler {
     // nothing depends on it here
   }
 
-  onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
+  onHead(status: number, headers: HeaderFields): void {
     this.status = status;
     if (typeof headers['content-type'] === 'string') this.type = headers['content-type'];
   }

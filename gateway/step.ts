@@ -1,6 +1,7 @@
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 import type { Refusal } from './errors.ts';
 import type { Exchange } from './front/exchange.ts';
+import type { HeaderFields } from './header-fields.ts';
 import type { Passage } from './passage.ts';
 
 /**
@@ -43,7 +44,7 @@ export interface Flow {
  * caches are filled here. Called between `start` and `end` of the forwarding, never for refusals.
  */
 export interface ResponseTap {
-  onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void;
+  onHead(status: number, headers: HeaderFields): void;
   /** The bytes may be reused by the connection after the call: copy what must last. */
   onData(chunk: Uint8Array): void;
   /** @param isWhole false when the server or the client was lost on the way */

@@ -4,6 +4,7 @@ import { WholeEvents, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { streamErrorEvent } from '../errors.ts';
 import type { Refusal } from '../errors.ts';
 import { downstreamHeaders } from '../front/headers.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import { Timed } from '../timer-wheel.ts';
@@ -13,8 +14,6 @@ import type { Guard } from './guards.ts';
 import { midStreamOf } from './mid-stream.ts';
 import type { MidStream } from './mid-stream.ts';
 import type { Try } from './try.ts';
-
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 export interface DeliveryDeps {
   readonly limits: GatewayLimits;
@@ -43,12 +42,15 @@ export class Delivery extends Timed {
   /** Chunks of an OpenAI stream, and how it ends; null for all other answers. */
   private readonly events: WholeEvents | null;
   private readonly streamEnd: StreamEnd | null;
-  private held: { readonly status: number; readonly headers: Headers; readonly parts: Uint8Array[] } | null =
-    null;
+  private held: {
+    readonly status: number;
+    readonly headers: HeaderFields;
+    readonly parts: Uint8Array[];
+  } | null = null;
   private isBlocked = false;
   private drained: (() => void) | null = null;
 
-  constructor(deps: DeliveryDeps, passage: Passage, source: Try, headers: Headers) {
+  constructor(deps: DeliveryDeps, passage: Passage, source: Try, headers: HeaderFields) {
     super();
     this.deps = deps;
     this.passage = passage;
@@ -87,7 +89,7 @@ export class Delivery extends Timed {
     return false;
   }
 
-  start(status: number, given: Headers): void {
+  start(status: number, given: HeaderFields): void {
     const { passage, deps } = this;
     // What may be said in other words, or with one more, has no length that is known.
     const headers = this.events === null ? given : { ...given, 'content-length': undefined };
@@ -176,7 +178,7 @@ export class Delivery extends Timed {
     for (const part of held.parts) passage.exchange.write(part);
   }
 
-  private sendHead(status: number, headers: Headers): void {
+  private sendHead(status: number, headers: HeaderFields): void {
     const { passage } = this;
     const out = downstreamHeaders(headers, passage.requestId);
     if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);

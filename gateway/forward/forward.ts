@@ -4,6 +4,7 @@ import { mayRepeat, retryAfterMs, retryDelayMs } from '../../domain/routing/retr
 import type { FailedTry } from '../../domain/routing/retry.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Refusal } from '../errors.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import { planFor } from '../plan.ts';
@@ -28,7 +29,6 @@ import type { TryOwner } from './try.ts';
 import { blame, learn } from './verdicts.ts';
 import type { Witness } from './verdicts.ts';
 
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
 type Service = RoutedService<Endpoint>;
 
 /**
@@ -109,7 +109,7 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     this.giveUp(failure);
   }
 
-  onHead(one: Try, status: number, headers: Headers): void {
+  onHead(one: Try, status: number, headers: HeaderFields): void {
     const { passage, guard, deps } = this;
     const now = deps.nowMs();
     learn(one, status, this, now);
@@ -171,7 +171,7 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
   }
 
   /** @returns false when the answer is the client's after all */
-  private askElsewhere(one: Try, headers: Headers, now: number): boolean {
+  private askElsewhere(one: Try, headers: HeaderFields, now: number): boolean {
     if (this.tries.rival !== null) {
       one.discard();
       this.tries.lose(one);

@@ -8,6 +8,7 @@ import type { AnswerKind, AnswerSoFar, ChatContinuation } from '../../domain/res
 import { ContinuedChunks } from '../../domain/resilience/continued-chunks.ts';
 import type { ResilienceSettings } from '../../domain/resilience/settings.ts';
 import { choicesAsked } from '../../domain/resilience/stream-end.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { Passage } from '../passage.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard } from './guards.ts';
@@ -89,7 +90,7 @@ export class MidStream {
 export function midStreamOf(
   settings: ResilienceSettings['midStream'],
   passage: Passage,
-  headers: Readonly<Record<string, string | string[] | undefined>>,
+  headers: HeaderFields,
 ): MidStream | null {
   if (settings.mode === 'error') return null;
   const kind = answerKind(passage.operation.head);

@@ -1,5 +1,6 @@
 import { onLeft } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type {
   UpstreamCall,
@@ -8,11 +9,9 @@ import type {
   UpstreamRequest,
 } from '../upstream/upstream.ts';
 
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
-  onHead(one: Try, status: number, headers: Headers): void;
+  onHead(one: Try, status: number, headers: HeaderFields): void;
   onData(one: Try, chunk: Uint8Array): void;
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
@@ -71,7 +70,7 @@ export class Try implements UpstreamHandler {
     this.wasSent = true;
   }
 
-  onHead(status: number, headers: Headers): void {
+  onHead(status: number, headers: HeaderFields): void {
     if (!this.isDiscarded) this.owner.onHead(this, status, headers);
   }
 

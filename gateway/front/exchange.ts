@@ -1,5 +1,6 @@
 import type { Operation } from '../../domain/routing/operation.ts';
 import type { Identity } from '../access/identity.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { CommonHeaders } from '../upstream/upstream.ts';
 import type { PeerCertificate } from './peer.ts';
 
@@ -14,7 +15,7 @@ export interface Exchange {
   /** With its question mark, or ''. */
   readonly query: string;
   /** Lower-case names; repeated headers are joined as node does. May be shared with other requests: never change it. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly headers: HeaderFields;
   /** A place for what follows from method, path and headers alone: requests with the same head share it. */
   readonly memo: HeadMemo;
   /** The client's verified certificate. */

@@ -1,3 +1,4 @@
+import type { HeaderFields } from '../header-fields.ts';
 import { CommonHeaders } from '../upstream/upstream.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -30,8 +31,6 @@ const notUpstream = new Set([
 const notWithStreams = new Set([...notUpstream, 'accept-encoding']);
 const notDownstream = new Set([...hopByHop, 'x-request-id']);
 
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
 /** What every server is sent of a request's headers. */
 export function commonHeaders({ memo, headers }: Exchange): CommonHeaders {
   return (memo.forwarded ??= new CommonHeaders(copy(headers, notUpstream, true)));
@@ -46,13 +45,13 @@ export function upstreamHeaders(exchange: Exchange, requestId: string): string[]
   return [...commonHeaders(exchange).list, 'x-request-id', requestId];
 }
 
-export function downstreamHeaders(headers: Headers, requestId: string): string[] {
+export function downstreamHeaders(headers: HeaderFields, requestId: string): string[] {
   const out = copy(headers, notDownstream, false);
   out.push('x-request-id', requestId);
   return out;
 }
 
-function copy(headers: Headers, dropped: ReadonlySet<string>, isRequest: boolean): string[] {
+function copy(headers: HeaderFields, dropped: ReadonlySet<string>, isRequest: boolean): string[] {
   const out: string[] = [];
   const named = namedByConnection(headers['connection']);
   for (const name in headers) {

@@ -1,6 +1,7 @@
 import { Pool } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { FailureKind } from '../../domain/routing/retry.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import type { UpstreamTls } from './socket/socket-upstream.ts';
 import { allHeaders } from './upstream.ts';
 import type {
@@ -88,11 +89,7 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
     else this.handler.onSent();
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Readonly<Record<string, string | string[] | undefined>>,
-  ): void {
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: HeaderFields): void {
     if (!this.isOver && status >= 200) this.handler.onHead(status, headers);
   }
 

@@ -1,4 +1,5 @@
 import type { FailureKind } from '../../domain/routing/retry.ts';
+import type { HeaderFields } from '../header-fields.ts';
 
 /**
  * A way to send requests to one endpoint: our own client on pooled sockets (socket/), or undici. What is called in
@@ -44,7 +45,7 @@ export function allHeaders({ common, headers }: UpstreamRequest): readonly strin
 export interface UpstreamHandler {
   onSent(): void;
   /** @param headers lower-case names; never changed: one object may be given for many equal heads */
-  onHead(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void;
+  onHead(status: number, headers: HeaderFields): void;
   /** The bytes are the connection's and hold for this call alone: who keeps them copies them. */
   onData(chunk: Uint8Array): void;
   onEnd(): void;

@@ -1,3 +1,5 @@
+import type { HeaderFields } from '../../header-fields.ts';
+
 /**
  * Reads the head of a response, strictly (RFC 9112): what two parties could read in two ways is refused, since the
  * next response on the connection would be somebody else's. So: CRLF alone ends a line, no folded lines, no space
@@ -6,7 +8,7 @@
 export interface ResponseHead {
   readonly status: number;
   /** Lower-case names; a repeated header is an array. One object may be given for many responses: never change it. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly headers: HeaderFields;
   /** -1: not said. */
   readonly contentLength: number;
   readonly isChunked: boolean;
