@@ -1,5 +1,6 @@
-import { Counter, Gauge } from 'prom-client';
+import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { BudgetAccount } from './budget-account.ts';
 import type { Budgets } from './budgets.ts';
 import type { LeaseSource } from './lease-source.ts';
@@ -59,16 +60,16 @@ export function registerBudgetMetrics(registry: Registry, budgets: Budgets, sour
       micros: outstanding.micros + overdrawn.micros,
     }),
   );
-  registerCounts(registers, budgets, source);
+  registerCounts(registry, budgets, source);
 }
 
-function registerCounts(registers: Registry[], budgets: Budgets, source: LeaseSource): void {
+function registerCounts(registry: Registry, budgets: Budgets, source: LeaseSource): void {
   const count = (name: string, help: string, read: (n: BudgetNumbers) => number): void => {
     new Gauge({
       name,
       help,
       labelNames: ['budget'],
-      registers,
+      registers: [registry],
       collect() {
         this.reset();
         for (const [budget, numbers] of numbersOf(budgets)) this.set({ budget }, read(numbers));
@@ -91,15 +92,11 @@ function registerCounts(registers: Registry[], budgets: Budgets, source: LeaseSo
     'Slices taken without the book, in the windows of now',
     (n) => n.offline,
   );
-  new Counter({
-    name: 'muster_gateway_budget_journal_failures_total',
-    help: 'Leases that could not be written to the journal: a crash would forget them',
-    registers,
-    collect() {
-      this.reset();
-      this.inc(source.failures);
-    },
-  });
+  plainMetrics(registry, 'muster_gateway_budget_').counter(
+    'journal_failures_total',
+    'Leases that could not be written to the journal: a crash would forget them',
+    () => source.failures,
+  );
 }
 
 function numbersOf(budgets: Budgets): Map<string, BudgetNumbers> {

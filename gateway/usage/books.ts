@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import type { DataFolder } from '../../domain/process/data-folder.ts';
 import { LeaseJournal } from '../budget/journal.ts';
 import type { ControlLink } from '../control-proxy/control-link.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { Passage } from '../passage.ts';
 import type { Accounting, AccountingOptions } from './accounting.ts';
 import type { Meter } from './meters.ts';
@@ -123,40 +123,14 @@ async function post(
 }
 
 function registerSpoolMetrics(registry: Registry, spool: UsageSpool, shipper: UsageShipper): void {
-  const registers = [registry];
-  const count = (name: string, help: string, read: () => number): void => {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
-  };
-  new Gauge({
-    name: 'muster_gateway_usage_pending',
-    help: 'Usage records in memory alone',
-    registers,
-    collect() {
-      this.set(spool.pendingCount);
-    },
-  });
-  count('muster_gateway_usage_shipped_total', 'Usage records that the ledger has', () => shipper.shipped);
-  count(
-    'muster_gateway_usage_refused_total',
-    'Usage records that the ledger refused as malformed',
-    () => shipper.refused,
-  );
-  count(
-    'muster_gateway_usage_dropped_total',
-    'Usage records lost: the disk was full for too long',
-    () => spool.dropped,
-  );
-  count('muster_gateway_usage_damaged_total', 'Lines of usage files that were damaged', () => spool.damaged);
-  count(
-    'muster_gateway_usage_write_failures_total',
+  const { gauge, counter } = plainMetrics(registry, 'muster_gateway_usage_');
+  gauge('pending', 'Usage records in memory alone', () => spool.pendingCount);
+  counter('shipped_total', 'Usage records that the ledger has', () => shipper.shipped);
+  counter('refused_total', 'Usage records that the ledger refused as malformed', () => shipper.refused);
+  counter('dropped_total', 'Usage records lost: the disk was full for too long', () => spool.dropped);
+  counter('damaged_total', 'Lines of usage files that were damaged', () => spool.damaged);
+  counter(
+    'write_failures_total',
     'Times that usage records could not be written to disk',
     () => spool.writeFailures,
   );
