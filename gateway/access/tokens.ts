@@ -18,7 +18,7 @@ export type Verdict =
   | { readonly kind: 'good'; readonly identity: Identity }
   /** `isFinal`: nothing that may happen makes it good. */
   | { readonly kind: 'bad'; readonly why: string; readonly isFinal: boolean }
-  | { readonly kind: 'unavailable'; readonly issuer: string };
+  | { readonly kind: 'unavailable' };
 
 interface Trusted {
   readonly text: string;
@@ -101,7 +101,7 @@ export class Tokens {
     if (read.kind !== 'trusted') return read;
     const { issuer, jwks } = read.trusted;
     const found = await jwks.find(read.header);
-    if (found.kind === 'unavailable') return { kind: 'unavailable', issuer: issuer.name };
+    if (found.kind === 'unavailable') return found;
     if (found.kind === 'unknown')
       return bad('Its issuer has no key of the name that the token gives.', false);
     this.verified += 1;

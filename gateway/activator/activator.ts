@@ -38,6 +38,16 @@ export class Activator implements Step {
   private readonly sleepers = new Map<string, Sleeper>();
   private readonly stopping = new AbortController();
   private flow: Flow | null = null;
+  /** Of sleepers that are gone. */
+  private readonly past: Record<(typeof counted)[number], number> = {
+    wakes: 0,
+    wakesFailed: 0,
+    held: 0,
+    released: 0,
+    expired: 0,
+    refused: 0,
+    waitedMs: 0,
+  };
 
   constructor(deps: ActivatorDeps) {
     this.deps = deps;
@@ -250,16 +260,6 @@ export class Activator implements Step {
     const { past } = this;
     for (const name of counted) past[name] += sleeper[name];
   }
-
-  readonly past: Record<(typeof counted)[number], number> = {
-    wakes: 0,
-    wakesFailed: 0,
-    held: 0,
-    released: 0,
-    expired: 0,
-    refused: 0,
-    waitedMs: 0,
-  };
 
   /** @returns a counter over all services, those that are awake by now, too */
   total(name: (typeof counted)[number]): number {

@@ -68,7 +68,6 @@ export class CacheMetrics {
     const key = `${namespace}/${service}`;
     const known = this.services.get(key);
     if (known !== undefined) return known;
-    if (this.services.size >= servicesMax) this.services.clear(); // counters begin anew, as after a restart
     const results = {
       hit_local: 0,
       hit_shared: 0,
@@ -82,6 +81,11 @@ export class CacheMetrics {
     const made = { namespace, service, results, savedInputTokens: 0, savedOutputTokens: 0 };
     this.services.set(key, made);
     return made;
+  }
+
+  /** With each new table: those of too many services, most of them gone, begin anew, as after a restart. */
+  forgetMany(): void {
+    if (this.services.size > servicesMax) this.services.clear();
   }
 
   count<K>(counts: Map<K, number>, key: K): void {

@@ -64,6 +64,7 @@ export class CacheStep implements Step {
   use(table: RouteTable, { cache }: GatewayPolicy): void {
     const isOn = isAnyEnabled(cache);
     this.policy = isOn ? cache : null;
+    this.metrics.forgetMany();
     this.versions.use(table, cache);
     this.keeper.use(cache, isOn);
     this.leading.use(cache.singleFlight);
