@@ -4,9 +4,9 @@ import type { Aggregator, Registry } from 'prom-client';
 /** Makes metrics without labels whose values are plain numbers elsewhere, read when they are scraped. */
 export interface PlainMetrics {
   /** @param aggregator of the processes of one gateway; their sum when absent */
-  gauge(name: string, help: string, read: () => number, aggregator?: Aggregator): void;
+  readonly gauge: (name: string, help: string, read: () => number, aggregator?: Aggregator) => void;
   /** @param read a number that never goes back */
-  counter(name: string, help: string, read: () => number): void;
+  readonly counter: (name: string, help: string, read: () => number) => void;
 }
 
 /** @param prefix of every name, with its last underscore */
