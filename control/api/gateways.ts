@@ -35,8 +35,8 @@ export class Gateways {
 
   /** @returns what to call when the stream is closed */
   connect(gateway: string, now: string): () => void {
-    const known = this.#gateways.get(gateway);
     this.#forgetGone();
+    const known = this.#gateways.get(gateway);
     if (known === undefined && this.#gateways.size >= gatewaysMax) {
       throw new MusterError('overloaded', `There are ${gatewaysMax} gateways already; no more are taken.`);
     }
