@@ -41,6 +41,8 @@ const api = new ControlApi({
   url: settings.apiUrl,
   token: internalToken,
 });
+/** Of one batch, in the gateway's queue as best-effort work. */
+const batchLinesAtOnce = 16;
 const askLine = lineAsker({ gatewayUrl: settings.gatewayUrl, internalToken });
 const books = settings.redisUrl === undefined ? null : redisBooks(settings.redisUrl);
 const bundle = await bundleWorkflows({ cache: folder.bundles, logger });
@@ -55,7 +57,7 @@ await serve({
       site: { gatewayUrl: settings.gatewayUrl, domain: settings.domain },
       now: Date.now,
     }),
-    ...batchActivities({ api, askLine, concurrency: 16 }),
+    ...batchActivities({ api, askLine, concurrency: batchLinesAtOnce }),
     ...ledgerActivities({ api, books, now: Date.now }),
   },
   log,
