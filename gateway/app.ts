@@ -162,7 +162,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     chains,
     access,
   ]; // who asks
-  const stored = new StoredResponses();
+  const stored = new StoredResponses(metrics.registry);
   const cache: CacheStep = new CacheStep({
     redis,
     siblings: deps.isRehearsal === true ? null : siblings(),

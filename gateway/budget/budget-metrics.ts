@@ -15,6 +15,7 @@ class BudgetNumbers {
   refused = 0;
   wouldRefuse = 0;
   offline = 0;
+  waiting = 0;
   accounts = 0;
 }
 
@@ -76,6 +77,7 @@ function registerCounts(registry: Registry, budgets: Budgets, source: LeaseSourc
       },
     });
   };
+  count('muster_gateway_budget_waiting', 'Requests that wait for a slice', (n) => n.waiting);
   count('muster_gateway_budget_accounts', 'Accounts of a budget in this gateway', (n) => n.accounts);
   count(
     'muster_gateway_budget_refused',
@@ -109,11 +111,15 @@ function numbersOf(budgets: Budgets): Map<string, BudgetNumbers> {
   return all;
 }
 
-function add(numbers: BudgetNumbers, { share, refused, wouldRefuse, offlineGrants }: BudgetAccount): void {
+function add(
+  numbers: BudgetNumbers,
+  { share, refused, wouldRefuse, offlineGrants, waiting }: BudgetAccount,
+): void {
   numbers.accounts += 1;
   numbers.refused += refused;
   numbers.wouldRefuse += wouldRefuse;
   numbers.offline += offlineGrants;
+  numbers.waiting += waiting.length;
   numbers.left.tokens += share.leftTokens;
   numbers.left.micros += share.leftMicros;
   const { tokens, micros } = share.outstanding;

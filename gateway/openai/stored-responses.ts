@@ -1,7 +1,9 @@
 import { LRUCache } from 'lru-cache';
+import type { Registry } from 'prom-client';
 import { anonymous, ownerOf } from '../../domain/access/caller.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { Passage } from '../passage.ts';
 import type { Picker } from '../pick/picker.ts';
 import type { Flow, ResponseTap, Step } from '../step.ts';
@@ -24,8 +26,12 @@ export class StoredResponses implements Step {
   readonly name = 'stored responses';
   private readonly homes = new LRUCache<string, Home>({ max: responsesMax });
 
-  get size(): number {
-    return this.homes.size;
+  constructor(registry: Registry) {
+    plainMetrics(registry, 'muster_gateway_').gauge(
+      'stored_responses',
+      'Stored responses whose server is known',
+      () => this.homes.size,
+    );
   }
 
   /** @returns the key of the service that has the response, or null; the passage is bound to its server */

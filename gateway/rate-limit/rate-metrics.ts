@@ -1,9 +1,16 @@
 import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
+import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { LimitCounts } from './rate-bucket.ts';
+import type { RateStep } from './rate-step.ts';
 
 /** By limit: keys and tenants are no labels, there may be thousands. */
-export function registerRateMetrics(registry: Registry, counts: ReadonlyMap<string, LimitCounts>): void {
+export function registerRateMetrics(registry: Registry, { buckets, counts }: RateStep): void {
+  plainMetrics(registry, 'muster_gateway_rate_limit_').gauge(
+    'buckets',
+    'Buckets of rate limits',
+    () => buckets.size,
+  );
   const count = (name: string, help: string, read: (counts: LimitCounts) => number): void => {
     new Gauge({
       name,

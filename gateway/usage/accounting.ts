@@ -88,7 +88,7 @@ export class Accounting {
     this.steps = [this.usage, this.rates, this.budget];
     registerUsageMetrics(registry, meters, deps.isAlive);
     registerBudgetMetrics(registry, this.budgets, source);
-    registerRateMetrics(registry, this.rates.counts);
+    registerRateMetrics(registry, this.rates);
   }
 
   /** A table with the policy of the one before, as most are, changes nothing. */

@@ -123,13 +123,13 @@ async function post(
 }
 
 function registerSpoolMetrics(registry: Registry, spool: UsageSpool, shipper: UsageShipper): void {
-  const { gauge, counter } = plainMetrics(registry, 'muster_gateway_usage_');
-  gauge('pending', 'Usage records in memory alone', () => spool.pendingCount);
-  counter('shipped_total', 'Usage records that the ledger has', () => shipper.shipped);
-  counter('refused_total', 'Usage records that the ledger refused as malformed', () => shipper.refused);
-  counter('dropped_total', 'Usage records lost: the disk was full for too long', () => spool.dropped);
-  counter('damaged_total', 'Lines of usage files that were damaged', () => spool.damaged);
-  counter(
+  const plain = plainMetrics(registry, 'muster_gateway_usage_');
+  plain.gauge('pending', 'Usage records in memory alone', () => spool.pendingCount);
+  plain.counter('shipped_total', 'Usage records that the ledger has', () => shipper.shipped);
+  plain.counter('refused_total', 'Usage records that the ledger refused as malformed', () => shipper.refused);
+  plain.counter('dropped_total', 'Usage records lost: the disk was full for too long', () => spool.dropped);
+  plain.counter('damaged_total', 'Lines of usage files that were damaged', () => spool.damaged);
+  plain.counter(
     'write_failures_total',
     'Times that usage records could not be written to disk',
     () => spool.writeFailures,

@@ -112,6 +112,7 @@ describe('a budget', () => {
     const { text } = await get(`${gateway.url}/metrics`);
     expect(text).toMatch(/muster_gateway_budget_would_refuse\{budget="look"\} [1-9]/);
     expect(text).toContain('muster_gateway_budget_refused{budget="look"} 0');
+    expect(text).toContain('muster_gateway_budget_waiting{budget="look"} 0');
   });
 
   test('that is raised serves again at once, and remembers what was spent', async () => {

@@ -159,6 +159,8 @@ describe('a stored response', () => {
       const bodies = (await Promise.all(answers.map((answer) => answer.json()))) as { from: number }[];
       expect(bodies.map((body) => String(body.from))).toEqual(Array(5).fill(from));
     }
+    // Eight were made, and each was gone on from once.
+    expect((await get(`${gateway.url}/metrics`)).text).toContain('muster_gateway_stored_responses 16\n');
   });
 
   test('that nobody made here is 404, in words that its client knows', async () => {

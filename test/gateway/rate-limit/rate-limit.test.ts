@@ -58,9 +58,9 @@ describe('a rate limit', () => {
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(19);
     expect(refused.headers.get('x-ratelimit-remaining-requests')).toBe('0');
     expect(backend!.seen).toHaveLength(3);
-    expect((await get(`${gateway.url}/metrics`)).text).toContain(
-      'muster_gateway_rate_limit_refused{limit="rpm"} 1',
-    );
+    const { text } = await get(`${gateway.url}/metrics`);
+    expect(text).toContain('muster_gateway_rate_limit_refused{limit="rpm"} 1\n');
+    expect(text).toContain('muster_gateway_rate_limit_buckets 1\n');
   });
 
   test('of tokens takes what answers used, and not what was set aside for them', async () => {
