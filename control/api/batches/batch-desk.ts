@@ -46,6 +46,8 @@ const ended: ReadonlySet<Batch['status']> = new Set(endedStatuses);
 
 export class BatchDesk {
   private readonly deps: BatchDeskDeps;
+  private readonly opening = new Map<string, Promise<BatchPlan>>();
+  private readonly closing = new Map<string, Promise<void>>();
 
   constructor(deps: BatchDeskDeps) {
     this.deps = deps;
@@ -102,7 +104,11 @@ export class BatchDesk {
   }
 
   /** Looks through the input, once: a batch that was looked through already keeps its plan. */
-  async open(id: string): Promise<BatchPlan> {
+  open(id: string): Promise<BatchPlan> {
+    return joined(this.opening, id, () => this.lookThrough(id));
+  }
+
+  private async lookThrough(id: string): Promise<BatchPlan> {
     const { batch } = await this.record(id);
     const plan = (total: number, isValid: boolean): BatchPlan => ({
       isValid,
@@ -154,7 +160,12 @@ export class BatchDesk {
     if (!ended.has(batch.status)) await this.deps.store.addResults(id, results);
   }
 
-  async close(id: string, outcome: BatchOutcome): Promise<void> {
+  /** Writes its files, once. */
+  close(id: string, outcome: BatchOutcome): Promise<void> {
+    return joined(this.closing, id, () => this.writeFiles(id, outcome));
+  }
+
+  private async writeFiles(id: string, outcome: BatchOutcome): Promise<void> {
     const { store } = this.deps;
     const record = await this.record(id);
     if (ended.has(record.batch.status)) return;
@@ -274,6 +285,17 @@ export class BatchDesk {
   private seconds(): number {
     return Math.floor(this.deps.now() / 1000);
   }
+}
+
+/** Large files take longer than their askers wait, who then ask again: they get what is under way. */
+function joined<T>(underWay: Map<string, Promise<T>>, id: string, work: () => Promise<T>): Promise<T> {
+  const known = underWay.get(id);
+  if (known !== undefined) return known;
+  const made = work().finally(() => {
+    underWay.delete(id);
+  });
+  underWay.set(id, made);
+  return made;
 }
 
 function isNotFound(error: unknown): boolean {

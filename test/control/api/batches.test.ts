@@ -178,6 +178,21 @@ describe('a batch', () => {
     expect(seen).toEqual(ids);
   });
 
+  test('is looked through and closed once, also when it is asked to again before it is done', async () => {
+    const ids = Array.from({ length: 300 }, (_, at) => `id-${at}`);
+    const id = await create(ids.map((each) => `${line(each)}\n`).join(''));
+    const plans = await Promise.all([1, 2, 3].map(() => internal(id, 'open', {})));
+    expect(plans).toEqual(Array(3).fill(expect.objectContaining({ isValid: true, total: 300 })));
+    const results = ids.map((each, at) => ({ line: at, ok: true, text: JSON.stringify(each) }));
+    for (let from = 0; from < 300; from += 100)
+      await internal(id, 'results', { results: results.slice(from, from + 100) });
+    await Promise.all([1, 2, 3].map(() => internal(id, 'close', { outcome: 'completed' })));
+    const { body } = await openai.ask('GET', `/batches/${id}`);
+    const { text } = await openai.contentOf(body['output_file_id']);
+    expect(text).toBe(results.map((result) => `${result.text}\n`).join(''));
+    expect(body['request_counts']).toEqual({ total: 300, completed: 300, failed: 0 });
+  });
+
   test('of long lines is handed out in parts that fit', async () => {
     const long = { model: 'm', input: 'x'.repeat(1_500_000) };
     const id = await create(['a', 'b', 'c', 'd'].map((each) => line(each, long)).join('\n'));
