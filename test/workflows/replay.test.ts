@@ -8,19 +8,14 @@ const folder = new URL('../histories/', import.meta.url);
 const histories = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>
   file.endsWith('.json'),
 );
-const pinned = [
-  'deploy',
-  'update',
-  'failed-load',
-  'stop-start',
-  'delete',
-  'delete-mid-attempt',
-  'continue-as-new',
-  'continued',
-  'restore',
-  'superseded',
-  'sleep-wake',
-];
+const pinned = {
+  inferenceService: [
+    ...['deploy', 'update', 'failed-load', 'stop-start', 'delete', 'delete-mid-attempt', 'continue-as-new'],
+    ...['continued', 'restore', 'superseded', 'sleep-wake'],
+  ],
+  batchJob: ['complete', 'invalid', 'continue-as-new', 'cancel', 'expire'],
+  ledger: ['settle', 'retry'],
+};
 
 /**
  * Running entities outlive any build: each recorded history must run through the present code exactly as it did.
@@ -43,19 +38,26 @@ describe('the present workflows', () => {
     await expect(replay(bundle.code, file)).resolves.toBeUndefined();
   });
 
-  test('have a history for each way of life', () => {
-    expect(histories).toEqual(expect.arrayContaining(pinned.map((name) => `inferenceService/${name}.json`)));
+  test.each(Object.entries(pinned))('have a history for each way of life of %s', (workflow, names) => {
+    expect(histories).toEqual(expect.arrayContaining(names.map((name) => `${workflow}/${name}.json`)));
   });
 
   const reaching = /await \(0,\w+\.reachGateways\)\(entity, this\.version\);/;
+  const [service, batch, ledger] = [
+    'inferenceService/deploy.json',
+    'batchJob/complete.json',
+    'ledger/settle.json',
+  ];
   test.each([
-    { change: 'calls another activity', from: /\.resolveRuntime\(/, to: '.awaitNode(' },
-    { change: 'leaves a step out', from: reaching, to: '' },
-    { change: 'does a step twice', from: reaching, to: '$&$&' },
-  ])('are found out when a change $change', async ({ from, to }) => {
+    { change: 'calls another activity', file: service, from: /\.resolveRuntime\(/, to: '.awaitNode(' },
+    { change: 'leaves a step out', file: service, from: reaching, to: '' },
+    { change: 'does a step twice', file: service, from: reaching, to: '$&$&' },
+    { change: 'asks a batch otherwise', file: batch, from: /\bbatchRun\(lines\)/, to: 'batchOpen(lines)' },
+    { change: 'settles twice', file: ledger, from: /await ledgerSettle\(\)/, to: '$&; await ledgerSettle()' },
+  ])('are found out when a change $change', async ({ file, from, to }) => {
     const changed = bundle.code.replace(from, to);
     expect(changed).not.toBe(bundle.code);
-    await expect(replay(changed, 'inferenceService/deploy.json')).rejects.toThrow(/[Nn]ondeterminism/);
+    await expect(replay(changed, file)).rejects.toThrow(/[Nn]ondeterminism/);
   });
 
   test('carry no zod, which would add a megabyte to each of them', () => {
