@@ -178,10 +178,11 @@ async function startGrpcFront(
   }
 }
 
-async function rehearse({ limits, logger, version }: ServeOptions, msMax: number): Promise<void> {
+async function rehearse({ limits, logger, version, port, grpc }: ServeOptions, msMax: number): Promise<void> {
   const startedMs = performance.now();
   try {
-    const requests = await warmUp({ limits, logger, version, msMax });
+    const mayListenOn = (other: number) => other !== port && other !== grpc?.port;
+    const requests = await warmUp({ limits, logger, version, msMax, mayListenOn });
     logger.info({ requests, ms: Math.round(performance.now() - startedMs) }, 'warm');
   } catch (error) {
     logger.warn({ err: error }, 'the warm-up failed; serving begins cold');

@@ -20,6 +20,8 @@ export interface WarmUpOptions {
   readonly version: string;
   /** It ends then, or sooner, when enough was asked. */
   readonly msMax: number;
+  /** False for ports that are about to be opened: a rehearsal there would be taken for the gateway itself. */
+  readonly mayListenOn: (port: number) => boolean;
 }
 
 const requestsMax = 24_000;
@@ -27,7 +29,8 @@ const connections = 8;
 
 /** @returns how many requests were answered; failing at it is no reason not to serve */
 export async function warmUp(options: WarmUpOptions): Promise<number> {
-  const upstreams = [await listen(createServer(answerAll)), await listen(createServer(answerAll))];
+  const { mayListenOn } = options;
+  const upstreams = [await listen(answerAll, mayListenOn), await listen(answerAll, mayListenOn)];
   const key = `rehearsal-${randomBytes(16).toString('hex')}`;
   const logger = pino({ level: options.logger.level }, { write: () => undefined });
   const gateway = buildGateway({
@@ -38,9 +41,9 @@ export async function warmUp(options: WarmUpOptions): Promise<number> {
   });
   try {
     gateway.store.apply(rehearsalTable(upstreams.map(portOf), key), -1);
+    const port = await freePort(mayListenOn);
     // exclusive: with several processes, this port is of this one alone.
-    await gateway.app.listen({ host: '127.0.0.1', port: 0, exclusive: true });
-    const { port } = gateway.app.server.address() as AddressInfo;
+    await gateway.app.listen({ host: '127.0.0.1', port, exclusive: true });
     const end = performance.now() + options.msMax;
     const asked = Array.from({ length: connections }, (_, at) => ask(port, requestsOf(key, at), end));
     return (await Promise.all(asked)).reduce((sum, count) => sum + count, 0);
@@ -173,13 +176,29 @@ function stream(socket: Socket, left: number): void {
   setImmediate(stream, socket, left - 1);
 }
 
-async function listen(server: Server): Promise<Server> {
-  await new Promise<void>((resolve) =>
-    server.listen({ host: '127.0.0.1', port: 0, exclusive: true }, () => {
-      resolve();
-    }),
-  );
-  return server;
+/** Listens on any port that may be used; those that may not are held until another one is found. */
+async function listen(
+  onConnection: (socket: Socket) => void,
+  mayListenOn: (port: number) => boolean,
+): Promise<Server> {
+  const server = createServer(onConnection);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: '127.0.0.1', port: 0, exclusive: true }, resolve);
+  });
+  if (mayListenOn(portOf(server))) return server;
+  try {
+    return await listen(onConnection, mayListenOn);
+  } finally {
+    server.close();
+  }
+}
+
+async function freePort(mayListenOn: (port: number) => boolean): Promise<number> {
+  const server = await listen((socket) => socket.destroy(), mayListenOn);
+  const port = portOf(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;
