@@ -1,4 +1,5 @@
 import { MusterError } from '../../domain/errors.ts';
+import { dnsLabel, dnsSubdomain } from '../../domain/inference-service/dns-names.ts';
 import { validateServingRuntime } from '../../domain/serving-runtime/validation.ts';
 import type { AnyRuntime, RuntimeOutcome } from '../store/runtimes.ts';
 import type { ApiContext } from './deps.ts';
@@ -47,15 +48,14 @@ export async function applyRuntime(
   return { object, outcome };
 }
 
-/** Kubernetes' rule for names of objects (DNS-1123 subdomain) and of namespaces (label). */
+/** Names that Kubernetes would take; the namespace may be from the path alone. */
 function nameFault(name: string, namespace: string | null): { path: string; message: string } | null {
-  const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?';
-  if (!new RegExp(`^${label}(\\.${label})*$`).test(name))
+  if (!dnsSubdomain.test(name))
     return {
       path: 'metadata.name',
       message: 'metadata.name must be lower case letters, digits, "-" and ".", such as my-runtime',
     };
-  if (namespace === null || (namespace.length <= 63 && new RegExp(`^${label}$`).test(namespace))) return null;
+  if (namespace === null || (namespace.length <= 63 && dnsLabel.test(namespace))) return null;
   return {
     path: 'metadata.namespace',
     message: 'metadata.namespace must be lower case letters, digits and "-", such as team-a',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dnsLabel } from './dns-names.ts';
 
 /**
  * The Kubernetes core/v1 parts that KServe's kinds inline. Field names are those of the API, so that a typing
@@ -122,11 +123,7 @@ export const podShape = {
 
 export const Metadata = z.looseObject({
   name: z.string().min(1).max(63),
-  namespace: z
-    .string()
-    .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'a namespace is a DNS label')
-    .max(63)
-    .optional(),
+  namespace: z.string().regex(dnsLabel, 'a namespace is a DNS label').max(63).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   annotations: z.record(z.string(), z.string()).optional(),
   generation: z.int().optional(),
