@@ -41,16 +41,18 @@ export class SseParser {
       const isFeed = cr < 0 || (lf >= 0 && lf < cr);
       const end = isFeed ? lf : cr;
       this.line(this.takeHeld() + text.slice(from, end), events);
-      from = end + 1;
-      if (!isFeed) {
-        if (text[from] === '\n') from += 1;
-        else if (from === text.length) this.wasCarriageReturn = true;
-      }
+      from = isFeed ? end + 1 : this.behindReturn(text, end + 1);
       if (lf >= 0 && lf < from) lf = text.indexOf('\n', from);
       if (cr >= 0 && cr < from) cr = text.indexOf('\r', from);
     }
     this.hold(text.slice(from));
     return events;
+  }
+
+  /** A carriage return and the line feed behind it end one line; at the text's end the next one shows. */
+  private behindReturn(text: string, at: number): number {
+    this.wasCarriageReturn = at === text.length;
+    return text[at] === '\n' ? at + 1 : at;
   }
 
   private hold(rest: string): void {
