@@ -66,21 +66,22 @@ export class StoredResponses implements Step {
   }
 }
 
-/** A request that is bound to a server goes there while that server is ready; any other as `inner` says. */
+/**
+ * A request that is bound to a server goes there or, while that server cannot be asked, nowhere: any other would say
+ * that there is no such response. Once the server has left the table the response is gone, and any may say so.
+ */
 export function pinnedPicker(inner: Picker): Picker {
   return {
-    pick: (passage, service, tried, nowMs) =>
-      (passage.pinned === null ? null : pinned(passage.pinned, service, tried)) ??
-      inner.pick(passage, service, tried, nowMs),
+    pick: (passage, service, tried, nowMs) => {
+      const { pinned } = passage;
+      if (pinned === null || !service.endpoints.some(({ address }) => address === pinned))
+        return inner.pick(passage, service, tried, nowMs);
+      return tried.includes(pinned) ? null : readyAt(pinned, service);
+    },
   };
 }
 
-function pinned(
-  address: string,
-  service: RoutedService<Endpoint>,
-  tried: readonly string[],
-): Candidate<Endpoint> | null {
-  if (tried.includes(address)) return null;
+function readyAt(address: string, service: RoutedService<Endpoint>): Candidate<Endpoint> | null {
   for (const { ready } of service.targets) {
     const found = ready.find((candidate) => candidate.address === address);
     if (found !== undefined) return found;

@@ -163,6 +163,22 @@ describe('a stored response', () => {
     expect((await get(`${gateway.url}/metrics`)).text).toContain('muster_gateway_stored_responses 16\n');
   });
 
+  test('whose server cannot be asked is not looked for at another, which would say that there is none', async () => {
+    const made = (await postJson(`${gateway.url}/v1/responses`, { model: 'm', input: 'x' })).text;
+    const id = /resp_\w+/.exec(made)?.[0] ?? '';
+    const from = Number(/"from":(\d)/.exec(made)?.[1]);
+    const asked = () => backends.reduce((sum, { seen }) => sum + seen.length, 0);
+    const before = asked();
+    const addresses = backends.map(({ address }) => address);
+    const others = addresses.filter((_address, at) => at !== from);
+    gateway.use([service('m', { ready: others, unready: [addresses[from] ?? ''] })]);
+    expect((await get(`${gateway.url}/v1/responses/${id}`)).status).toBe(503);
+    expect(asked()).toBe(before);
+    gateway.use([service('m', { ready: others })]);
+    expect((await get(`${gateway.url}/v1/responses/${id}`)).status).toBe(200); // a server's own word
+    expect(asked()).toBe(before + 1);
+  });
+
   test('that nobody made here is 404, in words that its client knows', async () => {
     const answer = await get(`${gateway.url}/v1/responses/resp_none`);
     expect(answer).toMatchObject({ status: 404, body: { error: { code: 'response_not_found' } } });
