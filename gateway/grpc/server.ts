@@ -1,4 +1,11 @@
-import { Server, ServerCredentials, experimental, status } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  experimental,
+  logVerbosity,
+  setLogVerbosity,
+  status,
+} from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
@@ -36,6 +43,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   const { limits, logger, handle } = options;
   const bodies = new BodyBudget(limits.bodiesBytesMax);
   const count = registerMetrics(options.registry, bodies);
+  setLogVerbosity(logVerbosity.NONE); // it writes plain text between our lines; what matters comes as errors
   const server = new Server({
     'grpc.max_receive_message_length': limits.grpcMessageBytesMax,
     'grpc.max_send_message_length': limits.grpcMessageBytesMax,

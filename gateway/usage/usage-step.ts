@@ -83,12 +83,7 @@ function isCountedKind(kind: Passage['operation']['kind']): boolean {
 
 /** Paths whose answers are made of tokens. */
 export function hasTokens(path: string): boolean {
-  return (
-    path === '/v1/chat/completions' ||
-    path === '/v1/completions' ||
-    path === '/v1/responses' ||
-    path === '/v1/messages'
-  );
+  return path === '/v1/chat/completions' || path === '/v1/completions' || path === '/v1/responses';
 }
 
 /** Sets what a request used and costs, as far as its answer came; called by the first step that settles. */
