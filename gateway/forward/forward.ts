@@ -7,6 +7,7 @@ import type { Refusal } from '../errors.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
+import { boundTo } from '../pick/bound.ts';
 import { planFor } from '../plan.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
@@ -265,7 +266,8 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
   /** Takes the next service that can answer in the place of this one. */
   private fallBack(): boolean {
     const { passage, deps, guard } = this;
-    if (passage.entry !== null) return false; // a chain belongs to its service
+    // A chain belongs to its service, a stored response to its server.
+    if (passage.entry !== null || boundTo(passage, this.service) !== null) return false;
     this.standIns ??= new StandIns(passage, guard.fallbacks, deps.routes());
     const next = this.standIns.next(passage, this.service);
     if (next === null) return false;

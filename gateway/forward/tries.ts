@@ -1,6 +1,7 @@
 import { isEligible } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
+import { boundTo } from '../pick/bound.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import type { Try } from './try.ts';
 
@@ -61,9 +62,11 @@ export class Tries {
 
   /** Whether a ready endpoint in traffic is left. @param isWell only one that is not ejected */
   hasUntried(service: RoutedService<Endpoint>, nowMs: number, isWell: boolean): boolean {
+    const sole = boundTo(this.passage, service);
     for (const { percent, ready } of service.targets) {
       if (percent <= 0) continue;
       for (const { address, load } of ready) {
+        if (sole !== null && address !== sole) continue;
         if ((!isWell || isEligible(load, nowMs)) && !this.asked.includes(address)) return true;
       }
     }

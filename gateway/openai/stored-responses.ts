@@ -5,6 +5,7 @@ import type { Candidate } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { Passage } from '../passage.ts';
+import { boundTo } from '../pick/bound.ts';
 import type { Picker } from '../pick/picker.ts';
 import type { Flow, ResponseTap, Step } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
@@ -73,10 +74,8 @@ export class StoredResponses implements Step {
 export function pinnedPicker(inner: Picker): Picker {
   return {
     pick: (passage, service, tried, nowMs) => {
-      const { pinned } = passage;
-      if (pinned === null || !service.endpoints.some(({ address }) => address === pinned))
-        return inner.pick(passage, service, tried, nowMs);
-      return tried.includes(pinned) ? null : readyAt(pinned, service);
+      const address = boundTo(passage, service);
+      return address === null ? inner.pick(passage, service, tried, nowMs) : readyAt(address, service);
     },
   };
 }
