@@ -121,6 +121,10 @@ describe('a stored response', () => {
       let count = 0;
       return (seen, response) => {
         const stream = seen.body.includes('"stream":true');
+        if (seen.url.endsWith('?busy')) {
+          response.writeHead(503, { 'x-from': index }).end('busy');
+          return;
+        }
         const id =
           seen.method === 'POST' && seen.url === '/v1/responses' ? `resp_${index}_${(count += 1)}` : '';
         const body = JSON.stringify({ id, from: index, url: seen.url, method: seen.method });
@@ -177,6 +181,15 @@ describe('a stored response', () => {
     gateway.use([service('m', { ready: others })]);
     expect((await get(`${gateway.url}/v1/responses/${id}`)).status).toBe(200); // a server's own word
     expect(asked()).toBe(before + 1);
+  });
+
+  test('whose server is busy is answered so; nobody else is asked', async () => {
+    const made = (await postJson(`${gateway.url}/v1/responses`, { model: 'm', input: 'x' })).text;
+    const id = /resp_\w+/.exec(made)?.[0] ?? '';
+    const before = backends.reduce((sum, { seen }) => sum + seen.length, 0);
+    const answer = await get(`${gateway.url}/v1/responses/${id}?busy`);
+    expect([answer.status, answer.headers.get('x-from')]).toEqual([503, /"from":(\d)/.exec(made)?.[1]]);
+    expect(backends.reduce((sum, { seen }) => sum + seen.length, 0)).toBe(before + 1);
   });
 
   test('that nobody made here is 404, in words that its client knows', async () => {
