@@ -11,8 +11,8 @@ import { endsWithDone } from '../sse/whole-events.ts';
 export class StreamEnd {
   /** The client has the last word. */
   isDone = false;
-  private last: Uint8Array | null = null;
-  private lastButOne: Uint8Array | null = null;
+  private last = new Copy();
+  private lastButOne = new Copy();
   private readonly choices: number;
   /** Choices that gave their reason; null where there is but one. */
   private readonly finished: Set<unknown> | null;
@@ -23,11 +23,13 @@ export class StreamEnd {
     this.finished = choices > 1 ? new Set() : null;
   }
 
-  /** @param events whole ones, which nobody changes from now on */
+  /** @param events whole ones; they hold for this call alone */
   pass(events: Uint8Array): void {
     if (endsWithDone(events)) this.isDone = true;
+    const oldest = this.lastButOne;
     this.lastButOne = this.last;
-    this.last = events;
+    this.last = oldest;
+    oldest.take(events);
     if (this.finished !== null && saysFinish(events)) noteFinished(events, this.finished);
   }
 
@@ -35,7 +37,23 @@ export class StreamEnd {
   get isWhole(): boolean {
     if (this.isDone) return true;
     if (this.finished !== null) return this.finished.size >= this.choices;
-    return saysFinish(this.last) || saysFinish(this.lastButOne);
+    return saysFinish(this.last.bytes()) || saysFinish(this.lastButOne.bytes());
+  }
+}
+
+/** A copy of what was taken last, in memory that is used again. */
+class Copy {
+  private memory = new Uint8Array(0);
+  private length = 0;
+
+  take(bytes: Uint8Array): void {
+    if (bytes.length > this.memory.length) this.memory = new Uint8Array(Math.max(256, bytes.length));
+    this.memory.set(bytes);
+    this.length = bytes.length;
+  }
+
+  bytes(): Uint8Array {
+    return this.memory.subarray(0, this.length);
   }
 }
 
@@ -48,8 +66,8 @@ export function choicesAsked(fields: Readonly<Record<string, unknown>>): number 
 }
 
 /** In a text it would stand with its quotes escaped. */
-function saysFinish(events: Uint8Array | null): boolean {
-  return events !== null && /"finish_reason"\s*:\s*"/.test(new TextDecoder().decode(events));
+function saysFinish(events: Uint8Array): boolean {
+  return /"finish_reason"\s*:\s*"/.test(new TextDecoder().decode(events));
 }
 
 function noteFinished(events: Uint8Array, finished: Set<unknown>): void {

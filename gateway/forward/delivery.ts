@@ -107,7 +107,7 @@ export class Delivery extends Timed {
   data(chunk: Uint8Array): void {
     if (this.held !== null) this.held.parts.push(copyOf(chunk));
     else if (this.events !== null) this.passEvents(this.events, chunk);
-    else this.pass(copyOf(chunk)); // the connection may reuse its bytes
+    else this.pass(chunk);
   }
 
   /** The server has said all. */
@@ -192,7 +192,7 @@ export class Delivery extends Timed {
 
   private passOn(events: Uint8Array): void {
     const { midStream } = this;
-    const bytes = midStream === null ? copyOf(events) : midStream.pass(events);
+    const bytes = midStream === null ? events : midStream.pass(events);
     if (bytes === null) return;
     this.streamEnd?.pass(bytes);
     this.pass(bytes);

@@ -12,6 +12,7 @@ import type { HeaderFields } from '../header-fields.ts';
 import type { Passage } from '../passage.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard } from './guards.ts';
+import { KeptBytes } from './kept-bytes.ts';
 
 /** Bytes of a stream that are kept so that it can be gone on with; a longer one ends in an error when it is cut. */
 const keptBytesMax = 4 * 1024 * 1024;
@@ -23,8 +24,7 @@ const keptBytesMax = 4 * 1024 * 1024;
 export class MidStream {
   private readonly kind: AnswerKind;
   private readonly chat: ChatContinuation;
-  private kept: Uint8Array[] = [];
-  private keptBytes = 0;
+  private readonly kept = new KeptBytes(keptBytesMax);
   private rewriter: ContinuedChunks | null = null;
   /** Continuations asked for. */
   count = 0;
@@ -34,18 +34,20 @@ export class MidStream {
     this.chat = chat;
   }
 
-  /** @param events whole ones, of whichever server answers now @returns what the client gets; null: nothing */
+  /**
+   * @param events whole ones, of whichever server answers now; they hold for this call alone
+   * @returns what the client gets, for as long; null: nothing
+   */
   pass(events: Uint8Array): Uint8Array | null {
     const { rewriter } = this;
     if (rewriter === null) {
-      const copy = Buffer.from(events);
-      this.keep(copy);
-      return copy;
+      this.kept.add(events);
+      return events;
     }
     const text = rewriter.rewrite(Buffer.from(events.buffer, events.byteOffset, events.length).toString());
     if (text === '') return null;
     const bytes = Buffer.from(text);
-    this.keep(bytes);
+    this.kept.add(bytes);
     return bytes;
   }
 
@@ -56,7 +58,7 @@ export class MidStream {
 
   /** What the client knows by now. */
   answer(): AnswerSoFar {
-    return readAnswer(this.kind, Buffer.concat(this.kept).toString());
+    return readAnswer(this.kind, this.kept.text());
   }
 
   /**
@@ -70,19 +72,13 @@ export class MidStream {
   ): ForwardPlan | { readonly obstacle: string } {
     const { fields } = passage;
     if (fields === null || plan.body === null) return { obstacle: 'it has no body' };
-    if (this.keptBytes > keptBytesMax) return { obstacle: 'it is too long' };
+    if (this.kept.isTooMuch) return { obstacle: 'it is too long' };
     const obstacle = answer.obstacle ?? requestObstacle(this.kind, fields, this.chat);
     if (obstacle !== null) return { obstacle };
     const continuation = continuationOf(this.kind, { body: plan.body, fields }, answer, this.chat);
     this.rewriter = new ContinuedChunks(this.kind, answer, continuation);
     this.count += 1;
     return { ...plan, body: continuation.body };
-  }
-
-  private keep(bytes: Uint8Array): void {
-    this.keptBytes += bytes.length;
-    if (this.keptBytes <= keptBytesMax) this.kept.push(bytes);
-    else this.kept = [];
   }
 }
 

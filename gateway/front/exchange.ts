@@ -33,7 +33,7 @@ export interface Exchange {
   /** @param headers flat: name, value, name, value */
   start(status: number, headers: string[]): void;
   /**
-   * The bytes may be kept until they are sent: nobody may change them after the call.
+   * The bytes hold for this call alone: whoever sends or keeps them later copies them.
    * @returns false when the client takes no more for now: wait for `onDrain`
    */
   write(chunk: Uint8Array | string): boolean;

@@ -59,7 +59,7 @@ export class NodeExchange implements Exchange {
 
   write(chunk: Uint8Array | string): boolean {
     this.bytes += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length;
-    return this.response.write(chunk);
+    return this.response.write(typeof chunk === 'string' ? chunk : Buffer.from(chunk));
   }
 
   end(): void {

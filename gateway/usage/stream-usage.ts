@@ -2,6 +2,7 @@ import { eventData } from '../../domain/sse/sse.ts';
 import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 import { asBuffer } from './as-buffer.ts';
+import { Needle } from './needle.ts';
 
 /**
  * Streams tell their usage only when asked (`stream_options.include_usage`). Where tokens cost something or are
@@ -21,7 +22,7 @@ export function askForUsage(body: Buffer): Buffer | null {
 }
 
 const eventBytesMax = 1024 * 1024;
-const usageKey = Buffer.from('"usage"');
+const usageKey = new Needle('"usage"');
 
 /** Leaves out the one event that has a usage and no choices. */
 export class UsageHidingExchange extends WrappedExchange {
@@ -62,7 +63,7 @@ function without(headers: readonly string[], name: string): string[] {
 
 /** @param events whole ones, or a piece of one that is too long */
 function withoutUsage(events: Buffer): Buffer {
-  let found = events.indexOf(usageKey);
+  let found = usageKey.indexIn(events);
   if (found < 0) return events;
   const kept: Buffer[] = [];
   let from = 0;
@@ -73,7 +74,7 @@ function withoutUsage(events: Buffer): Buffer {
       kept.push(events.subarray(from, begin));
       from = end;
     }
-    found = events.indexOf(usageKey, end);
+    found = usageKey.indexIn(events, end);
   }
   if (kept.length === 0) return events;
   kept.push(events.subarray(from));
@@ -90,7 +91,7 @@ function eventEnd(events: Buffer, from: number): number {
 function isUsageAlone(event: Buffer): boolean {
   // Chunks with choices, the most, are told apart without parsing them.
   const nulls = event.indexOf('"usage":null');
-  if (nulls >= 0 && event.indexOf(usageKey, nulls + usageKey.length) < 0) return false;
+  if (nulls >= 0 && usageKey.indexIn(event, nulls + usageKey.length) < 0) return false;
   const [data] = eventData(event.toString('utf8'));
   try {
     const chunk: unknown = JSON.parse(data ?? '');

@@ -1,6 +1,7 @@
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import { asBuffer } from './as-buffer.ts';
+import { Needle } from './needle.ts';
 
 /**
  * Finds `"usage": {…}` in an answer as its bytes pass, without parsing the answer. The bytes `"usage"` with a colon
@@ -26,13 +27,13 @@ export class UsageScanner {
     let bytes = asBuffer(chunk);
     if (this.carry === null) {
       // Most often the usage is at the end, and whole; then nothing before it matters.
-      const last = bytes.lastIndexOf(needle);
+      const last = needle.lastIndexIn(bytes);
       if (last < 0) {
         this.keepTail(bytes, 0);
         return;
       }
       const end = this.read(windowOf(bytes, last), last + needle.length);
-      if (end >= 0 && (isWhole() || bytes.indexOf(needle) === last)) {
+      if (end >= 0 && (isWhole() || needle.indexIn(bytes) === last)) {
         this.keepTail(bytes, end);
         return;
       }
@@ -56,7 +57,7 @@ export class UsageScanner {
 
   private scan(bytes: Buffer): void {
     let at = 0;
-    for (let key = bytes.indexOf(needle); key >= 0; key = bytes.indexOf(needle, at)) {
+    for (let key = needle.indexIn(bytes); key >= 0; key = needle.indexIn(bytes, at)) {
       const window = windowOf(bytes, key);
       const end = this.read(window, key + needle.length);
       if (end >= 0) at = end;
@@ -72,7 +73,7 @@ export class UsageScanner {
   private keepTail(bytes: Buffer, from: number): void {
     const { length } = bytes;
     for (let at = Math.max(from, length - needle.length + 1); at < length; at += 1) {
-      if (bytes[at] !== quote || !isBeginOfNeedle(bytes, at)) continue;
+      if (!needle.mayBeginAt(bytes, at)) continue;
       this.carry = Buffer.from(bytes.subarray(at));
       return;
     }
@@ -107,7 +108,7 @@ export class UsageScanner {
   }
 }
 
-const needle = Buffer.from('"usage"');
+const needle = new Needle('"usage"');
 const quote = 0x22;
 const backslash = 0x5c;
 const colon = 0x3a;
@@ -242,9 +243,4 @@ function skipSpace(bytes: Buffer, from: number): number {
     if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) break;
   }
   return at;
-}
-
-function isBeginOfNeedle(bytes: Buffer, from: number): boolean {
-  for (let at = from; at < bytes.length; at += 1) if (bytes[at] !== needle[at - from]) return false;
-  return true;
 }

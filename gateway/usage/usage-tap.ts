@@ -5,7 +5,7 @@ import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
-import { asBuffer } from './as-buffer.ts';
+import { Needle } from './needle.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
 /** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
@@ -77,12 +77,11 @@ export class UsageTap implements ResponseTap {
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
 
-const data = Buffer.from('data:');
+const data = new Needle('data:');
 
 /** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
-function countEvents(chunk: Uint8Array): number {
-  const bytes = asBuffer(chunk);
+function countEvents(bytes: Uint8Array): number {
   let count = 0;
-  for (let at = bytes.indexOf(data); at >= 0; at = bytes.indexOf(data, at + data.length)) count += 1;
+  for (let at = data.indexIn(bytes); at >= 0; at = data.indexIn(bytes, at + data.length)) count += 1;
   return count > 0 && endsWithDone(bytes) ? count - 1 : count;
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { WriteBuffer } from '../../write-buffer.ts';
 import type { PeerCertificate } from '../peer.ts';
 import { isLoopback, peerOf } from '../peer.ts';
 import { reset } from '../reset.ts';
@@ -8,6 +9,7 @@ import type { Match, Oddity, RequestHead } from './head.ts';
 import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
+import { sendAll } from './send-all.ts';
 import { ignore, listen, readsAhead } from './socket-events.ts';
 import type { SocketListener } from './socket-events.ts';
 
@@ -42,6 +44,8 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   deadline = 0;
   private readonly front: ConnectionHost;
   private readonly socket: Socket;
+  /** Null for TLS. */
+  private readonly writes: WriteBuffer | null;
   private readonly detach: () => void;
   private state: State = states.head;
   private head: RequestHead | null = null;
@@ -60,6 +64,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   constructor(front: ConnectionHost, socket: Socket) {
     this.front = front;
     this.socket = socket;
+    this.writes = 'encrypted' in socket ? null : front.writes;
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.head;
     this.detach = listen(socket, this);
@@ -135,19 +140,12 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     else this.close();
   }
 
-  send(bytes: Uint8Array): boolean {
-    // What the system took at once need not be waited for, however much it was.
-    return this.socket.write(bytes) || this.socket.writableLength === 0;
+  send(text: string): boolean {
+    return this.socket.write(text, 'latin1') || this.socket.writableLength === 0;
   }
 
   sendAll(head: string, chunk: Uint8Array, tail: string): boolean {
-    const { socket } = this;
-    socket.cork();
-    socket.write(head, 'latin1');
-    let takesMore = socket.write(chunk);
-    if (tail !== '') takesMore = socket.write(tail, 'latin1');
-    socket.uncork();
-    return takesMore || socket.writableLength === 0;
+    return sendAll(this.socket, this.writes, head, chunk, tail);
   }
 
   dateLine(): string {

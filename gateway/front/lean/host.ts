@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { GatewayLimits } from '../../limits.ts';
+import type { WriteBuffer } from '../../write-buffer.ts';
 import type { BodyBudget } from '../body-budget.ts';
 import type { Oddity } from './head.ts';
 import type { LeanExchange } from './lean-exchange.ts';
@@ -28,6 +29,8 @@ export interface HeldConnection {
 
 /** What a connection asks of the front that it belongs to. */
 export interface ConnectionHost {
+  /** Shared by its connections: what one writes is sent, or given up, before the next one writes. */
+  readonly writes: WriteBuffer;
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
   readonly ticks: Ticks;

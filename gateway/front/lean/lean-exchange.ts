@@ -7,9 +7,9 @@ import { responseHead } from './response-head.ts';
 export interface Wire {
   readonly peer: PeerCertificate | null;
   readonly isLocal: boolean;
-  /** Sends bytes. @returns false when the socket takes no more for now */
-  send(bytes: Uint8Array): boolean;
-  /** Sends pieces with as few system calls as there can be. */
+  /** Sends text of characters up to U+00FF. @returns false when the socket takes no more for now */
+  send(text: string): boolean;
+  /** The same with bytes between, which hold for this call alone; with as few system calls as there can be. */
   sendAll(head: string, chunk: Uint8Array, tail: string): boolean;
   /** The line for `date`, and those for `connection`; asked for once a response. */
   dateLine(): string;
@@ -23,9 +23,6 @@ export interface Wire {
   /** The response's last byte was given. */
   answered(): void;
 }
-
-/** Heads and bodies up to so many bytes are copied into one buffer: one write is cheaper than a gathered one. */
-const mergeBytesMax = 16 * 1024;
 
 /** How the body ends: there is none, by its length, or by an empty chunk. */
 const framings = { none: 0, length: 1, chunked: 2 } as const;
@@ -109,9 +106,8 @@ export class LeanExchange implements Exchange {
       return true;
     }
     const { head } = this;
-    if (head === '') return this.wire.send(bytes);
     this.head = '';
-    return this.put(`${head}\r\n`, bytes, '');
+    return this.wire.sendAll(head === '' ? '' : `${head}\r\n`, bytes, '');
   }
 
   end(): void {
@@ -152,7 +148,7 @@ export class LeanExchange implements Exchange {
     if (head === '' || this.isOver) return;
     this.head = '';
     const framing = this.framing === framings.chunked ? chunkedLine : '';
-    this.wire.send(Buffer.from(`${head}${framing}\r\n`, 'latin1'));
+    this.wire.send(`${head}${framing}\r\n`);
   }
 
   /** The socket takes bytes again. */
@@ -178,26 +174,16 @@ export class LeanExchange implements Exchange {
     const { head } = this;
     this.head = '';
     const size = `${bytes.length.toString(16)}\r\n`;
-    return this.put(head === '' ? size : `${head}${chunkedLine}\r\n${size}`, bytes, '\r\n');
+    return this.wire.sendAll(head === '' ? size : `${head}${chunkedLine}\r\n${size}`, bytes, '\r\n');
   }
 
   private endWithHead(): void {
     const framing = this.framing === framings.chunked ? emptyLine : '';
-    this.wire.send(Buffer.from(`${this.head}${framing}\r\n`, 'latin1'));
+    this.wire.send(`${this.head}${framing}\r\n`);
     this.head = '';
-  }
-
-  private put(head: string, bytes: Uint8Array, tail: string): boolean {
-    const length = head.length + bytes.length + tail.length;
-    if (length > mergeBytesMax) return this.wire.sendAll(head, bytes, tail);
-    const out = Buffer.allocUnsafe(length);
-    out.write(head, 0, 'latin1');
-    out.set(bytes, head.length);
-    if (tail !== '') out.write(tail, length - tail.length, 'latin1');
-    return this.wire.send(out);
   }
 }
 
 const chunkedLine = 'transfer-encoding: chunked\r\n';
 const emptyLine = 'content-length: 0\r\n';
-const lastChunk = Buffer.from('0\r\n\r\n');
+const lastChunk = '0\r\n\r\n';

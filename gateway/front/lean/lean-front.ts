@@ -5,6 +5,7 @@ import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Refusal } from '../../errors.ts';
 import type { GatewayLimits } from '../../limits.ts';
+import { WriteBuffer } from '../../write-buffer.ts';
 import type { BodyBudget } from '../body-budget.ts';
 import type { Exchange } from '../exchange.ts';
 import { bodiesFull, tooLarge } from '../read-node-body.ts';
@@ -40,6 +41,7 @@ const tickMsMin = 10;
 export class LeanFront implements ConnectionHost {
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
+  readonly writes = new WriteBuffer();
   readonly ticks: Ticks;
   readonly keepAliveLines: string;
   readonly handedOver = Object.fromEntries(oddities.map((why) => [why, 0])) as Record<Oddity, number>;

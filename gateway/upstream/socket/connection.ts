@@ -4,13 +4,14 @@ import type { SocketCall } from './call.ts';
 import { errorCode, failed } from './failure.ts';
 import type { EndpointAddress } from './address.ts';
 import type { SocketLimits } from './limits.ts';
-import { WriteBuffer, requestHead } from './request-bytes.ts';
+import { requestHead } from './request-bytes.ts';
 import type { ResponseHead } from './response-head.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { HeadMemo, ResponseSink } from './response-parser.ts';
 import type { SocketStats } from './stats.ts';
 import { Timed } from '../../timer-wheel.ts';
 import type { TimerWheel } from '../../timer-wheel.ts';
+import { WriteBuffer } from '../../write-buffer.ts';
 
 /**
  * One connection to a server, and at most one request on it. It goes back to its pool only when a response ended
@@ -200,9 +201,10 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     if (socket === null) return;
     const { writes } = pool.shared;
     const { isTls } = pool.address;
-    const { first, body } = isTls ? WriteBuffer.own(head, bytes) : writes.fill(head, bytes);
-    if (body === null) {
-      socket.write(first);
+    const body = bytes ?? nothing;
+    const whole = isTls ? WriteBuffer.own(head, body) : writes.merge(head, body);
+    if (whole !== null) {
+      socket.write(whole);
       this.isWritten = socket.writableLength === 0;
       // What the kernel did not take at once is read from that memory later.
       if (!isTls && !this.isWritten) writes.give();
@@ -210,7 +212,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     }
     this.isWritten = false;
     socket.cork();
-    socket.write(first);
+    socket.write(head, 'latin1');
     socket.write(body);
     socket.uncork();
   }
@@ -285,3 +287,4 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
 /** A server counts from when it sent, we from when we read: one second less is safe on any network in one place. */
 const keepAliveMarginMs = 1_000;
+const nothing = new Uint8Array(0);

@@ -55,19 +55,18 @@ export class ResponseParser {
   /** @param length bytes of `bytes` that were read; the others are of earlier reads */
   execute(bytes: Buffer, length: number): void {
     if (this.state === inHead && this.carry === null && this.isAsBefore(bytes, length)) return;
-    const own = length === bytes.length ? bytes : bytes.subarray(0, length);
     switch (this.state) {
       case inHead:
-        this.readHead(own);
+        this.readHead(bytes.subarray(0, length));
         return;
       case inLength:
-        this.readLength(own, 0, length);
+        this.readLength(bytes, 0, length);
         return;
       case inChunks:
-        this.readChunks(own, 0, length);
+        this.readChunks(bytes, 0, length);
         return;
       case untilClose:
-        if (length > 0) this.sink.onBody(own);
+        if (length > 0) this.sink.onBody(bytes.subarray(0, length));
         return;
       default:
         this.garbage('UNEXPECTED_BYTES');

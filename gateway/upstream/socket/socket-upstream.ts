@@ -10,10 +10,10 @@ import { Connection } from './connection.ts';
 import { failed } from './failure.ts';
 import { defaultSocketLimits } from './limits.ts';
 import type { SocketLimits } from './limits.ts';
-import { WriteBuffer } from './request-bytes.ts';
 import type { HeadMemo } from './response-parser.ts';
 import { SocketStats } from './stats.ts';
 import { Timed, TimerWheel } from '../../timer-wheel.ts';
+import { WriteBuffer } from '../../write-buffer.ts';
 
 /**
  * Our own HTTP/1.1 client on pooled sockets: no stream, no event and no timer a request. The only places it ever

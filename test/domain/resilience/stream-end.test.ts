@@ -8,7 +8,11 @@ const usage = `data: ${JSON.stringify({ choices: [], usage: { prompt_tokens: 1 }
 const done = 'data: [DONE]\n\n';
 const ended = (choices: number, ...passed: readonly string[]) => {
   const end = new StreamEnd(choices);
-  for (const each of passed) end.pass(bytes(each));
+  for (const each of passed) {
+    const events = bytes(each);
+    end.pass(events);
+    events.fill(0xdb); // they held for that call alone
+  }
   return { isDone: end.isDone, isWhole: end.isWhole };
 };
 
