@@ -60,7 +60,8 @@ async function run(options: Options): Promise<void> {
   const routes = makeRoutes(servers, options.isBare);
   const setting: Setting = { root, scratch, servers, routesFile: join(scratch, 'routes.json'), options };
   writeFileSync(setting.routesFile, routes.text, { mode: 0o600 });
-  const bench = { setting, programs, mock, header: routes.header, say };
+  const { loadCpus } = options;
+  const bench = { setting, programs, mock, loadCpus, header: routes.header, say };
   if (options.soakMinutes > 0) {
     process.stdout.write(await soak(bench, chosen));
     return;

@@ -14,11 +14,8 @@ import type { LoadResult, Run, ServerStats, Workload } from './workloads.ts';
  * after another, in an order that turns with the rounds, so that what the machine does besides hits all alike. All of
  * them run the whole round; those whose turn it is not are idle.
  */
-export interface Bench {
+export interface Bench extends Loader {
   readonly setting: Setting;
-  readonly programs: string;
-  readonly mock: Mock;
-  readonly header: string | null;
   readonly say: (text: string) => void;
 }
 
@@ -161,9 +158,17 @@ interface LoadTarget {
   readonly args: readonly string[];
 }
 
+/** What the generator is started with. */
+export interface Loader {
+  readonly programs: string;
+  readonly header: string | null;
+  readonly loadCpus: string;
+  readonly mock: Mock;
+}
+
 /** @throws when the generator itself fails; errors of requests are in the result */
-export async function runLoad(bench: Bench, target: LoadTarget): Promise<LoadResult> {
-  const { programs, header, setting, mock } = bench;
+export async function runLoad(loader: Loader, target: LoadTarget): Promise<LoadResult> {
+  const { programs, header, loadCpus, mock } = loader;
   const [program = '', ...args] = pinned(
     [
       ...[join(programs, 'load'), '-leash', '-addr', `127.0.0.1:${target.port}`],
@@ -171,7 +176,7 @@ export async function runLoad(bench: Bench, target: LoadTarget): Promise<LoadRes
       ...['-sid', String(target.session), '-mockpid', String(mock.child.pid)],
       ...target.args,
     ],
-    setting.options.loadCpus,
+    loadCpus,
   );
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
   let out = '';

@@ -104,8 +104,9 @@ export class Delivery extends Timed {
     this.sendHead(status, headers);
   }
 
-  data(chunk: Uint8Array): void {
-    if (this.held !== null) this.held.parts.push(copyOf(chunk));
+  /** @param isLast `end` follows at once, and the bytes hold until then */
+  data(chunk: Uint8Array, isLast: boolean): void {
+    if (this.held !== null) this.held.parts.push(isLast ? chunk : copyOf(chunk));
     else if (this.events !== null) this.passEvents(this.events, chunk);
     else this.pass(chunk);
   }

@@ -129,10 +129,10 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     this.delivery.start(status, headers);
   }
 
-  onData(one: Try, chunk: Uint8Array): void {
+  onData(one: Try, chunk: Uint8Array, isLast: boolean): void {
     const { delivery } = this;
     if (delivery === null) return;
-    delivery.data(chunk);
+    delivery.data(chunk, isLast);
     if (delivery.midStream?.hasFailed === true) {
       one.abort();
       this.onCut(one, broken('STREAM_ERROR', 'a server could not go on with the answer'));

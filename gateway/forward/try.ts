@@ -12,7 +12,8 @@ import type {
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
   onHead(one: Try, status: number, headers: HeaderFields): void;
-  onData(one: Try, chunk: Uint8Array): void;
+  /** @param isLast as an UpstreamHandler's */
+  onData(one: Try, chunk: Uint8Array, isLast: boolean): void;
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
 }
@@ -74,9 +75,9 @@ export class Try implements UpstreamHandler {
     if (!this.isDiscarded) this.owner.onHead(this, status, headers);
   }
 
-  onData(chunk: Uint8Array): void {
+  onData(chunk: Uint8Array, isLast = false): void {
     if (!this.isDiscarded) {
-      this.owner.onData(this, chunk);
+      this.owner.onData(this, chunk, isLast);
       return;
     }
     this.discardedBytes += chunk.length;

@@ -46,8 +46,11 @@ export interface UpstreamHandler {
   onSent(): void;
   /** @param headers lower-case names; never changed: one object may be given for many equal heads */
   onHead(status: number, headers: HeaderFields): void;
-  /** The bytes are the connection's and hold for this call alone: who keeps them copies them. */
-  onData(chunk: Uint8Array): void;
+  /**
+   * The bytes are the connection's and hold for this call alone: who keeps them copies them.
+   * @param isLast `onEnd` follows at once; until it returns the bytes hold, too. Absent or false: not known
+   */
+  onData(chunk: Uint8Array, isLast?: boolean): void;
   onEnd(): void;
   onFailure(failure: UpstreamFailure): void;
 }

@@ -174,7 +174,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.front.settleLater(this);
   }
 
-  /** At the end of the turn in which the answer ended: its listeners run after the caller's own work. */
+  /** In the tick after the answer ended: its listeners run after the caller's own work. */
   settle(): void {
     if (this.state !== states.answering) return;
     if (this.socket.writableLength === 0) {

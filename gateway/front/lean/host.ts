@@ -23,7 +23,7 @@ export interface HeldConnection {
   /** @returns true when nothing is asked or answered, and was not for as many ticks */
   isIdleSince(ticks: number): boolean;
   close(): void;
-  /** The answer was given, and this turn of the event loop has ended. */
+  /** The answer was given, and the caller's own work is done. */
   settle(): void;
 }
 
@@ -57,7 +57,7 @@ export interface ConnectionHost {
   handOver(socket: Socket): void;
   /** Answers as node does when a head takes too long. */
   emitTimeout(socket: Socket): void;
-  /** At the end of this turn of the event loop: `exchange.flush()`, `connection.settle()`. */
+  /** When the caller's own work is done, in the next tick: `exchange.flush()`, `connection.settle()`. */
   later(exchange: LeanExchange): void;
   settleLater(connection: HeldConnection): void;
   /** The connection is closed, or somebody else's. */

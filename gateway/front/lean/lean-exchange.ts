@@ -16,7 +16,7 @@ export interface Wire {
   keepLines(isLast: boolean): string;
   /** Resets the connection. */
   reset(): void;
-  /** Calls `exchange.flush()` at the end of this turn of the event loop. */
+  /** Calls `exchange.flush()` in the next tick. */
   flushLater(exchange: LeanExchange): void;
   /** A listener's error: one of ours. */
   onFault(error: unknown): void;
@@ -30,7 +30,7 @@ type Framing = (typeof framings)[keyof typeof framings];
 
 /**
  * One request that was read here, and its response, written straight to the socket. The head waits for the first
- * bytes of the body, or for the end of the turn, whichever is first: mostly head and body are one write.
+ * bytes of the body, or for the next tick, whichever is first: mostly head and body are one write.
  */
 export class LeanExchange implements Exchange {
   readonly method: string;
@@ -142,7 +142,7 @@ export class LeanExchange implements Exchange {
     this.closing.push(listener);
   }
 
-  /** Sends a head that no body followed in its turn: that of a stream. */
+  /** Sends a head that no body followed at once: that of a stream. */
   flush(): void {
     const { head } = this;
     if (head === '' || this.isOver) return;
@@ -165,7 +165,7 @@ export class LeanExchange implements Exchange {
       try {
         listener(isWhole);
       } catch (error) {
-        this.wire.onFault(error); // the connection, and the others of this turn, go on
+        this.wire.onFault(error); // the connection, and the others of this tick, go on
       }
     }
   }

@@ -214,10 +214,10 @@ export class LeanFront implements ConnectionHost {
   private awaitTurn(): void {
     if (this.isTurnAwaited) return;
     this.isTurnAwaited = true;
-    setImmediate(this.endTurn);
+    process.nextTick(this.endTurn);
   }
 
-  /** After all that this turn of the event loop had to do: heads without a body yet, then answers that ended. */
+  /** After the work of what called us: heads without a body yet, then answers that ended. */
   private readonly endTurn = (): void => {
     this.isTurnAwaited = false;
     const { flushing, settling } = this;

@@ -82,9 +82,18 @@ function statusLine(status: number): string {
   return made;
 }
 
+const lengthDigitsMax = 15;
+
 function lengthOf(value: string): number {
-  if (!/^\d{1,15}$/.test(value)) throw new TypeError(`content-length is '${value.slice(0, 64)}'`);
-  return Number(value);
+  let length = 0;
+  let isGood = value !== '' && value.length <= lengthDigitsMax;
+  for (let at = 0; isGood && at < value.length; at += 1) {
+    const digit = value.charCodeAt(at) - 0x30;
+    length = length * 10 + digit;
+    isGood = digit >= 0 && digit <= 9;
+  }
+  if (!isGood) throw new TypeError(`content-length is '${value.slice(0, 64)}'`);
+  return length;
 }
 
 interface Line {

@@ -142,11 +142,11 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     call.handler.onHead(head.status, head.headers);
   }
 
-  onBody(bytes: Uint8Array): void {
+  onBody(bytes: Uint8Array, isLast: boolean): void {
     const { call } = this;
     if (call === null) return;
     if (!this.isPaused) this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
-    call.handler.onData(bytes);
+    call.handler.onData(bytes, isLast);
   }
 
   onWhole(hasMore: boolean): void {

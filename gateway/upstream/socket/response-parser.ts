@@ -9,8 +9,8 @@ import type { ResponseHead } from './response-head.ts';
 export interface ResponseSink {
   /** A final head; informational ones (1xx) are passed over. */
   onHead(head: ResponseHead): void;
-  /** The bytes are the reader's: they hold for this call alone. */
-  onBody(bytes: Uint8Array): void;
+  /** The bytes are the reader's: they hold for this call alone or, if it is the last piece, until `onWhole` returns. */
+  onBody(bytes: Uint8Array, isLast: boolean): void;
   /** The response is whole. @param hasMore bytes came behind it, which nobody asked for */
   onWhole(hasMore: boolean): void;
   /** What came is not HTTP; nothing is called after it. */
@@ -66,7 +66,7 @@ export class ResponseParser {
         this.readChunks(bytes, 0, length);
         return;
       case untilClose:
-        if (length > 0) this.sink.onBody(bytes.subarray(0, length));
+        if (length > 0) this.sink.onBody(bytes.subarray(0, length), false);
         return;
       default:
         this.garbage('UNEXPECTED_BYTES');
@@ -130,7 +130,7 @@ export class ResponseParser {
     if (this.state === inLength) this.readLength(bytes, at, length);
     else if (at >= length) return;
     else if (this.state === inChunks) this.readChunks(bytes, at, length);
-    else this.sink.onBody(bytes.subarray(at, length));
+    else this.sink.onBody(bytes.subarray(at, length), false);
   }
 
   private readLength(bytes: Buffer, at: number, length: number): void {
@@ -139,7 +139,7 @@ export class ResponseParser {
     this.left -= take;
     const isWhole = this.left === 0;
     if (isWhole) this.state = awaitingNothing;
-    if (take > 0) this.sink.onBody(bytes.subarray(at, at + take));
+    if (take > 0) this.sink.onBody(bytes.subarray(at, at + take), isWhole);
     if (isWhole) this.sink.onWhole(has > take);
   }
 
@@ -148,7 +148,7 @@ export class ResponseParser {
     const wrong = chunks.decode(bytes, at, length);
     if (chunks.isDone) this.state = awaitingNothing;
     const { from, to, end, isDone } = chunks;
-    if (to > from) this.sink.onBody(bytes.subarray(from, to));
+    if (to > from) this.sink.onBody(bytes.subarray(from, to), isDone && wrong === '');
     if (wrong !== '') this.garbage(wrong);
     else if (isDone) this.sink.onWhole(end < length);
   }

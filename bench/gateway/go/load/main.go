@@ -52,6 +52,8 @@ var (
 	size      = flag.Int("size", 1024, "request body size in bytes")
 	groups    = flag.Int("groups", 0, "distinct shared prefixes (0: one fixed body)")
 	prefixB   = flag.Int("prefix", 2048, "bytes of shared prefix per group")
+	unique    = flag.Int64("unique", -1, "give each request a text of its own, counted from here (-1: one fixed body)")
+	tempr     = flag.String("temperature", "0.7", "temperature field")
 	conns     = flag.Int("c", 64, "connections")
 	rate      = flag.Float64("rate", 0, "open loop requests per second (0: closed loop)")
 	dur       = flag.Duration("d", 5*time.Second, "measured duration")
@@ -69,6 +71,7 @@ var (
 	stop      atomic.Bool
 	done      atomic.Int64
 	warmed    atomic.Int64
+	nth       atomic.Int64
 )
 
 const filler = "The platform routes each inference request to the replica that already holds most of its prefix in cache, and falls back to the least loaded one. "
@@ -101,7 +104,7 @@ func request(body string) []byte {
 }
 
 func chatBody(sys, user string) string {
-	s := `{"model":"` + *mdl + `","messages":[{"role":"system","content":"` + sys + `"},{"role":"user","content":"` + user + `"}],"temperature":0.7,"max_tokens":` + strconv.Itoa(*chunks)
+	s := `{"model":"` + *mdl + `","messages":[{"role":"system","content":"` + sys + `"},{"role":"user","content":"` + user + `"}],"temperature":` + *tempr + `,"max_tokens":` + strconv.Itoa(*chunks)
 	if *stream {
 		s += `,"stream":true`
 	}
@@ -128,7 +131,13 @@ func bodies(r *rand.Rand) func() []byte {
 		if n < 16 {
 			n = 16
 		}
-		q := request(chatBody(text(n/5, "You are a helpful assistant. "), text(n-n/5, "")))
+		sys, user := text(n/5, "You are a helpful assistant. "), text(n-n/5, "")
+		if *unique >= 0 {
+			return func() []byte {
+				return request(chatBody(sys, fmt.Sprintf("%016x ", *unique+nth.Add(1)-1)+user[:len(user)-17]))
+			}
+		}
+		q := request(chatBody(sys, user))
 		return func() []byte { return q }
 	}
 	sys := make([]string, *groups)

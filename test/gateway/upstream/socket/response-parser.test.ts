@@ -21,8 +21,13 @@ const rests = Buffer.from('\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n');
 /** Reads a response that comes in these pieces; each is overwritten once it was read, as a shared buffer would be. */
 function read(pieces: readonly Buffer[], own = memo(), isHead = false): Read & { finish: () => boolean } {
   const out: Read = { status: 0, body: '', end: 'open', pieces: 0, hasMore: false, head: null };
-  const still = () => {
+  let isOver = false;
+  const still = (isEnd = false) => {
     if (out.end !== 'open') throw new Error(`called after ${out.end}`);
+    if (isOver && !isEnd) throw new Error('the last piece was not the last');
+  };
+  const expectEnd = () => {
+    if (isOver && out.end !== 'whole') throw new Error('no end came at once after the last piece');
   };
   const parser = new ResponseParser(
     {
@@ -31,14 +36,15 @@ function read(pieces: readonly Buffer[], own = memo(), isHead = false): Read & {
         out.status = head.status;
         out.head = head;
       },
-      onBody: (bytes) => {
+      onBody: (bytes, isLast) => {
         still();
+        isOver = isLast;
         if (bytes.length === 0) throw new Error('an empty piece');
         out.body += Buffer.from(bytes).toString('latin1');
         out.pieces += 1;
       },
       onWhole: (hasMore) => {
-        still();
+        still(true);
         out.end = 'whole';
         out.hasMore = hasMore;
       },
@@ -55,6 +61,7 @@ function read(pieces: readonly Buffer[], own = memo(), isHead = false): Read & {
     if (out.end !== 'open') break;
     const bytes = Buffer.concat([piece, rests]);
     parser.execute(bytes, piece.length);
+    expectEnd();
     bytes.fill(0xdb);
   }
   return Object.assign(out, { finish: () => parser.finish() });
