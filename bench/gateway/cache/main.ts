@@ -13,7 +13,7 @@ import type { LoadResult } from '../workloads.ts';
 /**
  * What the cache costs and saves: `node bench/gateway/cache/main.ts [--json] [--seconds S]`. Gateways as processes on
  * CPU 1; load generator, mock and a real Redis on CPU 0. Latencies are those of 400 chats a second, as their client
- * sees them (the floor: a probe by the same client); CPU time is the gateway's own, 16 clients at once. A run in which
+ * sees them (the floor: a probe by the same client); CPU time is the gateway's own, 64 clients at once. A run in which
  * the cache did not do what it is named for is an error. Figures are printed and never asserted.
  */
 const args = process.argv.slice(2);
@@ -100,7 +100,7 @@ async function resultsOf(gateway: Gateway): Promise<Map<string, number>> {
 const chat = ['-size', '1024', '-temperature', '0'];
 const probe = ['-kind', 'get', '-path', '/v2/health/live'];
 const steady = ['-c', '32', '-rate', String(rate), '-warm', `${warmSeconds}s`];
-const flatOut = ['-c', '16', '-warm', '1s'];
+const flatOut = ['-c', '64', '-warm', '1s'];
 const unlike = (from: number): string[] => ['-unique', String(from)];
 
 /** @param expected how the cache meets (nearly) all of these requests; null: it does not see them */
@@ -146,10 +146,10 @@ async function run(): Promise<Record<string, number>> {
   const alone = await startGateway(server, null, on);
   const figures = {
     ...latencies('floor', await measure(loader, alone, [...probe, ...steady], null)),
-    ...latencies('cache_local', await measure(loader, alone, [...chat, ...steady], 'hit')),
+    ...latencies('cache_local', await measure(loader, alone, [...chat, ...steady], 'hit_local')),
     ...latencies('cache_miss', await measure(loader, alone, [...chat, ...steady, ...unlike(0)], 'miss')),
     ...latencies('cache_off', await measure(loader, off, [...chat, ...steady], null)),
-    ...cpu('cache_hit', await measure(loader, alone, [...chat, ...flatOut], 'hit')),
+    ...cpu('cache_hit', await measure(loader, alone, [...chat, ...flatOut], 'hit_local')),
     ...cpu('cache_miss', await measure(loader, alone, [...chat, ...flatOut, ...unlike(1e6)], 'miss')),
     ...cpu('cache_off', await measure(loader, off, [...chat, ...flatOut], null)),
   };
@@ -170,7 +170,7 @@ async function runShared(
   await measure(loader, a, [...chat, ...fill], 'miss');
   await sleep(500);
   return {
-    ...latencies('cache_shared', await measure(loader, b, [...chat, ...steady, ...unlike(0)], 'hit')),
+    ...latencies('cache_shared', await measure(loader, b, [...chat, ...steady, ...unlike(0)], 'hit_shared')),
     ...cpu('cache_miss_with_redis', await measure(loader, a, [...chat, ...flatOut, ...unlike(1e6)], 'miss')),
   };
 }
