@@ -171,7 +171,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   }
 
   answered(): void {
-    this.front.settleLater(this);
+    this.front.settleLater(this, this.pending.length > 0);
   }
 
   /** In the tick after the answer ended: its listeners run after the caller's own work. */

@@ -59,7 +59,8 @@ export interface ConnectionHost {
   emitTimeout(socket: Socket): void;
   /** When the caller's own work is done, in the next tick: `exchange.flush()`, `connection.settle()`. */
   later(exchange: LeanExchange): void;
-  settleLater(connection: HeldConnection): void;
+  /** @param hasNext a request waits behind the answer: the connection is settled when others had their turn */
+  settleLater(connection: HeldConnection, hasNext: boolean): void;
   /** The connection is closed, or somebody else's. */
   forget(connection: HeldConnection): void;
 }

@@ -160,7 +160,13 @@ export class LeanFront implements ConnectionHost {
     this.awaitTurn();
   }
 
-  settleLater(connection: HeldConnection): void {
+  settleLater(connection: HeldConnection, hasNext: boolean): void {
+    if (hasNext) {
+      setImmediate(() => {
+        connection.settle();
+      });
+      return;
+    }
     this.settling.push(connection);
     this.awaitTurn();
   }

@@ -78,6 +78,19 @@ describe('a connection that is read here', () => {
     },
   );
 
+  test('lets others have their turn when many requests come in one packet and are answered at once', async () => {
+    await talks.start();
+    const [many, one] = [await talks.client(), await talks.client()];
+    const written = many.write(`${get('/many').repeat(900)}${last}`);
+    await one.write(last);
+    await one.closed();
+    const before = many.answers().length;
+    await written;
+    await many.closed();
+    expect(many.answers()).toHaveLength(901);
+    expect(before).toBeLessThan(450);
+  });
+
   test('does not read on without end while an answer is awaited', async () => {
     let held: Exchange | null = null;
     await talks.start({
