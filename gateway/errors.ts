@@ -101,7 +101,13 @@ function typeOf(code: RefusalCode, status: number): string {
   return status >= 500 ? 'server_error' : 'invalid_request_error';
 }
 
-/** What a stream says before it closes when its server was lost: openai clients raise it as an APIError. */
-export function streamErrorEvent(refusal: Refusal): string {
-  return `\n\ndata: ${refusalBody(refusal, 'openai')}\n\n`;
+/**
+ * What a stream says before it closes when its server was lost: openai clients raise it as an APIError.
+ * @param isResponses it is one of the Responses API, whose errors are events with a name
+ */
+export function streamErrorEvent(refusal: Refusal, isResponses = false): string {
+  const body = refusalBody(refusal, 'openai');
+  if (!isResponses) return `data: ${body}\n\n`;
+  const { message, param = null, code } = refusal;
+  return `event: error\ndata: ${JSON.stringify({ type: 'error', code, message, param, ...(JSON.parse(body) as object) })}\n\n`;
 }

@@ -34,6 +34,9 @@ export interface AnswerSoFar {
 
 type Fields = Readonly<Record<string, unknown>>;
 
+/** Its streams say their end in other words, and none can be gone on with. */
+export const responsesPath = '/v1/responses';
+
 export function answerKind(path: string): AnswerKind | null {
   if (path === '/v1/chat/completions') return 'chat';
   return path === '/v1/completions' ? 'text' : null;

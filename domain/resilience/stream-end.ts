@@ -24,7 +24,7 @@ export class StreamEnd {
   }
 
   /** @param events whole ones; they hold for this call alone */
-  pass(events: Uint8Array): void {
+  pass(events: Uint8Array, _isPiece = false): void {
     if (endsWithDone(events)) this.isDone = true;
     const oldest = this.lastButOne;
     this.lastButOne = this.last;

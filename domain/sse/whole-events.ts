@@ -26,6 +26,8 @@ export class WholeEvents {
   /** The begin of an event, in memory that doubles as it grows: each byte is looked at once, and copied a few times. */
   private held = none;
   private size = 0;
+  /** What was given last ends within an event. */
+  isWithin = false;
   private readonly bytesMax: number;
 
   constructor(bytesMax: number) {
@@ -42,12 +44,15 @@ export class WholeEvents {
     const length = wholeEventsLength(bytes, from);
     if (length === bytes.length || bytes.length - length > this.bytesMax) {
       this.forget();
+      this.isWithin = length < bytes.length;
       return bytes;
     }
     if (length === 0 && from > 0) return null;
     this.held = new Uint8Array(bytes.subarray(length)); // a copy: the connection may reuse its bytes
     this.size = this.held.length;
-    return length === 0 ? null : bytes.subarray(0, length);
+    if (length === 0) return null;
+    this.isWithin = false;
+    return bytes.subarray(0, length);
   }
 
   /** What is left of an event that never became whole; it is forgotten. */

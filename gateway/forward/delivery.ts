@@ -1,4 +1,5 @@
-import { answerKind } from '../../domain/resilience/continuation.ts';
+import { answerKind, responsesPath } from '../../domain/resilience/continuation.ts';
+import { ResponsesEnd } from '../../domain/resilience/responses-end.ts';
 import { StreamEnd, choicesAsked } from '../../domain/resilience/stream-end.ts';
 import { WholeEvents, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { streamErrorEvent } from '../errors.ts';
@@ -39,9 +40,10 @@ export class Delivery extends Timed {
   private readonly deps: DeliveryDeps;
   private readonly passage: Passage;
   private readonly isEventStream: boolean;
-  /** Chunks of an OpenAI stream, and how it ends; null for all other answers. */
+  /** Events of an OpenAI stream, and how it ends; null for all other answers. */
   private readonly events: WholeEvents | null;
-  private readonly streamEnd: StreamEnd | null;
+  private readonly streamEnd: StreamEnd | ResponsesEnd | null;
+  private readonly isResponses: boolean;
   private held: {
     readonly status: number;
     readonly headers: HeaderFields;
@@ -60,10 +62,13 @@ export class Delivery extends Timed {
     // Compressed events are bytes like any others: nothing can be read in them or written between them.
     this.isEventStream =
       typeof type === 'string' && type.startsWith('text/event-stream') && encoding === 'identity';
-    const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
-    this.events = isOpenAi ? new WholeEvents(eventBytesMax) : null;
+    const { head } = passage.operation;
+    const isOpenAi = this.isEventStream && answerKind(head) !== null;
+    this.isResponses = this.isEventStream && head === responsesPath;
+    this.events = isOpenAi || this.isResponses ? new WholeEvents(eventBytesMax) : null;
     this.midStream = isOpenAi ? midStreamOf(deps.guard.settings.midStream, passage, headers) : null;
-    this.streamEnd = isOpenAi ? new StreamEnd(choicesAsked(passage.fields ?? {})) : null;
+    if (isOpenAi) this.streamEnd = new StreamEnd(choicesAsked(passage.fields ?? {}));
+    else this.streamEnd = this.isResponses ? new ResponsesEnd() : null;
   }
 
   /** Nothing of the answer has left the gateway: another may take its place. */
@@ -74,6 +79,11 @@ export class Delivery extends Timed {
   /** The client has the last word of an OpenAI stream: whatever happens now, it is whole. */
   get isDone(): boolean {
     return this.streamEnd?.isDone === true;
+  }
+
+  /** The client has the begin of an event that its server has still to end, as far as is known. */
+  get isWithinEvent(): boolean {
+    return this.events === null || this.events.isWithin;
   }
 
   /** An OpenAI stream that never said it was at its end, nor why. Asked when its server is done. */
@@ -122,7 +132,7 @@ export class Delivery extends Timed {
   /** A stream that said its last word, but not that it was the last. */
   sayDone(): void {
     const lastWord = Buffer.from('data: [DONE]\n\n');
-    this.streamEnd?.pass(lastWord);
+    this.streamEnd?.pass(lastWord, false);
     this.pass(lastWord);
   }
 
@@ -148,9 +158,9 @@ export class Delivery extends Timed {
     this.endTap(false);
     if (!this.isEventStream) exchange.cut();
     else {
-      exchange.write(
-        this.events === null ? streamErrorEvent(refusal) : streamErrorEvent(refusal).trimStart(),
-      );
+      const event = streamErrorEvent(refusal, this.isResponses);
+      // Behind half an event the end of its line and of itself: then no client can read the error as a part of it.
+      exchange.write(this.isWithinEvent ? `\n\n${event}` : event);
       exchange.end();
     }
   }
@@ -195,7 +205,7 @@ export class Delivery extends Timed {
     const { midStream } = this;
     const bytes = midStream === null ? events : midStream.pass(events);
     if (bytes === null) return;
-    this.streamEnd?.pass(bytes);
+    this.streamEnd?.pass(bytes, this.isWithinEvent);
     this.pass(bytes);
   }
 

@@ -328,6 +328,8 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     const { midStream } = delivery;
     const { guard, deps, passage } = this;
     if (midStream === null) return false;
+    if (delivery.isWithinEvent)
+      return this.notContinued('it was cut within an event too long to be held back');
     const answer = midStream.answer();
     if (isSaid(passage, answer)) {
       delivery.sayDone();

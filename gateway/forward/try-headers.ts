@@ -1,4 +1,4 @@
-import { answerKind } from '../../domain/resilience/continuation.ts';
+import { answerKind, responsesPath } from '../../domain/resilience/continuation.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import { passedAuthorization } from '../access/passed-authorization.ts';
 import { commonHeaders, plainHeaders } from '../front/headers.ts';
@@ -7,7 +7,7 @@ import type { CommonHeaders } from '../upstream/upstream.ts';
 
 /** Of a request's headers, those that every server is sent. An answer that is read on its way comes uncompressed. */
 export function sharedHeaders({ exchange, isStream, operation }: Passage): CommonHeaders {
-  const isRead = isStream && answerKind(operation.head) !== null;
+  const isRead = isStream && (answerKind(operation.head) !== null || operation.head === responsesPath);
   return isRead ? plainHeaders(exchange) : commonHeaders(exchange);
 }
 

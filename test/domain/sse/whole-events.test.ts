@@ -45,7 +45,9 @@ describe('WholeEvents', () => {
     const reader = new WholeEvents(10);
     expect(reader.push(bytes('data: 1'))).toBeNull();
     expect(Buffer.from(reader.push(bytes('234567')) ?? []).toString()).toBe('data: 1234567');
+    expect(reader.isWithin).toBe(true);
     expect(Buffer.from(reader.push(bytes('8\n\n')) ?? []).toString()).toBe('8\n\n');
+    expect(reader.isWithin).toBe(false);
   });
 });
 

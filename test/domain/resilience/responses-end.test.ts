@@ -1,0 +1,44 @@
+import { expect, test } from '@jest/globals';
+import { ResponsesEnd } from '../../../domain/resilience/responses-end.ts';
+
+const event = (type: string, more: object = {}) =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`;
+const delta = (text: string) => event('response.output_text.delta', { delta: text });
+
+test.each([
+  ['nothing', [], false],
+  ['text alone', [event('response.created'), delta('a')], false],
+  ['that it is completed', [delta('a'), event('response.completed')], true],
+  ['that it failed', [delta('a'), event('response.failed')], true],
+  ['that it is incomplete', [event('response.incomplete')], true],
+  ['that it was cancelled', [event('response.cancelled')], true],
+  ['an error', [delta('a'), event('error', { message: 'no' })], true],
+  [
+    'its last event in the JSON alone',
+    ['data: {"sequence_number": 3, "type": "response.completed"}\n\n'],
+    true,
+  ],
+  ['an error in the JSON alone', ['data: {"type":"error","message":"no"}\n\n'], true],
+  ['its last event with CRLF', ['event: response.completed\r\ndata: {}\r\n\r\n'], true],
+  ['OpenAI’s old last word', [delta('a'), 'data: [DONE]\n\n'], true],
+  ['text that sounds like it', [delta('event: response.completed\n"type":"response.completed"')], false],
+  ['a part of it that is completed', [event('response.output_item.done', { status: 'completed' })], false],
+  [
+    'a piece of an item that is an error',
+    [event('response.output_item.done', { item: { type: 'error' } })],
+    false,
+  ],
+] as const)('a stream that says %s', (_what, passed, isDone) => {
+  const end = new ResponsesEnd();
+  for (const text of passed) end.pass(new TextEncoder().encode(text), false);
+  expect([end.isDone, end.isWhole]).toEqual([isDone, isDone]);
+});
+
+test('a last event in pieces counts with its last piece', () => {
+  const end = new ResponsesEnd();
+  const [begin, rest] = ['event: response.completed\ndata: {"type":"response.completed","x":"', 'yyy"}\n\n'];
+  end.pass(new TextEncoder().encode(begin), true);
+  expect(end.isDone).toBe(false);
+  end.pass(new TextEncoder().encode(rest), false);
+  expect(end.isDone).toBe(true);
+});
