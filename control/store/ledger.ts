@@ -128,10 +128,32 @@ export function ledgerIn(database: Database): Ledger {
         await queries.query('DELETE FROM budget_shares WHERE end_ms < $1 OR (end_ms IS NULL AND at < $1)', [
           before,
         ]);
+        await queries.query(foldGone, [goneGateway]);
         return rows.length;
       }),
   };
 }
+
+/** Stands for all gateways of which nothing is kept but what they spent: no gateway is called so. */
+const goneGateway = '(gone)';
+
+/**
+ * Budgets without end would keep a row for each process that ever spent of them. Those that hold no share, and of which
+ * no record is kept, have been silent for so long that every book has forgotten them: their sum says as much.
+ */
+const foldGone = `
+  WITH gone AS (
+    DELETE FROM budget_spent t
+    WHERE gateway <> $1
+      AND NOT EXISTS (SELECT 1 FROM budget_shares s
+        WHERE s.budget_window = t.budget_window AND s.gateway = t.gateway)
+      AND NOT EXISTS (SELECT 1 FROM usage_ledger u WHERE u.gateway = t.gateway)
+    RETURNING budget_window, tokens, micros
+  )
+  INSERT INTO budget_spent
+  SELECT budget_window, $1, sum(tokens), sum(micros) FROM gone GROUP BY budget_window
+  ON CONFLICT (budget_window, gateway) DO UPDATE SET
+    tokens = budget_spent.tokens + excluded.tokens, micros = budget_spent.micros + excluded.micros`;
 
 async function add(queries: Queries, report: UsageReport, nowMs: number): Promise<number> {
   const gateway = withoutNul(report.gateway);

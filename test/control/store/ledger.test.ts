@@ -183,4 +183,28 @@ describe('the ledger', () => {
     const [one] = (await ledger.spending(0, '', 99)).filter((each) => each.window === window);
     expect(one?.spent).toEqual([{ gateway, tokens: 15, micros: 7 }]);
   });
+
+  test('adds up what gateways that are long gone spent of a budget without end, so that no row is kept for each', async () => {
+    window = `folded-${gateways}|total`;
+    const endless = share({ window, endMs: null });
+    const spent = async () =>
+      (await ledger.spending(0, '', 999)).find((each) => each.window === window)?.spent;
+    const first = gateway;
+    for (const name of ['a', 'b', 'c']) {
+      gateway = `${first}-${name}`;
+      await ledger.add(report([record(1)], [endless]), noon + (name === 'c' ? 10 : 0));
+    }
+    await ledger.add(report([record(2, { at: noon + 50 })]), noon + 50);
+    await ledger.prune(noon + 5);
+    expect(await spent()).toEqual([
+      { gateway: '(gone)', tokens: 30, micros: 14 },
+      { gateway: `${first}-c`, tokens: 30, micros: 14 },
+    ]);
+    gateway = `${first}-a`; // it said something only now
+    await ledger.add(report([record(2, { at: noon + 60 })]), noon + 60);
+    await ledger.prune(noon + 5);
+    expect(await spent()).toContainEqual({ gateway, tokens: 15, micros: 7 });
+    await ledger.prune(noon + 100);
+    expect(await spent()).toEqual([{ gateway: '(gone)', tokens: 75, micros: 35 }]);
+  });
 });
