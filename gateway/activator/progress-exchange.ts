@@ -1,3 +1,4 @@
+import { isEventStream } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 
@@ -37,9 +38,7 @@ export class ProgressExchange extends WrappedExchange {
 
   override start(status: number, headers: string[]): void {
     this.realStatus = status;
-    const at = headers.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'content-type');
-    const isStream = headers[at + 1]?.startsWith('text/event-stream') === true;
-    if (at < 0 || !isStream) this.parts = [];
+    if (!isEventStream(headers)) this.parts = [];
   }
 
   override write(chunk: Uint8Array | string): boolean {

@@ -3,6 +3,7 @@ import { toMessage } from '../../domain/anthropic/response.ts';
 import { MessageStream } from '../../domain/anthropic/stream.ts';
 import type { AnthropicEvent } from '../../domain/anthropic/stream.ts';
 import { SseParser } from '../../domain/sse/sse.ts';
+import { isEventStream, without } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 import type { GatewayLimits } from '../limits.ts';
@@ -136,20 +137,6 @@ const ownHeaders: readonly string[] = ['content-length', 'content-encoding', 'et
 
 function frame(event: AnthropicEvent): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
-}
-
-function isEventStream(headers: readonly string[]): boolean {
-  const at = headers.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'content-type');
-  return at >= 0 && (headers[at + 1] ?? '').startsWith('text/event-stream');
-}
-
-function without(headers: readonly string[], names: readonly string[]): string[] {
-  const out: string[] = [];
-  for (let at = 0; at + 1 < headers.length; at += 2) {
-    const name = headers[at] ?? '';
-    if (!names.includes(name.toLowerCase())) out.push(name, headers[at + 1] ?? '');
-  }
-  return out;
 }
 
 function errorBody(status: number, text: string): string {

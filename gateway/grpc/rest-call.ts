@@ -1,4 +1,5 @@
 import { MusterError } from '../../domain/errors.ts';
+import { valueOf } from '../flat-headers.ts';
 import { allHeaders } from '../upstream/upstream.ts';
 import type { UpstreamRequest } from '../upstream/upstream.ts';
 import type { Fields } from './schema.ts';
@@ -60,8 +61,8 @@ function inferCall(
 ): RestCall {
   const wire = {
     body: body ?? new Uint8Array(),
-    headerLength: headerOf(headers, 'inference-header-content-length'),
-    contentType: headerOf(headers, 'content-type'),
+    headerLength: valueOf(headers, 'inference-header-content-length'),
+    contentType: valueOf(headers, 'content-type'),
   };
   const { fields, request } = inferRequest(wire, model, version);
   return {
@@ -80,13 +81,6 @@ function inferCall(
       };
     },
   };
-}
-
-function headerOf(headers: readonly string[], name: string): string | undefined {
-  for (let at = 0; at + 1 < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() === name) return headers[at + 1];
-  }
-  return undefined;
 }
 
 function metadataOf({ name, versions, platform, inputs, outputs }: Fields): Fields {

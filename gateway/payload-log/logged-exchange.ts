@@ -1,3 +1,4 @@
+import { valueOf } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 
@@ -28,11 +29,8 @@ export class LoggedExchange extends WrappedExchange {
   override start(status: number, headers: string[]): void {
     if (status >= 200 && status < 300) {
       this.parts = [];
-      for (let at = 0; at + 1 < headers.length; at += 2) {
-        const name = headers[at]?.toLowerCase();
-        if (name === 'content-type') this.contentType = headers[at + 1] ?? '';
-        else if (name === 'content-encoding') this.contentEncoding = headers[at + 1] ?? '';
-      }
+      this.contentType = valueOf(headers, 'content-type') ?? '';
+      this.contentEncoding = valueOf(headers, 'content-encoding') ?? '';
     }
     super.start(status, headers);
   }

@@ -1,5 +1,6 @@
 import { eventData } from '../../domain/sse/sse.ts';
 import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts';
+import { isEventStream, valueOf, without } from '../flat-headers.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 import { asBuffer } from './as-buffer.ts';
 import { Needle } from './needle.ts';
@@ -31,9 +32,8 @@ export class UsageHidingExchange extends WrappedExchange {
 
   override start(status: number, headers: string[]): void {
     this.isStream =
-      valueOf(headers, 'content-type')?.startsWith('text/event-stream') === true &&
-      (valueOf(headers, 'content-encoding') ?? 'identity') === 'identity';
-    this.inner.start(status, this.isStream ? without(headers, 'content-length') : headers);
+      isEventStream(headers) && (valueOf(headers, 'content-encoding') ?? 'identity') === 'identity';
+    this.inner.start(status, this.isStream ? without(headers, ['content-length']) : headers);
   }
 
   override write(chunk: Uint8Array | string): boolean {
@@ -49,16 +49,6 @@ export class UsageHidingExchange extends WrappedExchange {
     if (rest !== null) this.inner.write(rest);
     this.inner.end();
   }
-}
-
-function valueOf(headers: readonly string[], name: string): string | undefined {
-  for (let at = 0; at + 1 < headers.length; at += 2)
-    if (headers[at]?.toLowerCase() === name) return headers[at + 1];
-  return undefined;
-}
-
-function without(headers: readonly string[], name: string): string[] {
-  return headers.filter((_, at) => headers[at - (at % 2)]?.toLowerCase() !== name);
 }
 
 /** @param events whole ones, or a piece of one that is too long */

@@ -10,6 +10,8 @@ import { startGrpc } from '../../../gateway/grpc/server.ts';
 import type { RunningGrpc } from '../../../gateway/grpc/server.ts';
 import { defaultLimits } from '../../../gateway/limits.ts';
 import { hasPython, pythonEnvironment } from '../../fixtures/environments.ts';
+import { startBackend } from '../../fixtures/gateway/backends.ts';
+import type { Backend } from '../../fixtures/gateway/backends.ts';
 import { postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
@@ -28,6 +30,7 @@ describe("tritonclient's gRPC client, unmodified", () => {
   let mlserver: ChildProcess | null = null;
   let gateway: TestGateway;
   let grpc: RunningGrpc;
+  let silent: Backend;
   let seen: Record<string, unknown>;
 
   beforeAll(async () => {
@@ -40,10 +43,12 @@ describe("tritonclient's gRPC client, unmodified", () => {
       startModelServer(['--model_name=iris', `--model_dir=${iris}`]),
     ]);
     const mlserverPort = await startMlserver(server);
+    silent = await startBackend(() => undefined); // never answers
     const [echo = '', irisUrl = ''] = servers.map(({ url }) => url);
     gateway = await startTestGateway({}, [
       service('echo', { ready: [echo], protocols: ['v2'] }),
       service('iris', { ready: [irisUrl], protocols: ['v2'] }),
+      service('silent', { ready: [silent.address], protocols: ['v2'] }),
       service('same', { ready: [`grpc://127.0.0.1:${mlserverPort}`], protocols: ['grpc-v2'] }),
     ]);
     const { handle, metrics } = gateway;
@@ -64,7 +69,7 @@ describe("tritonclient's gRPC client, unmodified", () => {
     mlserver?.kill('SIGKILL');
     await grpc.stop();
     await gateway.close();
-    await Promise.all(servers.map((server) => server.end()));
+    await Promise.all([silent.close(), ...servers.map((server) => server.end())]);
   });
 
   const startMlserver = async (python: string): Promise<number> => {
@@ -101,7 +106,7 @@ describe("tritonclient's gRPC client, unmodified", () => {
       ready: true,
       model_ready: true,
       server: 'muster',
-      index: ['echo', 'iris', 'same'],
+      index: ['echo', 'iris', 'same', 'silent'],
     });
   });
 
