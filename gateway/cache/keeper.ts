@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
@@ -184,6 +185,8 @@ export class Keeper {
     const serviceId = serviceIdOf(serviceKey);
     const local = this.forget(serviceId);
     this.siblings?.tell(serviceId);
+    // Whoever asks once the purge is answered comes after it by the clock, too, and what it gets may be kept.
+    await delay(clockStepMs);
     const shared = (await this.shared?.purge(serviceId)) ?? 0;
     this.metrics.purges.shared += shared;
     return { local, shared };
@@ -220,3 +223,5 @@ export class Keeper {
 }
 
 const lockPollMs = 25;
+/** More than the smallest step of the wall clock that requests are told apart by. */
+const clockStepMs = 2;

@@ -51,6 +51,16 @@ describe('purging a cache', () => {
     expect(state(await chat(ask()))).toBe('miss');
   });
 
+  test('is over when it is answered: what is asked for at once behind it is kept', async () => {
+    const server = chatServer();
+    await serve(server.respond);
+    for (let turn = 0; turn < 30; turn += 1) {
+      await postJson(`${gateway.url}/v1/cache/purge`, { model: 'tiny' });
+      expect([turn, state(await chat(ask()))]).toEqual([turn, 'miss']);
+      expect([turn, state(await chat(ask()))]).toEqual([turn, 'hit']);
+    }
+  });
+
   test('is refused to pages of other origins, and for models that there are not', async () => {
     const server = chatServer();
     await serve(server.respond);
