@@ -103,11 +103,13 @@ function typeOf(code: RefusalCode, status: number): string {
 
 /**
  * What a stream says before it closes when its server was lost: openai clients raise it as an APIError.
- * @param isResponses it is one of the Responses API, whose errors are events with a name
+ * @param sequence its number in a stream of the Responses API, whose errors are events with a name; null in others
  */
-export function streamErrorEvent(refusal: Refusal, isResponses = false): string {
+export function streamErrorEvent(refusal: Refusal, sequence: number | null = null): string {
   const body = refusalBody(refusal, 'openai');
-  if (!isResponses) return `data: ${body}\n\n`;
+  if (sequence === null) return `data: ${body}\n\n`;
   const { message, param = null, code } = refusal;
-  return `event: error\ndata: ${JSON.stringify({ type: 'error', code, message, param, ...(JSON.parse(body) as object) })}\n\n`;
+  const { error } = JSON.parse(body) as { error: unknown };
+  const event = { type: 'error', sequence_number: sequence, code, message, param, error };
+  return `event: error\ndata: ${JSON.stringify(event)}\n\n`;
 }

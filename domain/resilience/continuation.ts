@@ -1,3 +1,4 @@
+import type { Operation } from '../routing/operation.ts';
 import { splice } from '../routing/splice.ts';
 import { fieldRanges } from '../routing/splice-model.ts';
 import { eventData } from '../sse/sse.ts';
@@ -34,8 +35,10 @@ export interface AnswerSoFar {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Its streams say their end in other words, and none can be gone on with. */
-export const responsesPath = '/v1/responses';
+/** Of the Responses API, whose streams say their end in other words and cannot be gone on with; stored ones may be streamed again. */
+export function isResponsesCall({ kind, head }: Operation): boolean {
+  return kind === 'openai-stored' || head === '/v1/responses';
+}
 
 export function answerKind(path: string): AnswerKind | null {
   if (path === '/v1/chat/completions') return 'chat';

@@ -13,6 +13,8 @@ const saysLast = new RegExp(
 export class ResponsesEnd {
   /** The client has the last word. */
   isDone = false;
+  /** Number of the event that would come next. */
+  next = 0;
   private hasBegun = false;
 
   /** There is no other sign that it is whole. */
@@ -22,7 +24,10 @@ export class ResponsesEnd {
 
   /** @param isPiece it ends within an event, which is too long to be passed as one */
   pass(events: Uint8Array, isPiece: boolean): void {
-    this.hasBegun ||= saysLast.test(new TextDecoder().decode(events)) || endsWithDone(events);
+    const text = new TextDecoder().decode(events);
+    for (const [, number] of text.matchAll(/"sequence_number"\s*:\s*(\d{1,15})/g))
+      this.next = Number(number) + 1;
+    this.hasBegun ||= saysLast.test(text) || endsWithDone(events);
     this.isDone = this.hasBegun && !isPiece;
   }
 }

@@ -23,9 +23,12 @@ export class StreamEnd {
     this.finished = choices > 1 ? new Set() : null;
   }
 
-  /** @param events whole ones; they hold for this call alone */
-  pass(events: Uint8Array, _isPiece = false): void {
-    if (endsWithDone(events)) this.isDone = true;
+  /**
+   * @param events whole ones; they hold for this call alone
+   * @param isPiece they end within an event, whose text may sound like the last word
+   */
+  pass(events: Uint8Array, isPiece = false): void {
+    if (!isPiece && endsWithDone(events)) this.isDone = true;
     const oldest = this.lastButOne;
     this.lastButOne = this.last;
     this.last = oldest;

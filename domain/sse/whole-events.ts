@@ -42,11 +42,12 @@ export class WholeEvents {
     const from = this.size;
     const bytes = from === 0 ? chunk : this.append(chunk);
     const length = wholeEventsLength(bytes, from);
-    if (length === bytes.length || bytes.length - length > this.bytesMax) {
+    if (length === bytes.length) {
       this.forget();
-      this.isWithin = length < bytes.length;
+      this.isWithin = false;
       return bytes;
     }
+    if (bytes.length - length > this.bytesMax) return this.takePiece(bytes);
     if (length === 0 && from > 0) return null;
     this.held = new Uint8Array(bytes.subarray(length)); // a copy: the connection may reuse its bytes
     this.size = this.held.length;
@@ -60,6 +61,16 @@ export class WholeEvents {
     const rest = this.size === 0 ? null : this.held.subarray(0, this.size);
     this.forget();
     return rest;
+  }
+
+  /** Line ends at its end stay here: the next chunk may begin with the blank line that ends the event. */
+  private takePiece(bytes: Uint8Array): Uint8Array {
+    let end = bytes.length;
+    while (end > bytes.length - 3 && (bytes[end - 1] === lf || bytes[end - 1] === cr)) end -= 1;
+    this.held = new Uint8Array(bytes.subarray(end));
+    this.size = this.held.length;
+    this.isWithin = true;
+    return bytes.subarray(0, end);
   }
 
   private append(chunk: Uint8Array): Uint8Array {

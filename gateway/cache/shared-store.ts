@@ -138,13 +138,7 @@ export class SharedStore {
   listen(purged: (serviceId: string) => void): void {
     if (this.isListening) return;
     this.isListening = true;
-    const subscriber = this.redis.subscriber();
-    subscriber.on('message', (channel: string, message: string) => {
-      if (channel === purgeChannel) purged(message);
-    });
-    subscriber.subscribe(purgeChannel).catch((error: unknown) => {
-      this.logger.warn({ err: error }, 'purges of other gateways cannot be heard');
-    });
+    this.redis.hear(purgeChannel, purged);
   }
 
   private failed(settings: CachePolicy['shared']): void {

@@ -1,4 +1,4 @@
-import { answerKind, responsesPath } from '../../domain/resilience/continuation.ts';
+import { answerKind, isResponsesCall } from '../../domain/resilience/continuation.ts';
 import { ResponsesEnd } from '../../domain/resilience/responses-end.ts';
 import { StreamEnd, choicesAsked } from '../../domain/resilience/stream-end.ts';
 import { WholeEvents, endsWithDone } from '../../domain/sse/whole-events.ts';
@@ -43,7 +43,6 @@ export class Delivery extends Timed {
   /** Events of an OpenAI stream, and how it ends; null for all other answers. */
   private readonly events: WholeEvents | null;
   private readonly streamEnd: StreamEnd | ResponsesEnd | null;
-  private readonly isResponses: boolean;
   private held: {
     readonly status: number;
     readonly headers: HeaderFields;
@@ -62,13 +61,12 @@ export class Delivery extends Timed {
     // Compressed events are bytes like any others: nothing can be read in them or written between them.
     this.isEventStream =
       typeof type === 'string' && type.startsWith('text/event-stream') && encoding === 'identity';
-    const { head } = passage.operation;
-    const isOpenAi = this.isEventStream && answerKind(head) !== null;
-    this.isResponses = this.isEventStream && head === responsesPath;
-    this.events = isOpenAi || this.isResponses ? new WholeEvents(eventBytesMax) : null;
+    const isOpenAi = this.isEventStream && answerKind(passage.operation.head) !== null;
+    const isResponses = this.isEventStream && isResponsesCall(passage.operation);
+    this.events = isOpenAi || isResponses ? new WholeEvents(eventBytesMax) : null;
     this.midStream = isOpenAi ? midStreamOf(deps.guard.settings.midStream, passage, headers) : null;
     if (isOpenAi) this.streamEnd = new StreamEnd(choicesAsked(passage.fields ?? {}));
-    else this.streamEnd = this.isResponses ? new ResponsesEnd() : null;
+    else this.streamEnd = isResponses ? new ResponsesEnd() : null;
   }
 
   /** Nothing of the answer has left the gateway: another may take its place. */
@@ -92,8 +90,12 @@ export class Delivery extends Timed {
     const rest = this.events.takeRest();
     const isOurs = this.passage.exchange.status === 200;
     // A last event without its blank line counts when it is the last word; half an event is nobody's.
-    if (rest !== null && (!isOurs || endsWithDone(rest))) this.passOn(rest);
-    if (!isOurs || this.isDone) return false;
+    const isWithin = this.isWithinEvent;
+    if (rest !== null && (!isOurs || (!isWithin && endsWithDone(rest)))) this.passOn(rest);
+    if (!isOurs) return false;
+    // Whatever it said before: the client has half an event, to which no last word may be glued.
+    if (isWithin) return true;
+    if (this.isDone) return false;
     if (this.streamEnd?.isWhole !== true) return true;
     this.sayDone();
     return false;
@@ -158,7 +160,8 @@ export class Delivery extends Timed {
     this.endTap(false);
     if (!this.isEventStream) exchange.cut();
     else {
-      const event = streamErrorEvent(refusal, this.isResponses);
+      const { streamEnd } = this;
+      const event = streamErrorEvent(refusal, streamEnd instanceof ResponsesEnd ? streamEnd.next : null);
       // Behind half an event the end of its line and of itself: then no client can read the error as a part of it.
       exchange.write(this.isWithinEvent ? `\n\n${event}` : event);
       exchange.end();

@@ -1,4 +1,4 @@
-import { answerKind, responsesPath } from '../../domain/resilience/continuation.ts';
+import { answerKind, isResponsesCall } from '../../domain/resilience/continuation.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import { passedAuthorization } from '../access/passed-authorization.ts';
 import { commonHeaders, plainHeaders } from '../front/headers.ts';
@@ -7,7 +7,9 @@ import type { CommonHeaders } from '../upstream/upstream.ts';
 
 /** Of a request's headers, those that every server is sent. An answer that is read on its way comes uncompressed. */
 export function sharedHeaders({ exchange, isStream, operation }: Passage): CommonHeaders {
-  const isRead = isStream && (answerKind(operation.head) !== null || operation.head === responsesPath);
+  const isRead =
+    operation.kind === 'openai-stored' ||
+    (isStream && (answerKind(operation.head) !== null || isResponsesCall(operation)));
   return isRead ? plainHeaders(exchange) : commonHeaders(exchange);
 }
 

@@ -63,12 +63,8 @@ export class Peers {
     this.deps = deps;
     this.options = { ...defaults, ...deps.options };
     const { channel, everyMs } = this.options;
-    const subscriber = deps.redis.subscriber();
-    subscriber.subscribe(channel).catch((error: unknown) => {
-      deps.redis.failed(error);
-    });
-    subscriber.on('message', (on: string, text: string) => {
-      if (on === channel) this.receive(text);
+    deps.redis.hear(channel, (text) => {
+      this.receive(text);
     });
     this.timer = setInterval(() => {
       this.round();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Redis, ReplyError } from 'ioredis';
 import type { Logger } from 'pino';
+import { Subscriptions } from './subscriptions.ts';
 
 /**
  * The one Redis client of a gateway process, shared by budgets, rate limits and caches. Redis is a help, never a
@@ -40,11 +41,13 @@ export class SharedRedis {
   private isSuspect = false;
   private isLogged = false;
   private probe: NodeJS.Timeout | undefined;
-  private subscriberClient: Redis | null = null;
+  private readonly reconnectMsMax: number;
+  private subscriptions: Subscriptions | null = null;
   private readonly readyListeners: (() => void)[] = [];
 
   constructor(options: SharedRedisOptions) {
     const reconnectMsMax = options.reconnectMsMax ?? 2_000;
+    this.reconnectMsMax = reconnectMsMax;
     this.logger = options.logger;
     this.probeMs = options.probeMs ?? 250;
     this.client = new Redis(options.url, {
@@ -117,18 +120,16 @@ export class SharedRedis {
     });
   }
 
-  /** A second connection for SUBSCRIBE, made when first asked for; subscriptions are renewed when it reconnects. */
-  subscriber(): Redis {
-    if (this.subscriberClient === null) {
-      const subscriber = this.client.duplicate({
-        lazyConnect: false,
-        enableOfflineQueue: true, // a subscription may be asked for before the connection is there
-        maxRetriesPerRequest: null,
-      });
-      subscriber.on('error', () => undefined); // the first connection tells of the same server
-      this.subscriberClient = subscriber;
-    }
-    return this.subscriberClient;
+  /** From now on `listener` hears the channel, whenever Redis is there: on a second connection, made when first asked for. */
+  hear(channel: string, listener: (text: string) => void): void {
+    this.subscriptions ??= new Subscriptions(
+      this.client.duplicate({ lazyConnect: true, autoResubscribe: false }),
+      (error) => {
+        this.failed(error);
+      },
+      this.reconnectMsMax,
+    );
+    this.subscriptions.hear(channel, listener);
   }
 
   /** Counts an error of a command that was sent by `client`; one that ran out of time makes Redis count as away. */
@@ -142,7 +143,7 @@ export class SharedRedis {
   close(): void {
     clearTimeout(this.probe);
     this.client.disconnect();
-    this.subscriberClient?.disconnect();
+    this.subscriptions?.close();
   }
 
   private suspect(): void {

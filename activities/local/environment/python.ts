@@ -51,7 +51,11 @@ export async function makePythonEnvironment(
   if (await exists(join(folder, marker))) return;
   await rm(folder, { recursive: true, force: true });
   await mkdir(deps.folder, { recursive: true, mode: 0o700 });
-  const note = (pid: number): void => void noteMaker(folder, pid);
+  // One after the other, and all written before the last is removed: a failure may come sooner than its maker's note.
+  let noted = Promise.resolve();
+  const note = (pid: number): void => {
+    noted = noted.then(() => noteMaker(folder, pid));
+  };
   try {
     task.report({ done: 0, total: null, message: 'making a python environment' });
     const made = await python(deps, ['-m', 'venv', folder], task.signal, note);
@@ -72,11 +76,12 @@ export async function makePythonEnvironment(
     );
     if (installed.code !== 0) throw pipFailure(requirements, installed);
     await writeFile(join(folder, marker), JSON.stringify({ requirements }));
-    await rm(makerFile(folder), { force: true });
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
-    await rm(makerFile(folder), { force: true });
     throw error;
+  } finally {
+    await noted;
+    await rm(makerFile(folder), { force: true });
   }
 }
 
@@ -98,8 +103,12 @@ export async function cleanEnvironments(folder: string): Promise<readonly string
  * environment is noted beside it, and ended first.
  */
 async function noteMaker(folder: string, pid: number): Promise<void> {
-  const identity = await processIdentity(pid);
-  await writeFile(makerFile(folder), JSON.stringify({ pid, identity })).catch(() => undefined);
+  try {
+    const identity = await processIdentity(pid);
+    await writeFile(makerFile(folder), JSON.stringify({ pid, identity }));
+  } catch {
+    // A full disk, say: the environment is not worse for it.
+  }
 }
 
 async function endMaker(file: string): Promise<void> {

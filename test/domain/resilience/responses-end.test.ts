@@ -34,6 +34,18 @@ test.each([
   expect([end.isDone, end.isWhole]).toEqual([isDone, isDone]);
 });
 
+test('numbers the event that would come next, whatever a text says', () => {
+  const end = new ResponsesEnd();
+  const pass = (number: number, text: string) => {
+    end.pass(
+      new TextEncoder().encode(event('response.output_text.delta', { delta: text, sequence_number: number })),
+      false,
+    );
+    return end.next;
+  };
+  expect([end.next, pass(0, 'a'), pass(1, '"sequence_number":9'), pass(41, 'b')]).toEqual([0, 1, 2, 42]);
+});
+
 test('a last event in pieces counts with its last piece', () => {
   const end = new ResponsesEnd();
   const [begin, rest] = ['event: response.completed\ndata: {"type":"response.completed","x":"', 'yyy"}\n\n'];

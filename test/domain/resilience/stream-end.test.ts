@@ -89,3 +89,9 @@ test.each([
 ])('%j asks for %i choices', (fields, choices) => {
   expect(choicesAsked(fields)).toBe(choices);
 });
+
+test('a piece of an event that sounds like the last word is none', () => {
+  const end = new StreamEnd(1);
+  end.pass(new TextEncoder().encode('data: {"choices":[{"index":0,"delta":{"content":"[DONE]'), true);
+  expect(end.isDone).toBe(false);
+});

@@ -49,6 +49,25 @@ describe('WholeEvents', () => {
     expect(Buffer.from(reader.push(bytes('8\n\n')) ?? []).toString()).toBe('8\n\n');
     expect(reader.isWithin).toBe(false);
   });
+
+  test.each(['\n\n', '\r\n\r\n'])(
+    'an event beyond the bound ends where it ends, wherever its chunks are cut (%j)',
+    (end) => {
+      const event = `data: 1234567890${end}`;
+      for (let cut = 11; cut < event.length; cut += 1) {
+        const reader = new WholeEvents(10);
+        const out = [event.slice(0, cut), event.slice(cut)].map((part) => reader.push(bytes(part)));
+        const all = Buffer.concat(out.map((part) => part ?? new Uint8Array(0)));
+        expect([cut, all.toString(), reader.isWithin]).toEqual([cut, event, false]);
+        expect(reader.takeRest()).toBeNull();
+      }
+    },
+  );
+
+  test('no run of carriage returns is kept beyond the bound', () => {
+    const reader = new WholeEvents(10);
+    expect(reader.push(bytes('\r'.repeat(100)))).toHaveLength(97);
+  });
 });
 
 test.each([

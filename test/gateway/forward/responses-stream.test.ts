@@ -24,9 +24,11 @@ describe('a stream of the Responses API', () => {
   /** What the server says before its stream ends in good order, or is reset. */
   let says: Buffer = Buffer.alloc(0);
   let isPolite = true;
+  let asked = '';
   beforeEach(async () => {
     backend = await startRawBackend((socket, received) => {
       if (!isWholeRequest(received)) return;
+      asked = received.toString('latin1');
       const body = says.length === 0 ? says : chunk(says);
       if (isPolite) socket.end(Buffer.concat([Buffer.from(head), body, Buffer.from('0\r\n\r\n')]));
       else {
@@ -72,8 +74,7 @@ describe('a stream of the Responses API', () => {
     async (_how, polite) => {
       isPolite = polite;
       const whole = Buffer.from(stream);
-      const lastEvent = whole.indexOf('event: response.completed');
-      for (let cut = 1; cut < whole.length - 1; cut += cut < lastEvent - 3 ? 7 : 1) {
+      for (let cut = 1; cut < whole.length; cut += 1) {
         says = whole.subarray(0, cut);
         const { types, error } = await ask();
         expect([cut, types.includes('response.completed')]).toEqual([cut, false]);
@@ -83,6 +84,35 @@ describe('a stream of the Responses API', () => {
     60_000,
   );
 
+  test.each([
+    [[], 0],
+    [[0, 1], 2],
+  ])('that ends early behind the events %j numbers its error', async (numbers, next) => {
+    isPolite = true;
+    says = Buffer.from(
+      numbers.map((at) => event('response.output_text.delta', { sequence_number: at })).join(''),
+    );
+    const { text } = await postJson(`${gateway.url}/v1/responses`, { model: 'm', stream: true });
+    const [, data = ''] = text.split('event: error\ndata: ');
+    expect(JSON.parse(data)).toMatchObject({
+      type: 'error',
+      sequence_number: next,
+      code: 'upstream_failed',
+      param: null,
+      message: expect.stringContaining('STREAM_TRUNCATED'),
+    });
+  });
+
+  test('of a stored response that ends early says so, too', async () => {
+    isPolite = true;
+    says = Buffer.from(stream);
+    await ask(); // now its server is known
+    says = Buffer.from(event('response.output_text.delta', { delta: 'a' }));
+    const answer = await fetch(`${gateway.url}/v1/responses/resp_1?stream=true`);
+    expect(asked).not.toMatch(/accept-encoding/i); // else its end could not be read
+    expect(await answer.text()).toMatch(/^event: response\.output_text\.delta\n.*\n\nevent: error\ndata: \{/);
+  });
+
   test('that is reset behind its last event is whole', async () => {
     says = Buffer.from(stream);
     isPolite = false;
@@ -91,13 +121,18 @@ describe('a stream of the Responses API', () => {
 });
 
 describe('an event too long to be held back', () => {
-  test('that is cut ends before the error event, which stands alone', async () => {
-    const long = `data: {"choices":[{"index":0,"delta":{"content":"${'x'.repeat(1_500_000)}`;
+  const begin = 'data: {"choices":[{"finish_reason":"stop","index":0,"delta":{"content":"';
+  test.each([
+    ['is reset', false, ''],
+    ['ends in good order, its reason given', true, ''],
+    ['ends in good order, with the last word in its text', true, '[DONE]'],
+  ])('and %s ends before the error event, which stands alone', async (_how, polite, tail) => {
+    const long = `${begin}${'x'.repeat(1_500_000)}${tail}`;
     const backend = await startRawBackend((socket, received) => {
       if (!isWholeRequest(received)) return;
-      socket.write(Buffer.concat([Buffer.from(head), chunk(Buffer.from(long))]), () =>
-        setTimeout(() => socket.resetAndDestroy(), 50),
-      );
+      const sent = Buffer.concat([Buffer.from(head), chunk(Buffer.from(long))]);
+      if (polite) socket.end(Buffer.concat([sent, Buffer.from('0\r\n\r\n')]));
+      else socket.write(sent, () => setTimeout(() => socket.resetAndDestroy(), 50));
     });
     const gateway = await startTestGateway({}, [service('m', { ready: [backend.address] })]);
     try {

@@ -88,15 +88,39 @@ describe('the shared Redis client', () => {
 
   withRedis('subscribes over a connection of its own, also after Redis was killed', async () => {
     const heard: string[] = [];
-    const subscriber = redis.subscriber();
-    expect(redis.subscriber()).toBe(subscriber);
-    subscriber.on('message', (_channel: string, text: string) => heard.push(text));
-    await subscriber.subscribe('news');
-    await redis.client.publish('news', 'one');
+    redis.hear('news', (text) => heard.push(text));
+    await until(async () => (await redis.client.publish('news', 'one')) > 0);
     await until(() => heard.length === 1);
     await server.restart();
     await until(async () => ((await redis.ask((client) => client.publish('news', 'two'))) ?? 0) > 0);
     await until(() => heard.includes('two'));
+  });
+
+  withRedis('hears again what it was refused for a while, and no failure ends the process', async () => {
+    const heard: string[] = [];
+    redis.hear('news', (text) => heard.push(text));
+    redis.hear('other news', (text) => heard.push(text));
+    await until(async () => (await redis.client.publish('other news', 'one')) > 0);
+    await redis.client.acl('SETUSER', 'default', 'resetchannels');
+    await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until(() => redis.failures.reply > 1); // asked for more than once
+    await redis.client.acl('SETUSER', 'default', 'allchannels');
+    await until(async () => (await redis.client.publish('news', 'two')) > 0);
+    await until(() => heard.includes('two'));
+    expect(heard).toEqual(['one', 'two']);
+  });
+
+  withRedis('may be closed while its channels are being asked for', async () => {
+    for (let at = 0; at < 20; at += 1) {
+      const short = new SharedRedis({ url: server.url, logger, reconnectMsMax: 50 });
+      short.hear('news', () => undefined);
+      short.start();
+      const killing = redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await until(() => short.isReady);
+      short.close();
+      await killing;
+    }
+    await until(async () => (await redis.client.pubsub('NUMSUB', 'news'))[1] === 0);
   });
 
   withRedis('tells its state as metrics', async () => {
