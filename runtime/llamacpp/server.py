@@ -142,8 +142,9 @@ def drain(server, host: str, port: int, grace_seconds: float) -> None:
     deadline = time.monotonic() + grace_seconds
     stop_listening(host, port)
     quiet = 0
-    # Quiet for a while: between two requests that wait for one of llama.cpp's threads nothing is in flight.
-    while quiet < 5 and time.monotonic() < deadline:
+    # Quiet for half a second: between two requests that wait for one of llama.cpp's threads nothing is in flight, nor
+    # while such a thread has yet to write what was computed.
+    while quiet < 10 and time.monotonic() < deadline:
         quiet = 0 if requests_in_flight(server) or unread_or_unsent(port) else quiet + 1
         time.sleep(0.05)
 

@@ -132,7 +132,7 @@ describe('an event too long to be held back', () => {
       if (!isWholeRequest(received)) return;
       const sent = Buffer.concat([Buffer.from(head), chunk(Buffer.from(long))]);
       if (polite) socket.end(Buffer.concat([sent, Buffer.from('0\r\n\r\n')]));
-      else socket.write(sent, () => setTimeout(() => socket.resetAndDestroy(), 50));
+      else socket.write(sent, () => setTimeout(() => socket.resetAndDestroy(), 500)); // what is not read by then is lost
     });
     const gateway = await startTestGateway({}, [service('m', { ready: [backend.address] })]);
     try {

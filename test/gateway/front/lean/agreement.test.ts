@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { dial, facts, readerOf, startFront } from '../../../fixtures/front/front.ts';
 import type { TestFront } from '../../../fixtures/front/front.ts';
@@ -8,16 +9,28 @@ import type { TestFront } from '../../../fixtures/front/front.ts';
  * to a front with the own reader and to one where node reads all; both tell what they were asked.
  */
 const limits = { requestReadMs: 100, headReadMs: 100, keepAliveMs: 400, lingerMs: 50 };
+/** On a busy machine one of two readers may run out of time alone: a difference counts when it is there without haste, too. */
+const patient = { requestReadMs: 3_000, headReadMs: 3_000, keepAliveMs: 12_000, lingerMs: 1_500 };
 let own: TestFront;
 let node: TestFront;
+let patientOwn: TestFront;
+let patientNode: TestFront;
 beforeAll(async () => {
   own = await startFront({ limits });
   node = await startFront({ limits, isLean: false });
+  patientOwn = await startFront({ limits: patient });
+  patientNode = await startFront({ limits: patient, isLean: false });
 });
 afterAll(async () => {
-  await own.close();
-  await node.close();
+  for (const front of [own, node, patientOwn, patientNode]) await front.close();
 });
+
+async function expectAgreement(bytes: Buffer, cut: number): Promise<void> {
+  const [ours, theirs] = await Promise.all([requestsOf(own, bytes, cut), requestsOf(node, bytes, cut)]);
+  if (isDeepStrictEqual(ours, theirs)) return;
+  const again = await Promise.all([requestsOf(patientOwn, bytes, cut), requestsOf(patientNode, bytes, cut)]);
+  expect(again[0]).toEqual(again[1]);
+}
 
 /** Ends the talk, unless what was before it is not whole, or swallows it. */
 const last = 'GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n';
@@ -187,8 +200,7 @@ describe('the own reader and node', () => {
     let read = 0;
     await fc.assert(
       fc.asyncProperty(talk, async ([bytes, cut]) => {
-        const [ours, theirs] = await Promise.all([requestsOf(own, bytes, cut), requestsOf(node, bytes, cut)]);
-        expect(ours).toEqual(theirs);
+        await expectAgreement(bytes, cut);
         read += own.seen.filter((exchange) => readerOf(exchange) === 'own').length;
       }),
       { numRuns: 400 },
@@ -217,8 +229,7 @@ describe('the own reader and node', () => {
       fc.asyncProperty(fc.array(bits, { maxLength: 12 }), fc.nat(), async (pieces, at) => {
         const bytes = Buffer.from(pieces.join('') + last, 'latin1');
         const cut = at % (bytes.length + 1);
-        const [ours, theirs] = await Promise.all([requestsOf(own, bytes, cut), requestsOf(node, bytes, cut)]);
-        expect(ours).toEqual(theirs);
+        await expectAgreement(bytes, cut);
       }),
       { numRuns: 200 },
     );
