@@ -115,9 +115,9 @@ function main() {
       return 1;
     }
     const version = pinnedNode(root);
-    if (version === null || !version.startsWith('v24.')) {
+    if (version === null || !version.startsWith('v26.')) {
       console.error(
-        'muster: the npm package `node` did not bring Node 24: node_modules/.bin/node ' +
+        'muster: the npm package `node` did not bring Node 26: node_modules/.bin/node ' +
           `${version === null ? 'does not run' : `is ${version}`}. Allow its install script ` +
           '(`npm config get ignore-scripts` must say false), remove node_modules/node and start again.',
       );

@@ -34,7 +34,7 @@ async function main(): Promise<number> {
     if (process.send === undefined) console.error(`muster: ${known.message}`);
     return known.code === 'port_in_use' || known.code === 'already_running' ? 3 : 1;
   } finally {
-    if (process.connected) process.disconnect();
+    if (process.connected) process.disconnect?.();
   }
 }
 

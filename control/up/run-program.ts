@@ -1,4 +1,4 @@
-import { execFile, type ExecFileException } from 'node:child_process';
+import { execFile, type ExecException } from 'node:child_process';
 
 export interface ProgramResult {
   readonly ok: boolean;
@@ -27,7 +27,7 @@ export const runProgram: RunProgram = (program, args, timeoutMs) =>
     });
   });
 
-function explain(error: ExecFileException, stderr: string, timeoutMs: number): string {
+function explain(error: ExecException, stderr: string, timeoutMs: number): string {
   if (error.code === 'ENOENT') return 'is not installed';
   if (error.killed === true) return `did not end within ${timeoutMs / 1000} s`;
   const words = stderr

@@ -78,7 +78,7 @@ describe('whether npm install is needed', () => {
       write('node_modules/.package-lock.json', json(present));
       for (const path of Object.keys(present)) mkdirSync(join(root, path), { recursive: true });
     }
-    write('node_modules/.bin/node', '#!/bin/sh\necho v24.0.0\n', 0o755);
+    write('node_modules/.bin/node', '#!/bin/sh\necho v26.0.0\n', 0o755);
     const needed = neededInstall(root, dev);
     if (needs === null) expect(needed).toBeNull();
     else expect(needed).toMatchObject(needs);

@@ -96,10 +96,7 @@ export class LeanFront implements ConnectionHost {
       connectionsCheckingInterval: Math.min(30_000, this.tickMs * 4),
     };
     const server =
-      tls === null
-        ? createServer(options, nodeHandler)
-        : createTlsServer({ ...options, ...tls.options(), handshakeTimeout: limits.headReadMs }, nodeHandler);
-    tls?.follow(server as TlsServer);
+      tls === null ? createServer(options, nodeHandler) : this.tlsServer(tls, options, nodeHandler);
     server.maxConnections = limits.connectionsMax;
     server.on('drop', () => {
       this.counts.dropped += 1;
@@ -175,6 +172,13 @@ export class LeanFront implements ConnectionHost {
     for (const connection of this.connections) {
       if (connection.isIdleSince(this.ticks.grace)) connection.close();
     }
+  }
+
+  private tlsServer(tls: TlsFiles, options: ServerOptions, nodeHandler: RequestListener): TlsServer {
+    const all = { ...options, ...tls.options(), handshakeTimeout: this.limits.headReadMs };
+    const server = createTlsServer(all, nodeHandler);
+    tls.follow(server);
+    return server;
   }
 
   private closeAll(): void {
