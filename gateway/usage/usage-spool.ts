@@ -29,8 +29,9 @@ export const defaultSpoolLimits: SpoolLimits = {
   fileBytesMax: 4 * 1024 * 1024,
 };
 
-/** So that a line is never longer than what is read at a time. */
+/** So that a line is shorter than what is read at a time: so many records, or bytes unless one record alone has more. */
 const recordsALine = 200;
+const lineBytesMax = 256 * 1024;
 
 /** Lines of one file, sent together. */
 export interface SpoolPart {
@@ -88,8 +89,9 @@ export class UsageSpool {
     if (this.pending.length === 0) return;
     try {
       while (this.pending.length > 0) {
-        this.write(this.pending.slice(0, recordsALine));
-        this.pending = this.pending.length > recordsALine ? this.pending.slice(recordsALine) : [];
+        const count = countForALine(this.pending);
+        this.write(this.pending.slice(0, count));
+        this.pending = this.pending.length > count ? this.pending.slice(count) : [];
       }
     } catch (error) {
       this.writeFailures += 1;
@@ -108,7 +110,7 @@ export class UsageSpool {
 
   /**
    * The next records to send, oldest file first; null: there are none. One part at a time.
-   * @param bytesMax of the file's text
+   * @param bytesMax of the file's text; a line that is longer comes alone
    */
   async next(bytesMax: number): Promise<SpoolPart | null> {
     for (const name of this.readable()) {
@@ -170,13 +172,14 @@ export class UsageSpool {
   private async read(name: string, bytesMax: number): Promise<SpoolPart | null> {
     const path = join(this.folder, name);
     const from = this.sent.get(name) ?? 0;
-    const chunk = await readFrom(path, from, bytesMax);
-    if (chunk === null) {
+    // Before it is read: what is written meanwhile, though the file is closed then, has not been read.
+    const isWhole = name !== this.current?.name;
+    const lines = await readLines(path, from, bytesMax);
+    if (lines === null) {
       this.sent.delete(name);
       return null; // another process was faster
     }
-    const isWhole = name !== this.current?.name;
-    const end = chunk.lastIndexOf(0x0a) + 1;
+    const { chunk, end } = lines;
     if (end === 0) {
       // Nothing more, or half a line that nobody will ever finish.
       if (isWhole) this.remove(name, path, chunk.length > 0);
@@ -213,6 +216,36 @@ export class UsageSpool {
     }
     this.sent.delete(name);
   }
+}
+
+/** @returns how many of the records, at least one, go into the next line */
+function countForALine(records: readonly string[]): number {
+  const some = records.slice(0, recordsALine);
+  let bytes = 0;
+  const count = some.findIndex((record, at) => {
+    bytes += Buffer.byteLength(record) + 1;
+    return at > 0 && bytes > lineBytesMax;
+  });
+  return count === -1 ? some.length : count;
+}
+
+/**
+ * Reads more than `bytesMax` only where a line is longer: that line then, at most the rest of the file.
+ * @returns `end` of the whole lines in what was read, 0: there is none; null when the file is not there any more
+ */
+async function readLines(
+  path: string,
+  from: number,
+  bytesMax: number,
+): Promise<{ readonly chunk: Buffer; readonly end: number } | null> {
+  let size = bytesMax;
+  let chunk = await readFrom(path, from, size);
+  while (chunk?.length === size && !chunk.includes(0x0a)) {
+    size *= 2;
+    chunk = await readFrom(path, from, size);
+  }
+  if (chunk === null) return null;
+  return { chunk, end: (size > bytesMax ? chunk.indexOf(0x0a) : chunk.lastIndexOf(0x0a)) + 1 };
 }
 
 /** @returns null when the file is not there any more */

@@ -1,4 +1,6 @@
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -30,9 +32,12 @@ const open = (gateway: string, more: Partial<typeof limits> = {}, at = folder): 
 const files = (at = folder) => readdirSync(at).filter((name) => name.endsWith('.usage'));
 
 /** Reads all that there is. */
-async function drain(spool: UsageSpool): Promise<{ gateway: string; seq: number; n: number }[]> {
+async function drain(
+  spool: UsageSpool,
+  bytesMax = 4_096,
+): Promise<{ gateway: string; seq: number; n: number }[]> {
   const found: { gateway: string; seq: number; n: number }[] = [];
-  for (let part = await spool.next(4_096); part !== null; part = await spool.next(4_096)) {
+  for (let part = await spool.next(bytesMax); part !== null; part = await spool.next(bytesMax)) {
     for (const text of part.records.join(',') === ''
       ? []
       : (JSON.parse(`[${part.records.join(',')}]`) as object[]))
@@ -40,6 +45,24 @@ async function drain(spool: UsageSpool): Promise<{ gateway: string; seq: number;
     part.done();
   }
   return found;
+}
+
+/** Does something between a read of a file and what follows it. */
+async function afterNextRead(path: string, act: () => void): Promise<() => void> {
+  const handle = await openFile(path);
+  const prototype = Object.getPrototypeOf(handle) as { read: FileHandle['read'] };
+  await handle.close();
+  const { read } = prototype;
+  const restore = () => {
+    prototype.read = read;
+  };
+  prototype.read = async function (this: FileHandle, ...args: Parameters<FileHandle['read']>) {
+    restore();
+    const result = await read.apply(this, args);
+    act();
+    return result;
+  };
+  return restore;
 }
 
 /** As left behind by a process that was killed. */
@@ -84,6 +107,65 @@ describe('the spool of usage records', () => {
     expect(files().length).toBeGreaterThan(3);
     expect((await drain(spool)).map(({ n }) => n)).toEqual(Array.from({ length: 40 }, (_, at) => at + 1));
     expect(files().length).toBeLessThanOrEqual(1);
+  });
+
+  test('keeps a file whose last line is written, and which is closed, while it is read', async () => {
+    const spool = open('g', { fileBytesMax: 100, flushMs: 60_000 });
+    spool.add('"n":1');
+    spool.flush();
+    (await spool.next(4_096))?.done();
+    const restore = await afterNextRead(join(folder, files()[0]!), () => {
+      spool.add(`"n":2,"text":"${'x'.repeat(100)}"`);
+      spool.flush();
+    });
+    try {
+      expect(await spool.next(4_096)).toBeNull();
+    } finally {
+      restore();
+    }
+    expect((await drain(spool)).map(({ n }) => n)).toEqual([2]);
+    expect(files()).toEqual([]);
+  });
+
+  test('writes no line that is longer than what is read at a time, though its records are', async () => {
+    const spool = open('g');
+    const long = 'é'.repeat(5_000);
+    for (let n = 1; n <= 300; n += 1) spool.add(`"n":${n},"text":"${long}"`);
+    spool.flush();
+    const lines = files().flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'));
+    expect(Math.max(...lines.map((line) => Buffer.byteLength(line)))).toBeLessThan(512 * 1024);
+    expect((await drain(spool, 1024 * 1024)).map(({ n }) => n)).toEqual(
+      Array.from({ length: 300 }, (_, at) => at + 1),
+    );
+  });
+
+  test.each([
+    ['a file that is still written', {}],
+    ['whole files', { fileBytesMax: 1 }],
+    ['a whole file and another', { fileBytesMax: 26_000 }],
+  ])('reads a line that is longer than what is read at a time, in %s', async (_, more) => {
+    const spool = open('g', more);
+    const lengths = [1, 4_095, 20_000, 1, 4_200, 1];
+    for (const [at, length] of lengths.entries()) {
+      spool.add(`"n":${at},"text":"${'x'.repeat(length)}"`);
+      spool.flush();
+    }
+    expect((await drain(spool)).map(({ n }) => n)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(spool.damaged).toBe(0);
+  });
+
+  test('removes half a line that is longer than what is read at a time', async () => {
+    const spool = open('g');
+    spool.add(`"n":1,"text":"${'x'.repeat(20_000)}"`);
+    spool.flush();
+    const [name] = files();
+    const at = mkdtempSync(join(folder, 'cut-'));
+    const cut = readFileSync(join(folder, name!)).subarray(0, 15_000);
+    writeFileSync(join(at, name!.replace(/^\d+\.\d*/, '999999999.1')), cut);
+    const finder = open('finder', {}, at);
+    expect(await drain(finder)).toEqual([]);
+    expect(files(at)).toEqual([]);
+    expect(finder.damaged).toBe(1);
   });
 
   test('sends what a killed process left behind, under the name of that process, and leaves the living alone', async () => {
