@@ -2,11 +2,13 @@ import { createHash } from 'node:crypto';
 import { Redis, ReplyError } from 'ioredis';
 import type { Logger } from 'pino';
 import { Subscriptions } from './subscriptions.ts';
+import type { HearingTimes } from './subscriptions.ts';
 
 /**
  * The one Redis client of a gateway process, shared by budgets, rate limits and caches. Redis is a help, never a
  * need: commands are not queued while it is away, each has a short bound, and after one command ran out of time the
- * client counts as away until a probe is answered, so that a hung server costs one wait and not one a request.
+ * client counts as away until a probe is answered, so that a hung server costs one wait and not one a request. After
+ * `probesMax` of them without an answer the connection is taken for dead, and another is made.
  * Nobody waits for the connection: `isReady` says whether asking makes sense.
  */
 export interface SharedRedisOptions {
@@ -19,7 +21,12 @@ export interface SharedRedisOptions {
   readonly probeMs?: number;
   /** Longest wait between two tries to connect. */
   readonly reconnectMsMax?: number;
+  /** Between pings of the connection that only hears; without an answer it is made anew. */
+  readonly hearingMs?: number;
 }
+
+/** In a row: with the default times 4 s, so that a slow command of Redis costs no connection. */
+const probesMax = 8;
 
 /** Why a command failed: no answer in time, no connection, or an error that Redis answered. */
 export type RedisFailure = 'timeout' | 'connection' | 'reply';
@@ -41,13 +48,14 @@ export class SharedRedis {
   private isSuspect = false;
   private isLogged = false;
   private probe: NodeJS.Timeout | undefined;
-  private readonly reconnectMsMax: number;
+  private probesMissed = 0;
+  private readonly hearingTimes: HearingTimes;
   private subscriptions: Subscriptions | null = null;
   private readonly readyListeners: (() => void)[] = [];
 
   constructor(options: SharedRedisOptions) {
     const reconnectMsMax = options.reconnectMsMax ?? 2_000;
-    this.reconnectMsMax = reconnectMsMax;
+    this.hearingTimes = { retryMs: reconnectMsMax, pingMs: options.hearingMs ?? 5_000 };
     this.logger = options.logger;
     this.probeMs = options.probeMs ?? 250;
     this.client = new Redis(options.url, {
@@ -127,7 +135,7 @@ export class SharedRedis {
       (error) => {
         this.failed(error);
       },
-      this.reconnectMsMax,
+      this.hearingTimes,
     );
     this.subscriptions.hear(channel, listener);
   }
@@ -160,18 +168,29 @@ export class SharedRedis {
           this.logger.info('Redis answers again');
           this.cameBack();
         },
-        () => {
-          // A broken connection is ioredis's to mend; its 'ready' ends the suspicion.
-          if (this.isSuspect && this.client.status !== 'end') this.probeLater();
+        (error: unknown) => {
+          this.missed(error);
         },
       );
     }, this.probeMs);
     this.probe.unref();
   }
 
+  /** A broken connection is ioredis's to mend, and its 'ready' ends the suspicion; one that is silent is broken here. */
+  private missed(error: unknown): void {
+    if (!this.isSuspect || this.client.status === 'end') return;
+    this.probesMissed = failureKind(error) === 'timeout' ? this.probesMissed + 1 : 0;
+    if (this.probesMissed === probesMax) {
+      this.probesMissed = 0;
+      this.client.disconnect(true);
+    }
+    this.probeLater();
+  }
+
   private cameBack(): void {
     clearTimeout(this.probe);
     this.isSuspect = false;
+    this.probesMissed = 0;
     for (const listener of this.readyListeners) listener();
   }
 

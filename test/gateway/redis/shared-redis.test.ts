@@ -4,6 +4,8 @@ import { Registry } from 'prom-client';
 import { registerRedisMetrics } from '../../../gateway/redis/redis-metrics.ts';
 import { SharedRedis, redisScript } from '../../../gateway/redis/shared-redis.ts';
 import { startRedis, withRedis } from '../../fixtures/redis.ts';
+import { startSilentProxy } from '../../fixtures/silent-proxy.ts';
+import type { SilentProxy } from '../../fixtures/silent-proxy.ts';
 import type { RedisServer } from '../../fixtures/redis.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
 
@@ -69,6 +71,24 @@ describe('the shared Redis client', () => {
     expect(ready).toBe(2);
   });
 
+  withRedis('finds a Redis again that hung until its connections were given up', async () => {
+    const heard: string[] = [];
+    const patient = new SharedRedis({ url: server.url, logger, commandMs: 100, probeMs: 20, hearingMs: 20 });
+    patient.hear('news', (text) => heard.push(text));
+    patient.start();
+    await until(() => patient.isReady);
+    server.pause();
+    expect(await patient.ask((client) => client.get('n'))).toBeUndefined();
+    await until(() => patient.client.status === 'reconnecting');
+    server.resume();
+    await until(() => patient.isReady);
+    await until(async () => {
+      await patient.ask((client) => client.publish('news', 'one'));
+      return heard.length > 0;
+    });
+    patient.close();
+  });
+
   withRedis('does not send a command a second time after the connection broke', async () => {
     const hung = redis.ask((client) => client.blpop('never', 0));
     await server.kill();
@@ -131,5 +151,61 @@ describe('the shared Redis client', () => {
     const text = await registry.metrics();
     expect(text).toContain('muster_gateway_redis_errors_total{kind="reply"} 1');
     expect(text).toContain('muster_gateway_redis_connects_total 1');
+  });
+});
+
+describe('a connection to Redis that dies without a word', () => {
+  let proxy: SilentProxy;
+  let far: SharedRedis;
+  const connections = async () => /connections_received:(\d+)/.exec(await redis.client.info('stats'))?.[1];
+
+  beforeEach(async () => {
+    proxy = await startSilentProxy(Number(new URL(server.url).port));
+    const url = `redis://127.0.0.1:${proxy.port}`;
+    far = new SharedRedis({ url, logger, commandMs: 100, probeMs: 20, reconnectMsMax: 50, hearingMs: 20 });
+  });
+  afterEach(async () => {
+    far.close();
+    await proxy.stop();
+  });
+
+  withRedis('is given up after some probes, and Redis is found again over another', async () => {
+    far.start();
+    await until(() => far.isReady);
+    for (const connects of [1, 2]) {
+      proxy.swallow();
+      expect(await far.ask((client) => client.ping())).toBeUndefined();
+      expect(far.isReady).toBe(false);
+      await until(() => far.isReady);
+      await until(async () => (await far.ask((client) => client.set('n', '1'))) === 'OK');
+      expect(far.connects).toBeGreaterThan(connects);
+    }
+  });
+
+  withRedis('is given up by those that only hear, too', async () => {
+    const heard: string[] = [];
+    far.hear('news', (text) => heard.push(text));
+    await until(async () => (await redis.client.publish('news', 'one')) > 0);
+    for (const text of ['two', 'three']) {
+      proxy.swallow();
+      await until(async () => {
+        await redis.client.publish('news', text);
+        return heard.includes(text);
+      });
+    }
+    expect(far.failures.timeout).toBeGreaterThan(0);
+  });
+
+  withRedis('is not taken for one that is quiet, nor for one that is refused a ping', async () => {
+    const pings = async () =>
+      /cmdstat_ping:calls=(\d+),.*rejected_calls=(\d+)/.exec(await redis.client.info('commandstats'));
+    const quiet = new SharedRedis({ url: server.url, logger, commandMs: 10_000, hearingMs: 20 });
+    quiet.hear('news', () => undefined);
+    await until(async () => Number((await pings())?.[1]) > 3);
+    const before = await connections();
+    await redis.client.acl('SETUSER', 'default', '-ping');
+    await until(async () => Number((await pings())?.[2]) > 3);
+    expect(await connections()).toBe(before);
+    quiet.close();
   });
 });
