@@ -4,14 +4,16 @@ import type { PeerCertificate } from '../peer.ts';
 import { isLoopback, peerOf } from '../peer.ts';
 import { reset } from '../reset.ts';
 import { BodyReader } from './body-reader.ts';
+import { BodyShare } from './body-share.ts';
 import { hasBareLineFeed, parseHead } from './head.ts';
 import type { Match, Oddity, RequestHead } from './head.ts';
 import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
 import { sendAll } from './send-all.ts';
-import { ignore, listen, readsAhead } from './socket-events.ts';
+import { ignore, listen, readsAhead, tellEnd } from './socket-events.ts';
 import type { SocketListener } from './socket-events.ts';
+import { unsent } from './unsent.ts';
 
 /**
  * One client connection, read request by request: the next one is begun when the answer before it has ended, and
@@ -53,10 +55,12 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   private pending: Buffer = nothing;
   private body: BodyReader | null = null;
   private exchange: LeanExchange | null = null;
-  /** Bytes of the budget that this connection holds, and whether as a stranger's. */
-  private held = 0;
-  private isStranger = false;
+  private readonly share: BodyShare;
   private isPaused = false;
+  /** The client closed its side behind requests that still wait. */
+  private hasLeft = false;
+  /** While flushing: `unsent` as it was at the last look. */
+  private unsent = 0;
   /** Tick at which the first byte of the current request came, or the last answer ended. */
   private sinceTick: number;
   private certificate: PeerCertificate | null | undefined = undefined;
@@ -64,6 +68,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   constructor(front: ConnectionHost, socket: Socket) {
     this.front = front;
     this.socket = socket;
+    this.share = new BodyShare(front.bodies);
     this.writes = 'encrypted' in socket ? null : front.writes;
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.head;
@@ -99,11 +104,16 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     }
   }
 
-  /** The client closed its side. In the midst of an answer it is taken to have left, as nginx and node do. */
+  /**
+   * The client closed its side. In the midst of an answer it is taken to have left, as nginx and node do; behind one
+   * it may still be reading, and what it asked for before is answered.
+   */
   onEnd(): void {
-    if (this.exchange?.isEnded === true)
-      this.exchange.isLast = true; // it may still be reading the answer
-    else if (this.state !== states.lingering) this.close();
+    const { exchange } = this;
+    if (exchange?.isEnded === true) {
+      if (this.pending.length > 0) this.hasLeft = true;
+      else exchange.isLast = true;
+    } else if (this.state !== states.lingering) this.close();
   }
 
   onDrain(): void {
@@ -136,8 +146,16 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     } else if (this.state === states.head && this.pending.length > 0) {
       front.counts.timedOut += 1;
       this.handOverSlow();
-    } else if (this.state === states.flushing) this.reset();
+    } else if (this.state === states.flushing) this.lookAgain();
     else this.close();
+  }
+
+  /** A client that takes its answer slowly is not one that takes nothing. */
+  private lookAgain(): void {
+    const left = unsent(this.socket);
+    if (left === this.unsent) this.reset();
+    this.unsent = left;
+    this.deadline = this.front.tick + this.front.ticks.stall;
   }
 
   send(text: string): boolean {
@@ -182,6 +200,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
       return;
     }
     this.state = states.flushing;
+    this.unsent = unsent(this.socket);
     this.deadline = this.front.tick + this.front.ticks.stall;
     this.socket.write(nothing, (error) => {
       if ((error === null || error === undefined) && this.state === states.flushing) this.finish();
@@ -194,7 +213,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.exchange = null;
     this.state = states.head;
     if (this.head !== null && this.head.size > rememberedBytesMax) this.head = null;
-    this.release();
+    this.share.release();
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.idle;
     exchange?.closed(true);
@@ -241,6 +260,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
       this.handOver(bytes, 'bytes');
       return;
     }
+    if (this.hasLeft) this.close(); // the rest never comes
     this.pending = bytes;
     this.deadline = this.sinceTick + this.front.ticks.head;
   }
@@ -260,7 +280,11 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
       this.serve(head, length === 0 ? null : bytes.subarray(bodyAt, bodyEnd));
       return;
     }
-    this.isStranger = front.isStranger(new LeanExchange(this, head, null));
+    if (this.hasLeft) {
+      this.close();
+      return;
+    }
+    this.share.isStranger = front.isStranger(new LeanExchange(this, head, null));
     this.state = states.body;
     this.deadline = this.sinceTick + front.ticks.request;
     this.body = new BodyReader(length);
@@ -271,7 +295,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     const { body, front, head } = this;
     if (body === null || head === null) return;
     const more = body.wants(chunk.length);
-    if (more > 0 && !this.take(more)) {
+    if (more > 0 && !this.share.take(more)) {
       this.refuse((exchange) => {
         front.refuseBusy(exchange);
       });
@@ -291,7 +315,8 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.deadline = 0;
     const exchange = new LeanExchange(this, head, body);
     this.exchange = exchange;
-    if (body !== null && this.held === 0 && !this.take(body.length)) front.refuseBusy(exchange);
+    if (this.hasLeft && this.pending.length === 0) exchange.isLast = true;
+    if (body !== null && this.share.bytes === 0 && !this.share.take(body.length)) front.refuseBusy(exchange);
     else front.handle(exchange);
   }
 
@@ -332,6 +357,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     front.handedOver[why] += 1;
     this.give(bytes);
     front.handOver(socket);
+    if (this.hasLeft) tellEnd(socket, bytes);
   }
 
   /** Node's own words for a head that took too long. */
@@ -350,7 +376,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.detach();
     readsAhead(socket, true);
     socket.pause();
-    socket.unshift(bytes);
+    if (!this.hasLeft) socket.unshift(bytes);
   }
 
   private leave(): void {
@@ -360,7 +386,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.deadline = 0;
     this.exchange = null;
     this.body = null;
-    this.release();
+    this.share.release();
     this.front.forget(this);
   }
 
@@ -368,17 +394,5 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   private drop(): void {
     if (this.state !== states.head) this.front.bodies.give(this.pending.length);
     this.pending = nothing;
-  }
-
-  private take(bytes: number): boolean {
-    if (!this.front.bodies.take(bytes, this.isStranger)) return false;
-    this.held += bytes;
-    return true;
-  }
-
-  private release(): void {
-    this.front.bodies.give(this.held, this.isStranger);
-    this.held = 0;
-    this.isStranger = false;
   }
 }

@@ -29,6 +29,17 @@ export function listen(socket: Socket, listener: SocketListener): () => void {
   };
 }
 
+/**
+ * Tells a socket's new listeners its last bytes and then its end: a stream that told its end before takes nothing back.
+ * The end comes in a turn of its own, as it does from the system, so that what is answered at once is written.
+ */
+export function tellEnd(socket: Socket, bytes: Buffer): void {
+  socket.emit('data', bytes);
+  setImmediate(() => {
+    if (!socket.destroyed) socket.emit('end');
+  });
+}
+
 /** `close` follows each error, and tells what is to be done. */
 export function ignore(): void {
   // nothing

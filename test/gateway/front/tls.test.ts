@@ -6,7 +6,9 @@ import { connect } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { pino } from 'pino';
+import type { Exchange } from '../../../gateway/front/exchange.ts';
 import { TlsFiles } from '../../../gateway/front/tls-files.ts';
+import type { GatewayLimits } from '../../../gateway/limits.ts';
 import { RawClient, readerOf, startFront, tell } from '../../fixtures/front/front.ts';
 import type { TestFront } from '../../fixtures/front/front.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -64,12 +66,17 @@ describe('TLS for clients', () => {
     rmSync(folder, { recursive: true });
   });
 
-  async function start(more: object = {}, handle = tell): Promise<TestFront> {
+  async function start(
+    more: object = {},
+    handle = tell,
+    limits: Partial<GatewayLimits> = {},
+  ): Promise<TestFront> {
     copyFileSync(at('server.crt'), at('live.crt'));
     copyFileSync(at('server.key'), at('live.key'));
     const front = await startFront({
       tls: { certPath: at('live.crt'), keyPath: at('live.key'), ...more },
       handle,
+      limits,
     });
     closers.push(() => front.close());
     return front;
@@ -173,6 +180,26 @@ describe('TLS for clients', () => {
     await open.closed();
     expect(open.answers()).toMatchObject([{ status: 200 }]);
   }, 30_000);
+
+  test('a client that reads slowly has all of its answer, one that reads nothing is cut', async () => {
+    const over: boolean[] = [];
+    const large = (exchange: Exchange): void => {
+      exchange.onClose((isWhole) => over.push(isWhole));
+      exchange.start(200, []);
+      exchange.write(Buffer.alloc(24 * 1024 * 1024, 'x'));
+      exchange.end();
+    };
+    const front = await start({}, large, { clientStallMs: 700 });
+    const slow = await dialTls(front);
+    slow.readSlowly(2); // a record of 16 KiB each time
+    await slow.write(request);
+    await until(() => over.length === 1);
+    const deaf = await dialTls(front);
+    await deaf.write(request);
+    deaf.socket.pause();
+    await until(() => over.length === 2);
+    expect(over).toEqual([true, false]);
+  }, 60_000);
 
   test('a client certificate cannot be required without an authority to check it', () => {
     expect(

@@ -168,6 +168,42 @@ describe('the ends of a connection', () => {
     expect(talking.answers()).toMatchObject([{ status: 200 }]);
   });
 
+  const half = 'POST /half HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc';
+  test.each([
+    ['nothing', ''],
+    ['a head that is not whole', 'GET /half HT'],
+    ['a body that is not whole', half],
+  ])('requests of one write that closes the side are all answered, with %s behind them', async (_, rest) => {
+    await talks.start();
+    const counts = [1, 2, 3, 4].flatMap((count) => [true, false].map((isGet) => ({ count, isGet })));
+    for (const { count, isGet } of counts) {
+      const talking = await talks.client();
+      talking.socket.end((isGet ? get('/1') : post('abc')).repeat(count) + rest);
+      await talking.closed();
+      expect(talking.answers().map(({ status }) => status)).toEqual(Array(count).fill(200));
+      expect(talking.error).toBe('');
+    }
+    expect(talks.paths).not.toContain('/half');
+    expect(await talks.front.metric('muster_gateway_front_body_bytes')).toBe(0);
+    expect(await talks.front.metric('muster_gateway_front_connections')).toBe(0);
+  });
+
+  test('such requests are all answered wherever the write is cut, and odd ones among them, too', async () => {
+    await talks.start();
+    const odd = 'PUT /odd HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}';
+    for (const text of [`${get('/1')}${post('abc')}${get('/3')}`, `${get('/1')}${get('/2')}${odd}`]) {
+      const asked = Array.from({ length: text.length }, async (_, at) => {
+        const talking = await talks.client();
+        await talking.write(text.slice(0, at));
+        await new Promise((resolve) => setTimeout(resolve, at % 3));
+        talking.socket.end(text.slice(at));
+        await talking.closed();
+        return talking.answers().length;
+      });
+      expect(new Set(await Promise.all(asked))).toEqual(new Set([3]));
+    }
+  }, 60_000);
+
   test('connections beyond the bound are closed at once and counted', async () => {
     await talks.start({ limits: { connectionsMax: 1 } });
     const first = await talks.client();

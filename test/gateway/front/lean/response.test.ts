@@ -243,6 +243,21 @@ describe('a response', () => {
     expect(whole).toEqual([false]);
   });
 
+  test('that is read slowly, for longer than nothing may be taken, is whole', async () => {
+    const { client, exchange } = await asked(request, { limits: { clientStallMs: 700 } });
+    client.readSlowly(7);
+    exchange.start(200, []);
+    exchange.write(Buffer.alloc(24 * 1024 * 1024, 'x'));
+    exchange.end();
+    const isOver = new Promise<boolean>((resolve) => {
+      exchange.onClose(resolve);
+    });
+    expect(await isOver).toBe(true);
+    await until(() => client.text.endsWith('\r\n0\r\n\r\n'));
+    expect(client.text.length).toBeGreaterThan(24 * 1024 * 1024);
+    expect(client.error).toBe('');
+  }, 60_000);
+
   test('has the bytes that were given, in whatever pieces and turns they came', async () => {
     const { client, front } = await asked();
     answer(front.seen[0]!, 200, '');
