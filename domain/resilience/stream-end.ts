@@ -28,7 +28,14 @@ export class StreamEnd {
    * @param isPiece they end within an event, whose text may sound like the last word
    */
   pass(events: Uint8Array, isPiece = false): void {
-    if (!isPiece && endsWithDone(events)) this.isDone = true;
+    if (!isPiece) {
+      if (endsWithDone(events)) this.isDone = true;
+      else if (!endsInObject(events)) {
+        const text = new TextDecoder().decode(events);
+        if (saysDone.test(text)) this.isDone = true;
+        if (!hasData.test(text)) return; // a comment says nothing of the answer
+      }
+    }
     const oldest = this.lastButOne;
     this.lastButOne = this.last;
     this.last = oldest;
@@ -42,6 +49,16 @@ export class StreamEnd {
     if (this.finished !== null) return this.finished.size >= this.choices;
     return saysFinish(this.last.bytes()) || saysFinish(this.lastButOne.bytes());
   }
+}
+
+const saysDone = /^data: ?\[DONE\]\r?$/m;
+const hasData = /^data:/m;
+
+/** As events with data do, line ends aside; what does not is rare, and looked at closely. */
+function endsInObject(events: Uint8Array): boolean {
+  let at = events.length - 1;
+  while (at >= 0 && (events[at] === 0x0a || events[at] === 0x0d)) at -= 1;
+  return events[at] === 0x7d;
 }
 
 /** A copy of what was taken last, in memory that is used again. */

@@ -20,7 +20,7 @@ import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard } from './guards.ts';
 import { hedgeDelayMs } from './hedge.ts';
 import { isSaid, planRest } from './mid-stream.ts';
-import { failureRefusal, notReady } from './refusals.ts';
+import { broken, failureRefusal, notReady } from './refusals.ts';
 import { sayAttempts, setHeader } from './response-headers.ts';
 import { StandIns } from './stand-ins.ts';
 import { Tries } from './tries.ts';
@@ -86,7 +86,11 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     });
     guard.retries.earn();
     this.totalMs = Math.min(service.route.timeoutMs ?? Infinity, guard.settings.totalMs ?? Infinity);
-    if (this.totalMs !== Infinity) this.timer.arm(this, this.totalMs);
+    if (passage.queueMs >= this.totalMs) {
+      this.onTimeout();
+      return;
+    }
+    if (this.totalMs !== Infinity) this.timer.arm(this, this.totalMs - passage.queueMs);
     const mayFallBack = passage.alternatives.length > 0 || guard.fallbacks.length > 0;
     if (mayFallBack && !this.hasUntried()) this.fallBack();
     this.try();
@@ -146,8 +150,7 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
       this.onCut(one, broken('STREAM_TRUNCATED', 'the stream ended without its last event'));
       return;
     }
-    this.finish();
-    delivery.end();
+    this.complete(delivery);
   }
 
   onFailure(one: Try, failure: UpstreamFailure): void {
@@ -163,12 +166,9 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
       this.delivery = null;
     }
     if (this.tries.lose(one)) return; // the other one is still at it
-    if (one.wasSent && failure.isStale !== true) this.brokenTries += 1;
-    this.again(failure, {
-      kind: failure.kind,
-      wasSent: one.wasSent && failure.isStale !== true,
-      retryAfterMs: null,
-    });
+    const wasSent = one.wasSent && failure.isStale !== true;
+    if (wasSent) this.brokenTries += 1;
+    this.again(failure, { kind: failure.kind, wasSent, retryAfterMs: null });
   }
 
   /** @returns false when the answer is the client's after all */
@@ -178,14 +178,8 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
       this.tries.lose(one);
       return true;
     }
-    const failed = this.failedTry(
-      {
-        kind: 'status',
-        wasSent: true,
-        retryAfterMs: retryAfterMs(headers['retry-after'], Date.now()),
-      },
-      now,
-    );
+    const afterMs = retryAfterMs(headers['retry-after'], Date.now());
+    const failed = this.failedTry({ kind: 'status', wasSent: true, retryAfterMs: afterMs }, now);
     if (!this.repeat(failed, now)) return false;
     one.discard();
     this.tries.current = null;
@@ -312,12 +306,7 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
   /** A stream lost its server after its head: it is gone on with, or broken off. */
   private onCut(one: Try, failure: UpstreamFailure): void {
     const { delivery } = this;
-    if (delivery === null) return;
-    if (delivery.isDone) {
-      this.finish();
-      delivery.end();
-      return;
-    }
+    if (delivery === null || this.isSaidBy(delivery)) return;
     this.deps.onUpstreamFailure(this.service, failure);
     this.blame(one, failure);
     this.tries.cut(one);
@@ -327,14 +316,13 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
   private goOn(delivery: Delivery): boolean {
     const { midStream } = delivery;
     const { guard, deps, passage } = this;
-    if (midStream === null) return false;
+    if (midStream === null || passage.exchange.status !== 200) return false;
     if (delivery.isWithinEvent)
       return this.notContinued('it was cut within an event too long to be held back');
     const answer = midStream.answer();
     if (isSaid(passage, answer)) {
       delivery.sayDone();
-      this.finish();
-      delivery.end();
+      this.complete(delivery);
       return true;
     }
     this.tries.forgetAllButCuts();
@@ -365,11 +353,27 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     if (delivery === null || delivery.isHeld) {
       delivery?.forget();
       this.refuse(refusal);
-      return;
+    } else if (!this.isSaidBy(delivery)) {
+      this.guard.brokenOff += 1;
+      this.finish();
+      delivery.breakOff(refusal);
     }
-    this.guard.brokenOff += 1;
+  }
+
+  /** Completes an answer whose last word its client has: nothing that happens behind it matters. */
+  private isSaidBy(delivery: Delivery): boolean {
+    if (delivery.isDone) this.complete(delivery);
+    return delivery.isDone;
+  }
+
+  private complete(delivery: Delivery): void {
     this.finish();
-    delivery.breakOff(refusal);
+    try {
+      delivery.end();
+    } catch (error) {
+      this.passage.exchange.cut(); // its server is done with it: nobody else would end it
+      throw error;
+    }
   }
 
   /** Also after an ordinary end, when there is nothing left to do. */
@@ -393,8 +397,4 @@ class Forward extends Timed implements TryOwner, DeliveryDeps, Witness {
     clearTimeout(this.backoff);
     clearTimeout(this.hedging);
   }
-}
-
-function broken(code: string, message: string): UpstreamFailure {
-  return { kind: 'reset', code, message };
 }

@@ -23,3 +23,8 @@ export function notReady(service: RoutedService, model: string): Refusal {
   const kserve = `Model with name ${name} is not ready. ${reason}.`;
   return { code: 'model_not_ready', message: `The model '${name}' is not ready. ${reason}.`, kserve };
 }
+
+/** An answer that cannot be trusted to be whole, whatever its connection did. */
+export function broken(code: string, message: string): UpstreamFailure {
+  return { kind: 'reset', code, message };
+}

@@ -107,14 +107,13 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     if (this.isPaused || this.isGone) return;
     this.isPaused = true;
     this.socket?.pause();
-    this.pool.shared.wheel.disarm(this); // the client is slow, not the server
+    if (this.isOpen) this.pool.shared.wheel.disarm(this); // the client is slow, not the server
   }
 
   resume(): void {
     if (!this.isPaused || this.isGone) return;
     this.isPaused = false;
-    const { call } = this;
-    if (call !== null) this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    if (this.call !== null && this.isOpen) this.watch(this.call);
     this.socket?.resume();
   }
 
@@ -180,7 +179,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
   private send(call: SocketCall): void {
     const { request } = call;
-    const { shared, address } = this.pool;
+    const { address, shared } = this.pool;
     const head = requestHead(request, address.authority);
     if (head === null) {
       this.release(call);
@@ -190,10 +189,16 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     }
     this.parser.expect(request.method === 'HEAD');
     this.isHeard = false;
-    shared.wheel.arm(this, request.headersMs);
+    if (this.isPaused) shared.wheel.disarm(this);
+    else this.watch(call);
     call.isSent = true;
     call.handler.onSent();
     this.write(head, request.body);
+  }
+
+  /** The server's time for its head, or between two pieces of its body. */
+  private watch({ isStarted, request }: SocketCall): void {
+    this.pool.shared.wheel.arm(this, isStarted ? request.bodyIdleMs : request.headersMs);
   }
 
   private write(head: string, bytes: Uint8Array | null): void {

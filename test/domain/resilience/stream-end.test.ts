@@ -90,6 +90,22 @@ test.each([
   expect(choicesAsked(fields)).toBe(choices);
 });
 
+test.each(['data: [DONE]\n\n: bye\n\n', 'data: [DONE]\r\n\r\n:\r\n\r\n', ': hi\n\ndata:[DONE]\n\n'])(
+  'a comment beside the last word does not unsay it (%j)',
+  (text) => {
+    const end = new StreamEnd(1);
+    end.pass(new TextEncoder().encode(text));
+    expect(end.isDone).toBe(true);
+  },
+);
+
+test('comments behind the reason why it ended are passed over', () => {
+  const end = new StreamEnd(1);
+  end.pass(new TextEncoder().encode('data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'));
+  for (let at = 0; at < 3; at += 1) end.pass(new TextEncoder().encode(': still here\n\n'));
+  expect([end.isDone, end.isWhole]).toEqual([false, true]);
+});
+
 test('a piece of an event that sounds like the last word is none', () => {
   const end = new StreamEnd(1);
   end.pass(new TextEncoder().encode('data: {"choices":[{"index":0,"delta":{"content":"[DONE]'), true);

@@ -49,6 +49,29 @@ describe('connections to servers', () => {
       if (isAsked(received)) socket.write(ok);
     });
 
+  test.each([true, false])(
+    'a client that is slow before the connection is made takes no time limit away (resumed: %p)',
+    async (isResumed) => {
+      const silent = await raw(() => undefined); // never speaks TLS
+      const upstream = open(silent.address.replace('http:', 'https:'), { connectMs: 200 });
+      const failure = await new Promise<{ code: string }>((resolve) => {
+        const call = upstream.send(
+          { method: 'GET', path: '/', headers: [], body: null, headersMs: 60_000, bodyIdleMs: 60_000 },
+          {
+            onSent: () => undefined,
+            onHead: () => undefined,
+            onData: () => undefined,
+            onEnd: () => undefined,
+            onFailure: resolve,
+          },
+        );
+        call.pause();
+        if (isResumed) call.resume();
+      });
+      expect(failure.code).toBe('CONNECT_TIMEOUT');
+    },
+  );
+
   describe('when the answer is cut after byte k, for all k', () => {
     const event = 'data: {"a":1}\n\n';
     const chunk = `${event.length.toString(16)}\r\n${event}\r\n`;

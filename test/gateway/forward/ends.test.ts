@@ -1,0 +1,64 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { UsageTap } from '../../../gateway/usage/usage-tap.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
+import { get } from '../../fixtures/gateway/gateway.ts';
+import { Forwarding, chat, says } from '../../fixtures/resilience/forwarding.ts';
+import { isWholeRequest } from '../../fixtures/resilience/stand-in.ts';
+
+const forwarding = new Forwarding();
+const stream = { ...chat, stream: true };
+const events = (status: string) => `HTTP/1.1 ${status}\r\ncontent-type: text/event-stream\r\n\r\n`;
+const chunk = (text: string) =>
+  `data: ${JSON.stringify({ id: 'a', object: 'chat.completion.chunk', choices: [{ index: 0, delta: { content: text } }] })}\n\n`;
+
+describe('the end of an answer', () => {
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+
+  test('comes also where a fault of ours stands behind its last byte: its client does not wait for ever', async () => {
+    jest.spyOn(UsageTap.prototype, 'onEnd').mockImplementationOnce(() => {
+      throw new Error('a fault');
+    });
+    const server = await forwarding.backend(says('one'));
+    forwarding.use({ m: { ready: [server.address] } });
+    await expect(forwarding.ask()).rejects.toThrow();
+    await until(async () => {
+      const { text } = await get(`${forwarding.gateway.url}/metrics`);
+      return /^muster_gateway_in_flight(\{.*\})? [01]$/m.test(text); // the scrape itself may count
+    });
+    expect(forwarding.gateway.logs.some((line) => JSON.stringify(line).includes('a fault'))).toBe(true);
+    expect((await forwarding.ask()).status).toBe(200);
+  });
+
+  test('is the last word, also of a server that keeps its connection open behind it', async () => {
+    const server = await forwarding.raw((socket, received) => {
+      if (isWholeRequest(received)) socket.write(`${events('200 OK')}${chunk('hi')}data: [DONE]\n\n`);
+    });
+    forwarding.use({ m: { ready: [server.address] } }, { all: { totalMs: 200 } });
+    const { text } = await forwarding.ask(stream);
+    expect(text).toBe(`${chunk('hi')}data: [DONE]\n\n`);
+  });
+
+  test('of a stream of errors that is cut is an error: no other server goes on with it', async () => {
+    let asked = 0;
+    const server = () =>
+      forwarding.raw((socket, received) => {
+        if (!isWholeRequest(received)) return;
+        asked += 1;
+        socket.write(`${events('500 Oh')}${chunk('no')}`, () =>
+          setTimeout(() => socket.resetAndDestroy(), 50),
+        );
+      });
+    const ready = [(await server()).address, (await server()).address];
+    forwarding.use({ m: { ready } }, { all: { midStream: { mode: 'continue', chat: 'vllm' } } });
+    const { status, text } = await forwarding.ask(stream);
+    expect([status, asked]).toEqual([500, 1]);
+    expect(
+      text
+        .split('\n\n')
+        .filter((block) => block !== '')
+        .at(-1),
+    ).toContain('"error"');
+  });
+});
