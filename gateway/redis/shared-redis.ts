@@ -165,15 +165,21 @@ export class SharedRedis {
     this.probe = setTimeout(() => {
       this.client.ping().then(
         () => {
-          this.logger.info('Redis answers again');
-          this.cameBack();
+          this.answered();
         },
         (error: unknown) => {
-          this.missed(error);
+          if (failureKind(error) === 'reply')
+            this.answered(); // a refusal is an answer, too
+          else this.missed(error);
         },
       );
     }, this.probeMs);
     this.probe.unref();
+  }
+
+  private answered(): void {
+    this.logger.info('Redis answers again');
+    this.cameBack();
   }
 
   /** A broken connection is ioredis's to mend, and its 'ready' ends the suspicion; one that is silent is broken here. */

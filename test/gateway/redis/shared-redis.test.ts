@@ -71,6 +71,16 @@ describe('the shared Redis client', () => {
     expect(ready).toBe(2);
   });
 
+  withRedis('takes a refused probe for an answer', async () => {
+    await redis.client.acl('SETUSER', 'default', '-ping');
+    server.pause();
+    expect(await redis.ask((client) => client.get('n'))).toBeUndefined();
+    expect(redis.isReady).toBe(false);
+    server.resume();
+    await until(() => redis.isReady);
+    expect(await redis.ask((client) => client.set('n', '1'))).toBe('OK');
+  });
+
   withRedis('finds a Redis again that hung until its connections were given up', async () => {
     const heard: string[] = [];
     const patient = new SharedRedis({ url: server.url, logger, commandMs: 100, probeMs: 20, hearingMs: 20 });
