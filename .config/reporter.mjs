@@ -12,6 +12,7 @@ export default class TotalsReporter {
         passed: suite.numPassingTests,
         failed: suite.numFailingTests + (suite.testExecError && suite.numFailingTests === 0 ? 1 : 0),
         skipped: left.map((t) => t.fullName),
+        failures: suite.testResults.filter((t) => t.status === 'failed').map((t) => t.fullName),
       };
       appendFileSync(totals, `${JSON.stringify(line)}\n`);
     }
