@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -75,7 +76,7 @@ export class AgentServer {
       response.setHeader('content-type', registry.contentType);
       response.end(await registry.metrics());
     } else {
-      await this.#logs(url, request, response);
+      await this.#logs(url, response);
     }
   }
 
@@ -87,7 +88,7 @@ export class AgentServer {
     return timingSafeEqual(digest(given), digest(token)) && token !== '';
   }
 
-  async #logs(url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #logs(url: URL, response: ServerResponse): Promise<void> {
     const match = /^\/logs\/([^/]+)\/([^/]+)$/.exec(url.pathname);
     const [, namespace, name] = match ?? [];
     if (namespace === undefined || name === undefined || !areNames(namespace, name)) {
@@ -107,16 +108,11 @@ export class AgentServer {
     response.setHeader('content-type', 'text/plain; charset=utf-8');
     response.setHeader('x-muster-revision', log.revision);
     response.setHeader('x-muster-replica', String(log.index));
-    if (query.follow) await this.#follow(log, query.tail, request, response);
+    if (query.follow) await this.#follow(log, query.tail, response);
     else response.end(await tailLog(log.path, query.tail, limits.tailBytes));
   }
 
-  async #follow(
-    log: ReplicaLog,
-    tail: number,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): Promise<void> {
+  async #follow(log: ReplicaLog, tail: number, response: ServerResponse): Promise<void> {
     if (this.#followers >= limits.followers) {
       response.setHeader('retry-after', '10');
       text(response, 503, `Already ${limits.followers} readers follow logs here.`);
@@ -124,9 +120,10 @@ export class AgentServer {
     }
     this.#followers += 1;
     const gone = new AbortController();
-    request.once('close', () => {
+    response.once('close', () => {
       gone.abort();
     });
+    if (response.closed) gone.abort(); // it left while its log was looked for
     try {
       response.flushHeaders();
       const signal = AbortSignal.any([gone.signal, this.#closing.signal]);
@@ -176,15 +173,7 @@ function text(response: ServerResponse, status: number, body: string): void {
   response.end(body);
 }
 
-function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    response.once('drain', resolve);
-    signal.addEventListener(
-      'abort',
-      () => {
-        resolve();
-      },
-      { once: true },
-    );
-  });
+/** Until the reader takes more, or is gone: also when it was gone before. */
+async function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  await once(response, 'drain', { signal }).catch(() => undefined);
 }

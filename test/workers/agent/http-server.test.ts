@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { appendFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { AgentServer } from '../../../workers/agent/http-server.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 
 let folder: string;
 let server: AgentServer;
@@ -36,6 +39,12 @@ afterEach(async () => {
   await server.close();
   await rm(folder, { recursive: true, force: true });
 });
+
+/** Where the files are that this process has open. */
+async function openFiles(): Promise<string[]> {
+  const open = await readdir('/proc/self/fd');
+  return Promise.all(open.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+}
 
 const get = (path: string, headers: Record<string, string> = { authorization: 'Bearer secret' }) =>
   fetch(address + path, { headers });
@@ -88,6 +97,42 @@ describe("the agent's own server", () => {
     expect((await reader.read()).value).toBe('four\n');
     leave.abort();
     await expect(reader.read()).rejects.toThrow();
+  });
+
+  test('lets go of the log of a reader that leaves, whatever it was about to be sent', async () => {
+    const log = join(logs(), 'iris-predictor-00002-0.log');
+    for (let round = 0; round < 20; round++) {
+      const leave = new AbortController();
+      await fetch(`${address}/logs/default/iris?follow=true`, {
+        headers: { authorization: 'Bearer secret' },
+        signal: leave.signal,
+      });
+      const written = appendFile(log, 'x'.repeat(200_000));
+      await sleep(round * 2);
+      leave.abort();
+      await written;
+    }
+    await until(async () => !(await openFiles()).includes(log));
+  });
+
+  test('gives the places of readers that left before they were answered to others', async () => {
+    for (let round = 0; round < 200; round++) {
+      const socket = connect(Number(new URL(address).port), '127.0.0.1');
+      socket.on('error', () => undefined);
+      const head =
+        'GET /logs/default/iris?follow=true HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret\r\n\r\n';
+      await new Promise((resolve) => socket.write(head, resolve));
+      socket.resetAndDestroy();
+    }
+    await until(async () => {
+      const leave = new AbortController();
+      const { status } = await fetch(`${address}/logs/default/iris?follow=true`, {
+        headers: { authorization: 'Bearer secret' },
+        signal: leave.signal,
+      });
+      leave.abort();
+      return status === 200;
+    });
   });
 
   test('ends its readers when it is closed', async () => {
