@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Metadata, status } from '@grpc/grpc-js';
 import type {
   ServerDuplexStream,
@@ -235,16 +236,9 @@ class InferStream {
   }
 }
 
-function drained(call: Duplex, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.removeListener('drain', done);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    call.once('drain', done);
-    signal.addEventListener('abort', done);
-  });
+/** Until the client takes more, or is gone: also when it was gone before. */
+async function drained(call: Duplex, signal: AbortSignal): Promise<void> {
+  await once(call, 'drain', { signal }).catch(() => undefined);
 }
 
 function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): Ask {
