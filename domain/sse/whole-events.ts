@@ -56,6 +56,11 @@ export class WholeEvents {
     return bytes.subarray(0, length);
   }
 
+  /** A begin of an event waits for its end. */
+  get hasRest(): boolean {
+    return this.size > 0;
+  }
+
   /** What is left of an event that never became whole; it is forgotten. */
   takeRest(): Uint8Array | null {
     const rest = this.size === 0 ? null : this.held.subarray(0, this.size);

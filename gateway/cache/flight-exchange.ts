@@ -57,9 +57,9 @@ export class FlightExchange extends WrappedExchange {
     else super.start(status, headers);
   }
 
-  override write(chunk: Uint8Array | string): boolean {
+  override write(chunk: Uint8Array | string, isFinal = false): boolean {
     if (this.isDetached) return true;
-    return super.write(chunk) || this.owner.isWanted();
+    return super.write(chunk, isFinal) || this.owner.isWanted();
   }
 
   override end(): void {

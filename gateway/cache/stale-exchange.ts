@@ -25,8 +25,8 @@ export class StaleExchange extends WrappedExchange {
     else super.start(status, headers);
   }
 
-  override write(chunk: Uint8Array | string): boolean {
-    return this.isReplaced || super.write(chunk);
+  override write(chunk: Uint8Array | string, isFinal = false): boolean {
+    return this.isReplaced || super.write(chunk, isFinal);
   }
 
   override end(): void {

@@ -119,8 +119,8 @@ export class Delivery extends Timed {
   /** @param isLast `end` follows at once, and the bytes hold until then */
   data(chunk: Uint8Array, isLast: boolean): void {
     if (this.held !== null) this.held.parts.push(isLast ? chunk : copyOf(chunk));
-    else if (this.events !== null) this.passEvents(this.events, chunk);
-    else this.pass(chunk);
+    else if (this.events !== null) this.passEvents(this.events, chunk, isLast);
+    else this.pass(chunk, isLast);
   }
 
   /** The server has said all. */
@@ -199,23 +199,25 @@ export class Delivery extends Timed {
     passage.exchange.start(status, out);
   }
 
-  private passEvents(events: WholeEvents, chunk: Uint8Array): void {
+  private passEvents(events: WholeEvents, chunk: Uint8Array, isLast: boolean): void {
     const whole = events.push(chunk);
-    if (whole !== null) this.passOn(whole);
+    if (whole !== null) this.passOn(whole, isLast && !events.hasRest);
   }
 
-  private passOn(events: Uint8Array): void {
+  /** @param isLast nothing comes behind it but, where it is not said yet, the last word */
+  private passOn(events: Uint8Array, isLast = false): void {
     const { midStream } = this;
     const bytes = midStream === null ? events : midStream.pass(events);
     if (bytes === null) return;
     this.streamEnd?.pass(bytes, this.isWithinEvent);
-    this.pass(bytes);
+    this.pass(bytes, isLast && this.isDone && !this.isWithinEvent);
   }
 
-  private pass(bytes: Uint8Array): void {
+  /** @param isFinal nothing follows but the end */
+  private pass(bytes: Uint8Array, isFinal = false): void {
     const { tap, exchange } = this.passage;
     tap?.onData(bytes);
-    if (exchange.write(bytes)) return;
+    if (exchange.write(bytes, isFinal)) return;
     this.source.pause();
     if (this.isBlocked) return;
     this.isBlocked = true;

@@ -34,9 +34,10 @@ export interface Exchange {
   start(status: number, headers: string[]): void;
   /**
    * The bytes hold for this call alone: whoever sends or keeps them later copies them.
+   * @param isFinal nothing follows but `end`: what ends the body may go out with it
    * @returns false when the client takes no more for now: wait for `onDrain`
    */
-  write(chunk: Uint8Array | string): boolean;
+  write(chunk: Uint8Array | string, isFinal?: boolean): boolean;
   end(): void;
   /** Breaks the connection so that no client can take what it has for the whole. */
   cut(): void;

@@ -45,8 +45,8 @@ export class WrappedExchange implements Exchange {
   start(status: number, headers: string[]): void {
     this.inner.start(status, headers);
   }
-  write(chunk: Uint8Array | string): boolean {
-    return this.inner.write(chunk);
+  write(chunk: Uint8Array | string, isFinal = false): boolean {
+    return this.inner.write(chunk, isFinal);
   }
   end(): void {
     this.inner.end();

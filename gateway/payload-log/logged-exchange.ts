@@ -35,14 +35,14 @@ export class LoggedExchange extends WrappedExchange {
     super.start(status, headers);
   }
 
-  override write(chunk: Uint8Array | string): boolean {
+  override write(chunk: Uint8Array | string, isFinal = false): boolean {
     if (this.parts !== null) {
       this.size += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length;
       // A copy: a slice would keep the whole buffer that it lies in.
       if (this.size <= this.bytesMax) this.parts.push(Buffer.from(chunk as Uint8Array));
       else this.parts.length = 0;
     }
-    return super.write(chunk);
+    return super.write(chunk, isFinal);
   }
 
   override end(): void {

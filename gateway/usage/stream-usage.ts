@@ -36,12 +36,12 @@ export class UsageHidingExchange extends WrappedExchange {
     this.inner.start(status, this.isStream ? without(headers, ['content-length']) : headers);
   }
 
-  override write(chunk: Uint8Array | string): boolean {
-    if (!this.isStream) return this.inner.write(chunk);
+  override write(chunk: Uint8Array | string, isFinal = false): boolean {
+    if (!this.isStream) return this.inner.write(chunk, isFinal);
     const whole = this.events.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
     if (whole === null) return true;
     const rest = withoutUsage(asBuffer(whole));
-    return rest.length === 0 ? true : this.inner.write(rest);
+    return rest.length === 0 ? true : this.inner.write(rest, isFinal && !this.events.hasRest);
   }
 
   override end(): void {

@@ -50,6 +50,8 @@ export class LeanExchange implements Exchange {
   /** Waits to be sent; '' once it was. */
   private head = '';
   private isOver = false;
+  /** The empty chunk that ends the body is sent. */
+  private isBodyEnded = false;
   private drain: (() => void) | null = null;
   private readonly closing: ((isWhole: boolean) => void)[] = [];
 
@@ -95,11 +97,11 @@ export class LeanExchange implements Exchange {
     wire.flushLater(this);
   }
 
-  write(chunk: Uint8Array | string): boolean {
+  write(chunk: Uint8Array | string, isFinal = false): boolean {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
     this.bytes += bytes.length;
     if (this.isOver || this.framing === framings.none || bytes.length === 0) return true;
-    if (this.framing === framings.chunked) return this.writeChunk(bytes);
+    if (this.framing === framings.chunked) return this.writeChunk(bytes, isFinal);
     this.left -= bytes.length;
     if (this.left < 0) {
       this.cut(); // more than was promised would be taken for the next answer
@@ -118,7 +120,7 @@ export class LeanExchange implements Exchange {
     }
     this.isOver = true;
     if (this.head !== '') this.endWithHead();
-    else if (this.framing === framings.chunked) this.wire.send(lastChunk);
+    else if (this.framing === framings.chunked && !this.isBodyEnded) this.wire.send(lastChunk);
     this.wire.answered();
   }
 
@@ -170,11 +172,20 @@ export class LeanExchange implements Exchange {
     }
   }
 
-  private writeChunk(bytes: Uint8Array): boolean {
+  private writeChunk(bytes: Uint8Array, isFinal: boolean): boolean {
+    if (this.isBodyEnded) {
+      this.cut(); // more than was announced would be taken for the next answer
+      return true;
+    }
+    this.isBodyEnded = isFinal;
     const { head } = this;
     this.head = '';
     const size = `${bytes.length.toString(16)}\r\n`;
-    return this.wire.sendAll(head === '' ? size : `${head}${chunkedLine}\r\n${size}`, bytes, '\r\n');
+    return this.wire.sendAll(
+      head === '' ? size : `${head}${chunkedLine}\r\n${size}`,
+      bytes,
+      isFinal ? lastOfAll : '\r\n',
+    );
   }
 
   private endWithHead(): void {
@@ -187,3 +198,4 @@ export class LeanExchange implements Exchange {
 const chunkedLine = 'transfer-encoding: chunked\r\n';
 const emptyLine = 'content-length: 0\r\n';
 const lastChunk = '0\r\n\r\n';
+const lastOfAll = `\r\n${lastChunk}`;

@@ -45,6 +45,31 @@ describe('a response', () => {
     expect(writes).toEqual([client.text.length]);
   });
 
+  test('whose end is announced with its last bytes ends in their write, and can be followed by none', async () => {
+    const { client, exchange, socket, front } = await asked();
+    exchange.start(200, ['content-type', 'text/event-stream']);
+    exchange.write('data: 1\n\n');
+    await until(() => client.text.endsWith('data: 1\n\n\r\n'));
+    const writes: string[] = [];
+    const write = socket.write.bind(socket) as (...args: unknown[]) => boolean;
+    socket.write = (...args: unknown[]) => {
+      writes.push(Buffer.from(args[0] as Uint8Array).toString());
+      return write(...args);
+    };
+    exchange.write('data: 2\n\n', true);
+    exchange.end();
+    await until(() => client.answers().length === 1);
+    expect(writes).toEqual(['9\r\ndata: 2\n\n\r\n0\r\n\r\n']);
+    await client.write(request);
+    await until(() => front.seen.length === 2);
+    const next = front.seen[1]!;
+    next.start(200, ['content-type', 'text/event-stream']);
+    next.write('whole', true);
+    next.write('too much');
+    await client.closed();
+    expect(client.text).not.toContain('too much');
+  });
+
   test('that becomes a stream sends its head at once, then each chunk', async () => {
     const { client, exchange } = await asked();
     exchange.start(200, ['content-type', 'text/event-stream']);
