@@ -1,4 +1,5 @@
-import { isObject, parseKeepingDigits } from './exact-values.ts';
+import { parseKeepingText } from '../json/lossless.ts';
+import { isObject } from './exact-values.ts';
 import type { Fields } from './exact-values.ts';
 
 /**
@@ -16,7 +17,7 @@ const refused = (why: string): WarmLine => ({ kind: 'refused', why });
 export function readWarmLine(line: string): WarmLine {
   let value: unknown;
   try {
-    value = parseKeepingDigits(line);
+    value = parseKeepingText(line);
   } catch {
     return refused('it is not JSON');
   }

@@ -14,6 +14,18 @@ export function parseLossless(text: string): unknown {
   });
 }
 
+/**
+ * The same for documents whose bytes count, as those that are a key of the cache: `1.0` does not become `1` either, so
+ * numbers may be raw JSON that a double would hold.
+ *
+ * @throws SyntaxError, and RangeError
+ */
+export function parseKeepingText(text: string): unknown {
+  return parseWithSource(text, (_key, value, { source }) =>
+    typeof value === 'number' && source !== undefined && String(value) !== source ? rawJson(source) : value,
+  );
+}
+
 type Reviver = (key: string, value: unknown, context: { readonly source?: string }) => unknown;
 const parseWithSource = JSON.parse as (text: string, reviver: Reviver) => unknown;
 // ECMAScript's proposal "JSON.parse source text access"; in V8 since 11.4, not yet in TypeScript's library.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { parseLossless } from '../../../domain/json/lossless.ts';
+import { parseKeepingText, parseLossless } from '../../../domain/json/lossless.ts';
 
 const again = (text: string) => JSON.stringify(parseLossless(text));
 
@@ -34,5 +34,18 @@ describe('numbers that a double cannot hold', () => {
         expect(again(`[${big}]`)).toBe(`[${big}]`);
       }),
     );
+  });
+});
+
+describe('numbers whose text counts', () => {
+  test.each(['{"seed":1.0}', '[1e5,-0,1.50]', '{"a":9007199254740993,"b":2}'])(
+    '%s comes out as it went in',
+    (text) => {
+      expect(JSON.stringify(parseKeepingText(text))).toBe(text);
+    },
+  );
+
+  test('a number that is written plainly is a number', () => {
+    expect(parseKeepingText('{"a":1.5,"b":-2}')).toEqual({ a: 1.5, b: -2 });
   });
 });
