@@ -69,12 +69,12 @@ export class UsageShipper {
     }
   }
 
-  private async send({ gateway, records }: SpoolPart, signal: AbortSignal): Promise<void> {
-    if (records.length === 0) return;
-    const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records.join(',')}],"shares":[]}`;
+  private async send({ gateway, records, count }: SpoolPart, signal: AbortSignal): Promise<void> {
+    if (count === 0) return;
+    const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records}],"shares":[]}`;
     const outcome = await this.options.post('/internal/usage', text, signal);
-    if (outcome === 'taken') this.shipped += records.length;
-    else this.refuse(gateway, records.length);
+    if (outcome === 'taken') this.shipped += count;
+    else this.refuse(gateway, count);
   }
 
   /** A record that the ledger will never take must not hold up those behind it. */

@@ -36,8 +36,10 @@ const lineBytesMax = 256 * 1024;
 /** Lines of one file, sent together. */
 export interface SpoolPart {
   readonly gateway: string;
-  /** JSON texts of records. */
-  readonly records: readonly string[];
+  /** Records as a list in JSON without its brackets. */
+  readonly records: string;
+  /** Of records. */
+  readonly count: number;
   /** They are in the ledger: the next part may be read. */
   done(): void;
 }
@@ -77,7 +79,7 @@ export class UsageSpool {
   /** @param fields JSON text of a record without its number: `"requestId":…` and so on */
   add(fields: string): void {
     this.sequence += 1;
-    this.pending.push(`{"seq":${this.sequence},${fields}}`);
+    this.pending.push(`${recordBegin}${this.sequence},${fields}}`);
     this.timer ??= setTimeout(() => {
       this.timer = null;
       this.flush();
@@ -189,13 +191,14 @@ export class UsageSpool {
     return {
       gateway: gatewayOf(name),
       records,
+      count: countIn(records),
       done: () => {
         this.sent.set(name, from + end);
       },
     };
   }
 
-  private recordsOf(text: string): string[] {
+  private recordsOf(text: string): string {
     const records: string[] = [];
     for (const line of text.split('\n')) {
       if (line === '') continue;
@@ -203,7 +206,7 @@ export class UsageSpool {
       if (json === null) this.damaged += 1;
       else records.push(json.slice(1, -1));
     }
-    return records;
+    return records.join(',');
   }
 
   private remove(name: string, path: string, isTorn: boolean): void {
@@ -216,6 +219,15 @@ export class UsageSpool {
     }
     this.sent.delete(name);
   }
+}
+
+/** How each record begins, and nothing within one: in a JSON string the quote would have a backslash before it. */
+const recordBegin = '{"seq":';
+
+function countIn(records: string): number {
+  let count = 0;
+  for (let at = records.indexOf(recordBegin); at >= 0; at = records.indexOf(recordBegin, at + 1)) count += 1;
+  return count;
 }
 
 /** @returns how many of the records, at least one, go into the next line */

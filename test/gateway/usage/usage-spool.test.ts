@@ -38,10 +38,9 @@ async function drain(
 ): Promise<{ gateway: string; seq: number; n: number }[]> {
   const found: { gateway: string; seq: number; n: number }[] = [];
   for (let part = await spool.next(bytesMax); part !== null; part = await spool.next(bytesMax)) {
-    for (const text of part.records.join(',') === ''
-      ? []
-      : (JSON.parse(`[${part.records.join(',')}]`) as object[]))
-      found.push({ gateway: part.gateway, ...(text as { seq: number; n: number }) });
+    const records = JSON.parse(`[${part.records}]`) as { seq: number; n: number }[];
+    expect(part.count).toBe(records.length);
+    for (const record of records) found.push({ gateway: part.gateway, ...record });
     part.done();
   }
   return found;
@@ -94,7 +93,7 @@ describe('the spool of usage records', () => {
     spool.add('"n":1');
     spool.flush();
     const part = await spool.next(4_096);
-    expect(part?.records).toHaveLength(1);
+    expect(part).toMatchObject({ records: '{"seq":1,"n":1}', count: 1 });
     expect((await spool.next(4_096))?.records).toEqual(part?.records);
   });
 
@@ -263,10 +262,22 @@ describe('the way to the ledger', () => {
       },
     });
     shipper.start();
+    const model = '{"seq":7}';
     spool.add('"n":1');
-    await until(() => shipper.shipped === 1);
+    spool.add(`"model":${JSON.stringify(model)}`);
+    await until(() => shipper.shipped > 0);
     await shipper.close();
-    expect(taken).toEqual([{ gateway: 'g', records: [{ seq: 1, n: 1 }], shares: [] }]);
+    expect(shipper.shipped).toBe(2);
+    expect(taken).toEqual([
+      {
+        gateway: 'g',
+        records: [
+          { seq: 1, n: 1 },
+          { seq: 2, model },
+        ],
+        shares: [],
+      },
+    ]);
   });
 
   test('is not held up by records that the ledger refuses', async () => {
