@@ -12,6 +12,11 @@ const events = (status: string) => `HTTP/1.1 ${status}\r\ncontent-type: text/eve
 const chunk = (text: string) =>
   `data: ${JSON.stringify({ id: 'a', object: 'chat.completion.chunk', choices: [{ index: 0, delta: { content: text } }] })}\n\n`;
 
+async function upstreamErrors(): Promise<string[]> {
+  const { text } = await get(`${forwarding.gateway.url}/metrics`);
+  return text.split('\n').filter((line) => line.startsWith('muster_gateway_upstream_errors_total{'));
+}
+
 describe('the end of an answer', () => {
   afterEach(() => {
     jest.restoreAllMocks();
@@ -49,6 +54,14 @@ describe('the end of an answer', () => {
     forwarding.use({ m: { ready: [server.address] } }, { all: { totalMs: 200 } });
     const { text } = await forwarding.ask(stream);
     expect(text).toBe(`${chunk('hi')}data: [DONE]\n\n`);
+    expect(await upstreamErrors()).toEqual([]);
+  });
+
+  test('that is not there in time is counted as its server being late', async () => {
+    const server = await forwarding.raw(() => undefined);
+    forwarding.use({ m: { ready: [server.address] } }, { all: { totalMs: 200 } });
+    expect((await forwarding.ask()).status).toBe(504);
+    expect(await upstreamErrors()).toEqual([expect.stringMatching(/kind="timeout".* 1$/)]);
   });
 
   test('goes out with the last word where both came together', async () => {

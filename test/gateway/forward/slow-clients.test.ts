@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { startTestGateway } from '../../fixtures/gateway/gateway.ts';
+import { get, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
@@ -65,5 +65,7 @@ test('a client that takes nothing for too long is dropped, and its server freed'
   expect(answer.status).toBe(200);
   await until(() => isFreed);
   await until(() => gateway.endpoints.bind(only!.address).inFlight === 0);
+  const scrape = await get(`${gateway.url}/metrics`);
+  expect(scrape.text).not.toMatch(/^muster_gateway_upstream_errors_total\{/m); // the server did nothing wrong
   await answer.body?.cancel().catch(() => undefined);
 }, 30_000);
