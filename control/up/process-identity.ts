@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bootIdFile, startOf } from '../../domain/process/process-stat.ts';
 
 /**
  * Which process is meant. A pid alone is reused by the system; with the time at which the process started it
@@ -65,37 +66,15 @@ export async function waitUntilGone(
 }
 
 function startedOnLinux(pid: number): string | null {
-  const fields = statFields(pid);
-  if (fields === null || fields.state === 'Z' || fields.state === 'X') return null;
-  return `${bootId()}/${fields.started}`;
-}
-
-interface StatFields {
-  readonly state: string;
-  readonly started: string;
-}
-
-function statFields(pid: number): StatFields | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in parentheses and may hold blanks and parentheses itself.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state: fields[0] ?? '', started: fields[19] ?? '' };
+    boot ??= readFileSync(bootIdFile, 'utf8');
+    return startOf(readFileSync(`/proc/${pid}/stat`, 'utf8'), boot);
   } catch {
     return null;
   }
 }
 
 let boot: string | undefined;
-/** Start times count from the boot, so a restart of the machine must not make two processes look alike. */
-function bootId(): string {
-  try {
-    boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  } catch {
-    boot = '';
-  }
-  return boot;
-}
 
 function startedByPs(pid: number): string | null {
   const result = spawnSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {

@@ -1,24 +1,22 @@
 import { readFileSync } from 'node:fs';
+import { bootIdFile, startOf } from '../../domain/process/process-stat.ts';
 
-/**
- * Which process this is, for files that outlive it: ids of processes come again, with the time of its start (in clock
- * ticks since boot, where the system tells it) a process is known.
- */
+/** Which process this is, for files that outlive it. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** '' where the system does not tell it. */
+  /** '' where the system does not tell it: then a pid that comes again is taken for the same process. */
   readonly startedAt: string;
 }
 
 /** @returns null when there is no such process */
 export function identityOf(pid: number): ProcessIdentity | null {
-  if (!Number.isSafeInteger(pid) || pid <= 0 || !isAlive(pid)) return null;
+  if (!Number.isSafeInteger(pid) || pid <= 0) return null;
+  if (process.platform !== 'linux') return isAlive(pid) ? { pid, startedAt: '' } : null;
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // After the name, which may hold anything, in brackets: field 3 and on; the start is field 22.
-    return { pid, startedAt: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '' };
+    const startedAt = startOf(readFileSync(`/proc/${pid}/stat`, 'utf8'), readFileSync(bootIdFile, 'utf8'));
+    return startedAt === null ? null : { pid, startedAt };
   } catch {
-    return { pid, startedAt: '' };
+    return null;
   }
 }
 

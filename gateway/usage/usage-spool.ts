@@ -149,7 +149,8 @@ export class UsageSpool {
   private openNext(): NonNullable<UsageSpool['current']> {
     this.files += 1;
     const { pid, startedAt } = identityOf(process.pid) ?? { pid: process.pid, startedAt: '' };
-    const name = `${pid}.${startedAt}.${String(this.files).padStart(8, '0')}.${encodeURIComponent(this.gatewayId)}.usage`;
+    const start = encodeURIComponent(startedAt);
+    const name = `${pid}.${start}.${String(this.files).padStart(8, '0')}.${encodeURIComponent(this.gatewayId)}.usage`;
     this.current = { name, file: openSync(join(this.folder, name), 'ax', 0o600), bytes: 0 };
     return this.current;
   }
@@ -279,7 +280,7 @@ async function readFrom(path: string, from: number, bytesMax: number): Promise<B
 
 function isOwnerThere(name: string): boolean {
   const [pid, startedAt = ''] = name.split('.');
-  return isStillThere({ pid: Number(pid), startedAt });
+  return isStillThere({ pid: Number(pid), startedAt: decodeURIComponent(startedAt) });
 }
 
 function gatewayOf(name: string): string {

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { bootIdFile, startOf } from '../../../domain/process/process-stat.ts';
 
 /**
- * Which process a pid is. The kernel reuses pids, so a pid alone may name a stranger after a restart: pid and
- * start time together do not. On Linux the start time counts from boot, so the boot is part of it.
+ * Which process a pid is, by its start: see domain/process/process-stat.ts.
  */
 const run = promisify(execFile);
 
@@ -19,21 +19,10 @@ export async function processIdentity(
 async function linuxIdentity(pid: number): Promise<string | null> {
   try {
     const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
-    const parsed = parseStat(stat);
-    if (!parsed || parsed.state === 'Z' || parsed.state === 'X') return null;
-    const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
-    return `${boot.trim()}/${parsed.startTime}`;
+    return startOf(stat, await readFile(bootIdFile, 'utf8'));
   } catch {
     return null;
   }
-}
-
-/** State (field 3) and start time (field 22). The name, field 2, may itself hold spaces and parentheses. */
-export function parseStat(stat: string): { readonly state: string; readonly startTime: string } | null {
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const state = fields[0];
-  const startTime = fields[19];
-  return state !== undefined && startTime !== undefined ? { state, startTime } : null;
 }
 
 async function psIdentity(pid: number): Promise<string | null> {

@@ -66,7 +66,7 @@ async function afterNextRead(path: string, act: () => void): Promise<() => void>
 
 /** As left behind by a process that was killed. */
 function orphan(name: string, to: string): void {
-  cpSync(join(folder, name), join(to, name.replace(/^\d+\.\d*/, '999999999.1')));
+  cpSync(join(folder, name), join(to, name.replace(/^\d+\.[^.]*/, '999999999.1')));
 }
 
 describe('the spool of usage records', () => {
@@ -160,7 +160,7 @@ describe('the spool of usage records', () => {
     const [name] = files();
     const at = mkdtempSync(join(folder, 'cut-'));
     const cut = readFileSync(join(folder, name!)).subarray(0, 15_000);
-    writeFileSync(join(at, name!.replace(/^\d+\.\d*/, '999999999.1')), cut);
+    writeFileSync(join(at, name!.replace(/^\d+\.[^.]*/, '999999999.1')), cut);
     const finder = open('finder', {}, at);
     expect(await drain(finder)).toEqual([]);
     expect(files(at)).toEqual([]);
@@ -193,7 +193,7 @@ describe('the spool of usage records', () => {
     const lengths: number[] = [];
     for (let cut = 0; cut <= bytes.length; cut += 1) {
       const at = mkdtempSync(join(folder, 'cut-'));
-      writeFileSync(join(at, name!.replace(/^\d+\.\d*/, '999999999.1')), bytes.subarray(0, cut));
+      writeFileSync(join(at, name!.replace(/^\d+\.[^.]*/, '999999999.1')), bytes.subarray(0, cut));
       const found = await drain(open('finder', {}, at));
       expect(found.map(({ n }) => n)).toEqual([1, 2, 3, 4].slice(0, found.length));
       expect(files(at)).toEqual([]);

@@ -5,11 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { acceptsConnections, Ports } from '../../../../activities/local/replica/port.ts';
 import { nextProbeMs, probe } from '../../../../activities/local/replica/probe.ts';
 import { stopServer } from '../../../../activities/local/replica/process.ts';
-import {
-  findByArguments,
-  parseStat,
-  processIdentity,
-} from '../../../../activities/local/replica/process-identity.ts';
+import { findByArguments, processIdentity } from '../../../../activities/local/replica/process-identity.ts';
 import { FileServer } from '../../../fixtures/agent/file-server.ts';
 import { eventually, isAlive } from '../../../fixtures/agent/waiting.ts';
 
@@ -37,12 +33,6 @@ describe('processIdentity', () => {
   test('can also be had from ps, for systems without /proc', async () => {
     expect(await processIdentity(process.pid, 'darwin')).toMatch(/\d\d:\d\d:\d\d \d{4}$/);
     expect(await processIdentity(2 ** 22 + 1, 'darwin')).toBeNull();
-  });
-
-  test('reads the start time past any name', () => {
-    const rest = `S ${Array.from({ length: 18 }, (_, n) => String(n)).join(' ')} 12345 9 9`;
-    expect(parseStat(`7 (a b) c) (d) ${rest}`)).toEqual({ state: 'S', startTime: '12345' });
-    expect(parseStat('7 (x)')).toBeNull();
   });
 
   test('is found for a process by the end of its arguments', async () => {
