@@ -48,6 +48,8 @@ export class Passage {
   entry: RoutedService<Endpoint> | null = null;
   /** The request id that its servers are told, where it is not the request's own. */
   upstreamId: string | null = null;
+  /** Asked by a component for a request that is under way, and counted there. */
+  isPart = false;
   /** Services that may answer in its place, best first. */
   alternatives: readonly RoutedService<Endpoint>[] = none;
   /** The model that several services serve, when it names one: access to it is access to each of them. */

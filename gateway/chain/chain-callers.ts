@@ -38,6 +38,7 @@ export class ChainCallers implements Step {
     if (this.underWay.size === 0 || passage.caller !== null) return true;
     const first = this.underWay.get(passage.requestId);
     if (first === undefined || !this.isForPredictor(passage, first.key)) return true;
+    passage.isPart = true;
     if (first.passage.caller !== null) passage.caller = asPart(first.passage.caller);
     return true;
   }

@@ -20,7 +20,8 @@ export interface UsageStepDeps {
 
 /**
  * The first of the steps that count: finds what counting needs (price, budgets, limits) and listens to the answer.
- * V1 and V2 requests are counted and have a price each; they have no tokens.
+ * V1 and V2 requests are counted and have a price each; they have no tokens. What a transformer or explainer asks of its
+ * predictor has no meter: it is part of a request that is counted.
  */
 export class UsageStep implements Step {
   readonly name = 'usage';
@@ -37,7 +38,7 @@ export class UsageStep implements Step {
   enter(passage: Passage): boolean {
     const { kind } = passage.operation;
     const { service } = passage;
-    if (service === null || !isCountedKind(kind)) return true;
+    if (service === null || passage.isPart || !isCountedKind(kind)) return true;
     const meter = this.deps.meters.of(service, passage.model, passage.caller ?? anonymous);
     passage.meter = meter;
     if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { newKey, useAccess } from '../../fixtures/access/keys.ts';
+import { startCountingGateway } from '../../fixtures/budget/counting-gateway.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
@@ -37,8 +39,12 @@ describe('a service with transformer and explainer', () => {
   let predictor: Backend;
   let transformer: Backend;
   let explainer: Backend;
-  const predictorHost = () => `${gateway.url.slice('http://'.length)}/serving/default/iris-predictor`;
+  /** The gateway that components ask, where it is not the one of all tests. */
+  let countingUrl: string | null;
+  const predictorHost = () =>
+    `${(countingUrl ?? gateway.url).slice('http://'.length)}/serving/default/iris-predictor`;
   beforeEach(async () => {
+    countingUrl = null;
     predictor = await startBackend((seen, response) => {
       json({ predictions: (JSON.parse(seen.body.toString()) as { instances: number[] }).instances })(
         seen,
@@ -142,6 +148,42 @@ describe('a service with transformer and explainer', () => {
     const answer = await predict({ authorization: `Bearer ${key}`, 'x-request-id': 'r-1' });
     expect([answer.status, answer.headers.get('x-request-id')]).toEqual([200, 'r-1']);
     expect(whileUnderWay).toEqual([401, 401, 401]);
+  });
+
+  test('counts a request once: what its transformer asks of the predictor is a part of it', async () => {
+    const { key, record } = newKey({ models: ['default/iris'] });
+    const counting = await startCountingGateway([chained()], {
+      access: { mode: 'required', keys: [record] },
+      prices: { models: [{ model: '*', perRequest: 1_000 }] },
+      budgets: [{ id: 'all', period: 'total', limitCostMicros: 10_000, sliceCostMicros: 1_000 }],
+      rateLimits: [{ id: 'slow', requestsPerMinute: 4 }],
+    });
+    try {
+      countingUrl = counting.url;
+      const ask = (path = '') =>
+        postJson(
+          `${counting.url}${path}/v1/models/iris:predict`,
+          { instances: [1] },
+          { authorization: `Bearer ${key}` },
+        );
+      for (let time = 0; time < 3; time += 1) expect((await ask()).status).toBe(200);
+      await until(() => counting.used.length >= 3);
+      expect(predictor.seen).toHaveLength(3);
+      const [account] = counting.accounting.budgets.accounts.values();
+      expect([counting.used.length, account?.share.spentMicros, account?.share.reservedMicros]).toEqual([
+        3, 3_000, 0,
+      ]);
+      // Whoever asks the predictor by a way of their own is counted, up to the rate.
+      const direct = [
+        await ask('/serving/default/iris-predictor'),
+        await ask('/serving/default/iris-predictor'),
+      ];
+      expect(direct.map(({ status }) => status)).toEqual([200, 429]);
+      await until(() => counting.used.length >= 4);
+      expect(account?.share.spentMicros).toBe(4_000);
+    } finally {
+      await counting.close();
+    }
   });
 
   test('is not ready while its transformer is not, and says so', async () => {
