@@ -50,13 +50,13 @@ interface RestBody {
   readonly headerLength?: number | undefined;
 }
 
-/** A refusal as gRPC says it. */
+/** A refusal as gRPC says it. Its words may be a server's: half a surrogate pair, at which grpc-js throws, is U+FFFD. */
 class CallError extends Error {
   readonly code: status;
   readonly metadata: Metadata;
 
   constructor(code: status, message: string, metadata = new Metadata()) {
-    super(message);
+    super(Buffer.from(message).toString());
     this.code = code;
     this.metadata = metadata;
   }
@@ -67,7 +67,9 @@ export function inferenceService(deps: ServiceDeps): UntypedServiceImplementatio
     Object.entries(works).map(([name, work]) => [
       name,
       (call: Unary, callback: sendUnaryData<Fields>) => {
-        void answerUnary(deps, name, work, call, callback);
+        answerUnary(deps, name, work, call, callback).catch((error: unknown) => {
+          deps.logError(error, name);
+        });
       },
     ]),
   );

@@ -182,6 +182,21 @@ describe('inference.GRPCInferenceService', () => {
     ]);
   });
 
+  const emoji = '\u{1f600}';
+  test.each([
+    ['as JSON', '{"error":"cannot parse \\ud83d"}', 'cannot parse \ufffd'],
+    ['cut inside a character', `${'e'.repeat(999)}${emoji} and more`, `${'e'.repeat(999)}\ufffd`],
+  ])('tells words of a server with half a character in them, %s', async (_how, body, details) => {
+    front.respond = (_seen, response) => {
+      response.writeHead(400);
+      response.end(body);
+    };
+    await front.startM();
+    const failed = await failure(front.client.ask('ModelInfer', raw(), {}, { deadline: Date.now() + 3_000 }));
+    expect([failed.code, failed.details]).toEqual([status.INVALID_ARGUMENT, details]);
+    expect((await front.client.ask('ServerLive', {})).fields).toMatchObject({ live: true });
+  });
+
   test.each(['cancelled', 'out of time'])(
     'gives the request up at the server when the call is %s',
     async (how) => {
