@@ -71,12 +71,15 @@ export class RateStep implements Step {
     estimateRequest(passage, meter, this.usage);
     const nowMs = this.deps.nowMs();
     const parts = this.deps.gateways();
+    let taken = rates;
     for (const bucket of rates) {
       bucket.fill(nowMs, parts);
       if (bucket.has(passage.estimatedTokens)) continue;
       if (bucket.isShadow) {
         bucket.counts.wouldRefuse += 1;
         passage.addHeader('x-muster-rate-limit-shadow', bucket.limit.id);
+        // A refused request would have taken nothing.
+        taken = taken.filter((other) => other !== bucket);
         continue;
       }
       bucket.counts.refused += 1;
@@ -84,8 +87,8 @@ export class RateStep implements Step {
       flow.refuse(passage, tooFast(bucket, passage.estimatedTokens));
       return false;
     }
-    for (const bucket of rates) bucket.take(passage.estimatedTokens);
-    passage.rates = rates;
+    for (const bucket of taken) bucket.take(passage.estimatedTokens);
+    passage.rates = taken;
     tell(passage, rates);
     return true;
   }

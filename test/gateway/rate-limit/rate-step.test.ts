@@ -63,3 +63,47 @@ describe('more callers than there are buckets', () => {
     expect(step.counts.get('slow')).toEqual({ refused: 3, wouldRefuse: 0 });
   });
 });
+
+describe('a limit that only looks on', () => {
+  const minutes = 20;
+  const usage = { unsaidOutputTokens: 0, outputTokensMax: 0 };
+  const flow = { refuse: () => undefined } as unknown as Flow;
+
+  /** Twice the limit for a time, then half of it. @returns what was, or would have been, refused in each part */
+  const refusals = (limit: object, usedTokens: number): readonly number[] => {
+    let now = 0;
+    const step = new RateStep({ nowMs: () => now, gateways: () => 1, onDrop: () => undefined });
+    step.use(RateLimitsPolicy.parse([{ id: 'l', ...limit }]), usage);
+    const ask = (): void => {
+      const passage = {
+        meter: { price: null, numbers: { namespace: 'default', model: 'm' }, rates: null },
+        ...{ caller: anonymous, fields: null, estimatedTokens: -1, estimatedMicros: -1, rates: null },
+        usage: { inputTokens: usedTokens, outputTokens: 0, cachedTokens: 0 },
+        costMicros: 0,
+        addHeader: () => undefined,
+      } as unknown as Passage;
+      if (step.enter(passage, flow)) step.settle(passage);
+    };
+    const count = (): number => {
+      const { refused, wouldRefuse } = step.counts.get('l')!;
+      return refused + wouldRefuse;
+    };
+    for (let n = 0; n < minutes * 120; n += 1, now += 500) ask();
+    const first = count();
+    for (let n = 0; n < minutes * 30; n += 1, now += 2_000) ask();
+    return [first, count() - first];
+  };
+
+  test.each([
+    ['requests', { requestsPerMinute: 60 }, 0],
+    ['tokens', { tokensPerMinute: 600 }, 10],
+  ])(
+    'counts what an enforced one of %s refuses: what it would refuse takes nothing from it',
+    (_, limit, used) => {
+      const enforced = refusals({ ...limit, mode: 'enforce' }, used);
+      expect(enforced[0]).toBeGreaterThan(0);
+      expect(enforced[1]).toBe(0);
+      expect(refusals({ ...limit, mode: 'shadow' }, used)).toEqual(enforced);
+    },
+  );
+});
