@@ -48,6 +48,7 @@ class GrpcUpstream implements Upstream {
       'grpc.max_send_message_length': messageBytesMax,
       'grpc.enable_retries': 0,
       'grpc.service_config_disable_resolution': 1,
+      'grpc.enable_http_proxy': 0, // the table alone says where requests go
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.min_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1_000,

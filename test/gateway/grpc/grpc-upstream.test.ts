@@ -150,6 +150,23 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect(answer.headers.get('retry-after')).not.toBeNull();
   });
 
+  test('is asked itself, whatever proxy the environment names', async () => {
+    const proxy = await startRawBackend((socket) => {
+      socket.destroy();
+    });
+    const environment = { ...process.env };
+    for (const name of ['no_proxy', 'no_grpc_proxy']) Reflect.deleteProperty(process.env, name);
+    for (const name of ['http_proxy', 'https_proxy', 'grpc_proxy']) process.env[name] = proxy.address;
+    try {
+      use([(await add()).address]);
+      expect((await infer()).status).toBe(200);
+      expect(proxy.received).toEqual([]);
+    } finally {
+      process.env = environment;
+      await proxy.close();
+    }
+  });
+
   test('is asked again once when the connection breaks under a request', async () => {
     let breaks = 1;
     const server: FakeGrpcServer = await add(() => {
