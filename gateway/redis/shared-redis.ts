@@ -27,6 +27,7 @@ export interface SharedRedisOptions {
 
 /** In a row: with the default times 4 s, so that a slow command of Redis costs no connection. */
 const probesMax = 8;
+const refusalSayMs = 60_000;
 
 /** Why a command failed: no answer in time, no connection, or an error that Redis answered. */
 export type RedisFailure = 'timeout' | 'connection' | 'reply';
@@ -49,6 +50,7 @@ export class SharedRedis {
   private isLogged = false;
   private probe: NodeJS.Timeout | undefined;
   private probesMissed = 0;
+  private refusalSaidMs = -Infinity;
   private readonly hearingTimes: HearingTimes;
   private subscriptions: Subscriptions | null = null;
   private readonly readyListeners: (() => void)[] = [];
@@ -144,7 +146,7 @@ export class SharedRedis {
   failed(error: unknown): void {
     const kind = failureKind(error);
     this.failures[kind] += 1;
-    if (kind === 'reply') this.logger.warn({ err: error }, 'Redis refused a command');
+    if (kind === 'reply') this.refused(error);
     if (kind === 'timeout') this.suspect();
   }
 
@@ -152,6 +154,14 @@ export class SharedRedis {
     clearTimeout(this.probe);
     this.client.disconnect();
     this.subscriptions?.close();
+  }
+
+  /** A full Redis refuses every answer that is to be kept: said once in a while, counted each time. */
+  private refused(error: unknown): void {
+    const now = performance.now();
+    if (now < this.refusalSaidMs + refusalSayMs) return;
+    this.refusalSaidMs = now;
+    this.logger.warn(plainly(error), 'Redis refused a command (said once a minute)');
   }
 
   private suspect(): void {
@@ -204,12 +214,21 @@ export class SharedRedis {
   private wentAway(error: unknown): void {
     if (this.isLogged) return;
     this.isLogged = true;
-    this.logger.warn({ err: error }, 'Redis cannot be reached: going on without it');
+    this.logger.warn(plainly(error), 'Redis cannot be reached: going on without it');
   }
 }
 
 export function redisScript(lua: string): RedisScript {
   return { lua, sha1: createHash('sha1').update(lua).digest('hex') };
+}
+
+/** For the log: ioredis hangs the whole command on its errors, answers of tenants and the password among it. */
+function plainly(error: unknown): { readonly why: string; readonly command?: string } {
+  if (!(error instanceof Error)) return { why: String(error) };
+  const { command } = error as { readonly command?: { readonly name?: string } };
+  // Redis repeats the arguments of a command that it does not know.
+  const why = error.message.replace(/,? with args beginning with:.*$/s, '');
+  return command?.name === undefined ? { why } : { why, command: command.name };
 }
 
 function failureKind(error: unknown): RedisFailure {

@@ -71,6 +71,33 @@ describe('the shared Redis client', () => {
     expect(ready).toBe(2);
   });
 
+  withRedis('says in the log what Redis refused, once, and nothing of what was sent', async () => {
+    const lines: string[] = [];
+    const heard = pino({}, { write: (line: string) => void lines.push(line) });
+    await redis.client.config('SET', 'maxmemory', '1');
+    const full = new SharedRedis({ url: server.url, logger: heard });
+    full.start();
+    await until(() => full.isReady);
+    for (let n = 0; n < 5; n += 1)
+      await full.ask((client) => client.set('n', Buffer.from('a tenant said so')));
+    full.close();
+    expect(full.failures.reply).toBe(5);
+    const refused = lines.filter((line) => line.includes('refused'));
+    expect(refused).toHaveLength(1);
+    expect(JSON.parse(refused[0]!)).toMatchObject({ command: 'set', why: expect.stringContaining('OOM') });
+    expect(refused[0]!.length).toBeLessThan(400);
+
+    const wrong = new SharedRedis({
+      url: server.url.replace('redis://', 'redis://default:s3cret@'),
+      logger: heard,
+    });
+    await redis.client.config('SET', 'requirepass', 'right');
+    wrong.start();
+    await until(() => lines.some((line) => line.includes('cannot be reached')));
+    wrong.close();
+    expect(lines.join('')).not.toContain('s3cret');
+  });
+
   withRedis('takes a refused probe for an answer', async () => {
     await redis.client.acl('SETUSER', 'default', '-ping');
     server.pause();
