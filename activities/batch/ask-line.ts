@@ -33,6 +33,8 @@ export interface AskLineOptions {
   /** Longest wait between two tries, whatever a server asks for. */
   readonly pauseMsMax?: number;
   readonly answerBytesMax?: number;
+  /** Longest silence before an answer, and within it. */
+  readonly answerMsMax?: number;
 }
 
 const pauseMsMax = 30_000;
@@ -47,13 +49,15 @@ const faults = new Set([500, 502, 504]);
 export function lineAsker(options: AskLineOptions): AskLine & { close(): Promise<void> } {
   const agent = new Agent({
     connections: connectionsMax,
-    headersTimeout: answerMsMax,
-    bodyTimeout: answerMsMax,
+    headersTimeout: options.answerMsMax ?? answerMsMax,
+    bodyTimeout: options.answerMsMax ?? answerMsMax,
   });
   const ask: AskLine = async (line, signal, onWait) => {
     let failed = 0;
     for (let tries = 1; ; tries += 1) {
-      const answer = await askOnce(options, agent, line, signal);
+      const answer = await askOnce(options, agent, line, signal).catch((error: unknown) =>
+        faultOf(error, line, signal),
+      );
       if (faults.has(answer.status)) failed += 1;
       if (isFinal(answer) || failed >= faultsMax) return resultOf(line, answer);
       onWait(`${answer.status} ${answer.code}`.trim());
@@ -105,11 +109,44 @@ async function askOnce(
   const seconds = Number(headers['retry-after']);
   const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : 0;
   const bytesMax = options.answerBytesMax ?? answerBytesMax;
-  const text = await textOf(body, bytesMax);
+  const text = await textOf(body, bytesMax).catch((error: unknown) => {
+    throw new CutAnswer(error);
+  });
   if (text !== null)
     return { status: statusCode, requestId, body: text, code: codeIn(statusCode, text), retryAfterMs };
-  const error = { message: `The answer is larger than ${bytesMax} bytes.`, code: tooLarge };
-  return { status: 502, requestId, body: JSON.stringify({ error }), code: tooLarge, retryAfterMs: 0 };
+  return failedAs(502, requestId, {
+    message: `The answer is larger than ${bytesMax} bytes.`,
+    code: tooLarge,
+  });
+}
+
+/** The answer had begun. */
+class CutAnswer extends Error {
+  constructor(cause: unknown) {
+    super('the answer broke off', { cause });
+  }
+}
+
+/**
+ * An answer that breaks off, or does not come, is a fault as one that says so: a line whose answer always breaks off
+ * must not hold up its batch. @throws all else: the gateway is not there
+ */
+function faultOf(error: unknown, line: AskedLine, signal: AbortSignal): Answer {
+  if (signal.aborted || !(error instanceof Error)) throw error;
+  const requestId = lineId(line.batchId, line.line);
+  const { code } = (error instanceof CutAnswer ? error.cause : error) as { readonly code?: unknown };
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT')
+    return failedAs(504, requestId, { message: 'The answer did not come in time.', code: 'answer_timeout' });
+  if (!(error instanceof CutAnswer)) throw error;
+  return failedAs(502, requestId, { message: 'The answer broke off.', code: 'answer_cut' });
+}
+
+function failedAs(
+  status: number,
+  requestId: string,
+  error: { readonly message: string; readonly code: string },
+): Answer {
+  return { status, requestId, body: JSON.stringify({ error }), code: error.code, retryAfterMs: 0 };
 }
 
 /** @returns null when there is more than `bytesMax` */

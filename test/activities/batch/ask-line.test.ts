@@ -93,6 +93,40 @@ describe('a line of a batch', () => {
     expect(gateway.seen).toHaveLength(1);
   });
 
+  test('whose answer breaks off is tried again a few times, and then has failed', async () => {
+    await gateway.close();
+    gateway = await startBackend((_seen, response) => {
+      response.writeHead(200, { 'content-length': 100 }).write('half');
+      setTimeout(() => response.destroy(), 10);
+    });
+    await asker.close();
+    asker = lineAsker({
+      gatewayUrl: gateway.address,
+      internalToken: () => Promise.resolve('t'),
+      pauseMsMax: 1,
+    });
+    expect(await ask()).toEqual({
+      ...{ ok: false, status: 502 },
+      body: { error: { message: 'The answer broke off.', code: 'answer_cut' } },
+    });
+    expect(gateway.seen).toHaveLength(3);
+    expect(waits).toEqual(['502 answer_cut', '502 answer_cut']);
+  });
+
+  test('that is not answered in time is tried again a few times, and then has failed', async () => {
+    await gateway.close();
+    gateway = await startBackend(() => undefined);
+    await asker.close();
+    asker = lineAsker({
+      gatewayUrl: gateway.address,
+      internalToken: () => Promise.resolve('t'),
+      pauseMsMax: 1,
+      answerMsMax: 100,
+    });
+    expect(await ask()).toMatchObject({ ok: false, status: 504 });
+    expect(gateway.seen).toHaveLength(3);
+  });
+
   test('is given up at once when its batch ends', async () => {
     const ending = new AbortController();
     await asker.close();
