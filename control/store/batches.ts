@@ -53,7 +53,7 @@ export interface Batches {
 
 const isOpen = `status NOT IN (${endedStatuses.map((status) => `'${status}'`).join(', ')})`;
 const isUnread = `NOT EXISTS
-  (SELECT 1 FROM batches WHERE batches.${isOpen} AND batches.object->>'input_file_id' = files.id)`;
+  (SELECT 1 FROM batches WHERE batches.${isOpen} AND batches.input_file_id = files.id)`;
 
 const asFile = (row: Readonly<Record<string, unknown>>): FileRecord => ({
   tenant: String(row['tenant']),
@@ -93,7 +93,7 @@ export function batchesIn(database: Database): Batches {
       return (await database.query(sql, [id])).length > 0;
     },
     async openBatchOf(fileId) {
-      const sql = `SELECT id FROM batches WHERE ${isOpen} AND object->>'input_file_id' = $1 LIMIT 1`;
+      const sql = `SELECT id FROM batches WHERE ${isOpen} AND input_file_id = $1 LIMIT 1`;
       const [row] = await database.query(sql, [fileId]);
       return row === undefined ? null : String(row['id']);
     },
@@ -106,8 +106,19 @@ export function batchesIn(database: Database): Batches {
     },
     async addBatch({ tenant, caller, batch }) {
       await database.query(
-        'INSERT INTO batches (id, tenant, caller, object, status, created_at) VALUES ($1, $2, $3, $4, $5, $6)',
-        [batch.id, tenant, JSON.stringify(caller), JSON.stringify(batch), batch.status, batch.created_at],
+        `INSERT INTO batches (id, tenant, caller, object, status, created_at, input_file_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+        [
+          ...[
+            batch.id,
+            tenant,
+            JSON.stringify(caller),
+            JSON.stringify(batch),
+            batch.status,
+            batch.created_at,
+          ],
+          batch.input_file_id,
+        ],
       );
     },
     async removeBatch(id) {

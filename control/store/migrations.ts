@@ -195,4 +195,14 @@ export const migrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    version: 6,
+    title: 'the input of batches as a column',
+    // A batch's metadata may hold escapes that Postgres does not read: nothing of the object is looked up in SQL.
+    statements: [
+      "ALTER TABLE batches ADD COLUMN input_file_id text NOT NULL DEFAULT ''",
+      `UPDATE batches SET input_file_id = coalesce(substring(object::text from '"input_file_id":"([^"]*)"'), '')`,
+      'CREATE INDEX batches_by_input ON batches (input_file_id)',
+    ],
+  },
 ];

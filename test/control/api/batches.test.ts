@@ -124,6 +124,19 @@ describe('a batch', () => {
     expect((await openai.ask('DELETE', `/files/${input}`)).status).toBe(200);
   });
 
+  test.each(['\0', '\ud800'])(
+    'may be described in any words, %j too: files are kept and removed as ever',
+    async (x) => {
+      const input = await openai.upload(line('a'));
+      const batch = { ...(batchOf(input) as object), metadata: { x } };
+      expect((await openai.ask('POST', '/batches', batch)).status).toBe(200);
+      const other = await openai.upload(line('b'));
+      expect((await openai.ask('DELETE', `/files/${other}`)).status).toBe(200);
+      expect((await openai.ask('DELETE', `/files/${input}`)).status).toBe(409);
+      expect(await api.store.batches.filesExpiredAt(api.clock.now / 1000)).not.toContain(input);
+    },
+  );
+
   test('whose input is lost fails, and says so', async () => {
     const input = await openai.upload(line('a'));
     const { body } = await openai.ask('POST', '/batches', batchOf(input));
