@@ -77,7 +77,7 @@ async function put(
     for await (const part of bytes) {
       total += Buffer.byteLength(part);
       if (total > bytesMax) throw tooLarge(bytesMax);
-      await file.write(typeof part === 'string' ? Buffer.from(part) : part);
+      await file.writeFile(part); // goes on where it is, and takes no part of it for the whole
     }
     await file.sync();
     await file.close();
