@@ -23,7 +23,10 @@ export function toMessage(completion: Fields, model: string): Fields {
   const text = message['content'] ?? message['refusal'];
   if (typeof text === 'string' && text !== '') content.push({ type: 'text', text });
   for (const call of asList(message['tool_calls'] ?? [])) content.push(toolUse(asRecord(call)));
-  const stop = stopOf(choice);
+  const stop = stopOf(
+    choice,
+    content.some(({ type }) => type === 'tool_use'),
+  );
   return {
     id: messageId(completion['id']),
     type: 'message',
@@ -50,15 +53,20 @@ function parseInput(text: unknown): unknown {
   }
 }
 
-export function stopOf(choice: Fields): { stop_reason: string | null; stop_sequence: string | null } {
+/**
+ * @param hasTools the message calls tools: where the caller chose the one, OpenAI and vLLM say `stop`, and Anthropic's
+ *   clients run what it calls only on `tool_use`
+ */
+export function stopOf(
+  choice: Fields,
+  hasTools: boolean,
+): { stop_reason: string | null; stop_sequence: string | null } {
   const { finish_reason: reason, stop_reason: matched } = choice;
   // vLLM tells in `stop_reason` which of the stop sequences ended the text.
   if (reason === 'stop' && typeof matched === 'string')
     return { stop_reason: 'stop_sequence', stop_sequence: matched };
-  return {
-    stop_reason: typeof reason === 'string' ? (reasons.get(reason) ?? 'end_turn') : null,
-    stop_sequence: null,
-  };
+  const said = typeof reason === 'string' ? (reasons.get(reason) ?? 'end_turn') : null;
+  return { stop_reason: said === 'end_turn' && hasTools ? 'tool_use' : said, stop_sequence: null };
 }
 
 const reasons: ReadonlyMap<string, string> = new Map([

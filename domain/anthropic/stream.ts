@@ -28,6 +28,7 @@ export class MessageStream {
   private stop: { stop_reason: string | null; stop_sequence: string | null } | null = null;
   private usage: unknown = undefined;
   private isOver = false;
+  private hasTools = false;
 
   /** @param model as the caller named it */
   constructor(model: string) {
@@ -43,7 +44,7 @@ export class MessageStream {
       const choice = asRecord(each);
       if ((choice['index'] ?? 0) !== 0) continue; // there is one message in an answer
       this.delta(asRecord(choice['delta'] ?? {}), events);
-      if (typeof choice['finish_reason'] === 'string') this.stop = stopOf(choice);
+      if (typeof choice['finish_reason'] === 'string') this.stop = stopOf(choice, this.hasTools);
     }
     return events;
   }
@@ -92,6 +93,7 @@ export class MessageStream {
   }
 
   private call(call: Fields, events: AnthropicEvent[]): void {
+    this.hasTools = true;
     const { name, arguments: part } = asRecord(call['function'] ?? {});
     const at = typeof call['index'] === 'number' ? call['index'] : 0;
     const start = { type: 'tool_use', id: call['id'] ?? `toolu_${at}`, name: name ?? '', input: {} };

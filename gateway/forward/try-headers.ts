@@ -9,6 +9,7 @@ import type { CommonHeaders } from '../upstream/upstream.ts';
 export function sharedHeaders({ exchange, isStream, operation }: Passage): CommonHeaders {
   const isRead =
     operation.kind === 'openai-stored' ||
+    operation.kind === 'anthropic-call' ||
     (isStream && (answerKind(operation.head) !== null || isResponsesCall(operation)));
   return isRead ? plainHeaders(exchange) : commonHeaders(exchange);
 }

@@ -55,6 +55,18 @@ describe('a whole answer', () => {
     });
   });
 
+  test('that calls the tool which its caller chose says so, where the server says `stop`', () => {
+    const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } };
+    const answer = (finish: string) =>
+      toMessage(completion({ content: null, tool_calls: [call] }, finish), 'm');
+    expect(answer('stop')).toMatchObject({ stop_reason: 'tool_use' });
+    expect(answer('length')).toMatchObject({ stop_reason: 'max_tokens' });
+    const stream = new MessageStream('m');
+    stream.push({ choices: [{ delta: { tool_calls: [{ index: 0, ...call }] } }] });
+    stream.push({ choices: [{ delta: {}, finish_reason: 'stop' }] });
+    expect(stream.end()?.at(-2)).toMatchObject({ delta: { stop_reason: 'tool_use' } });
+  });
+
   test.each([[{}], [{ choices: [] }], [{ choices: [{}] }]])('%j is no completion', (body) => {
     expect(() => toMessage(body, 'm')).toThrow('not a chat completion');
   });

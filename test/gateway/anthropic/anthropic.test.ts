@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { gzipSync } from 'node:zlib';
 import Anthropic from '@anthropic-ai/sdk';
 import { startBackend, startRawBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
@@ -74,6 +75,16 @@ describe('the official Anthropic client', () => {
       messages: [{ role: 'user', content: 'hi' }],
       max_tokens: 10,
     });
+  });
+
+  test('gets a message also where the server would have compressed its answer', async () => {
+    respond = (seen, response) => {
+      if (seen.headers['accept-encoding'] !== undefined) {
+        response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+        response.end(gzipSync('{}'));
+      } else chatServer(seen, response);
+    };
+    expect(await client().messages.create(question)).toMatchObject({ stop_reason: 'end_turn' });
   });
 
   test('streams, and its own assembly of the events is the message', async () => {
