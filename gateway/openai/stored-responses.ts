@@ -49,9 +49,15 @@ export class StoredResponses implements Step {
     return typeof previous === 'string' ? this.find(passage, previous) : null;
   }
 
-  enter(passage: Passage, _flow: Flow): boolean {
+  enter(passage: Passage, flow: Flow): boolean {
     if (passage.operation.head !== '/v1/responses') return true;
-    this.homeOf(passage);
+    const previous = passage.fields?.['previous_response_id'];
+    if (typeof previous === 'string' && this.find(passage, previous) === null && this.homes.has(previous)) {
+      // Somebody else's: any server would go on from it.
+      const message = `Previous response with id '${previous}' not found.`;
+      flow.refuse(passage, { code: 'response_not_found', message, param: 'previous_response_id' });
+      return false;
+    }
     passage.tapInto(
       new IdTap((id) => {
         const { service, candidate, caller } = passage;

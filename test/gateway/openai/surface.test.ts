@@ -5,6 +5,7 @@ import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
+import { newKey, useAccess } from '../../fixtures/access/keys.ts';
 
 /**
  * Loopback stand-ins that follow the published API: they prove that requests reach a server and answers a client
@@ -190,6 +191,27 @@ describe('a stored response', () => {
     const answer = await get(`${gateway.url}/v1/responses/${id}?busy`);
     expect([answer.status, answer.headers.get('x-from')]).toEqual([503, /"from":(\d)/.exec(made)?.[1]]);
     expect(backends.reduce((sum, { seen }) => sum + seen.length, 0)).toBe(before + 1);
+  });
+
+  test('of another tenant is not gone on from', async () => {
+    const [a, b] = [newKey({ tenant: 'a' }), newKey({ tenant: 'b' })];
+    const ready = backends.map(({ address }) => address);
+    useAccess(gateway, [service('m', { ready })], { mode: 'required', keys: [a.record, b.record] });
+    const post = (key: string, body: object) =>
+      postJson(
+        `${gateway.url}/v1/responses`,
+        { model: 'm', input: 'x', ...body },
+        { authorization: `Bearer ${key}` },
+      );
+    const id = /resp_\w+/.exec((await post(a.key, {})).text)?.[0];
+    const asked = () => backends.reduce((sum, { seen }) => sum + seen.length, 0);
+    const before = asked();
+    expect(await post(b.key, { previous_response_id: id })).toMatchObject({
+      status: 404,
+      body: { error: { code: 'response_not_found', param: 'previous_response_id' } },
+    });
+    expect(asked()).toBe(before);
+    expect((await post(a.key, { previous_response_id: id })).status).toBe(200);
   });
 
   test('that nobody made here is 404, in words that its client knows', async () => {
