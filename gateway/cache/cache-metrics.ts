@@ -24,7 +24,7 @@ export type UnkeptReason =
   | 'cut' // the server or the client was lost on the way
   | 'mixed' // begun by one revision and ended by another
   | 'other_service' // a service that took the place of the one asked for
-  | 'old_version' // it left the table while it was being made
+  | 'old_version' // it left the table, or the epoch changed, while it was being made
   | 'purged'; // its model was purged while it was being made
 
 /** Plain numbers, read when they are scraped. Labels are names of the route table. */

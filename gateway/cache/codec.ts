@@ -55,10 +55,17 @@ export function decodeEntry(key: string, bytes: Buffer, bodyBytesMax: number): E
     const packed = bytes.subarray(headAt + headLength);
     const { isCompressed, ...rest } = head;
     const body = isCompressed ? inflateRawSync(packed, { maxOutputLength: bodyBytesMax }) : packed;
-    return body.length > bodyBytesMax ? null : { ...rest, body };
+    return body.length > bodyBytesMax ? null : { ...rest, body: copyOf(body) };
   } catch {
     return null; // more than it may be, or no deflate stream
   }
+}
+
+/** A slice would hold in memory all that it was cut from: what Redis sent, or where it was inflated. */
+function copyOf(body: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(body.length);
+  body.copy(copy);
+  return copy;
 }
 
 function digest(key: string, bytes: Buffer): Buffer {

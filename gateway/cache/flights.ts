@@ -49,10 +49,17 @@ export class Flights {
     return flight;
   }
 
-  /** The first of the waiters asks in its leader's place. @returns null when nobody waits */
+  /**
+   * The first of the most urgent waiters asks in its leader's place: no waiter then depends on one of a lower tier.
+   *
+   * @returns null when nobody waits
+   */
   promote(flight: Flight): Lookup | null {
-    const [next] = flight.waiters;
+    let [next] = flight.waiters;
     if (next === undefined) return null;
+    for (const waiter of flight.waiters) {
+      if (tierRank(waiter.tier) < tierRank(next.tier)) next = waiter;
+    }
     this.leave(next);
     flight.leader = next;
     next.flight = flight;

@@ -165,6 +165,8 @@ export class Keeper {
     const { service, entry: via, candidate } = lookup.passage;
     const by = service === null ? null : this.versions.of(service, via);
     if (by?.key !== lookup.service.key) return 'other_service';
+    // Its version's id would be made with the epoch of now, and it was asked for in another.
+    if (by.rules.epoch !== lookup.service.rules.epoch) return 'old_version';
     const version = by.versions.find(({ revision }) => revision === candidate?.revision);
     if (version === undefined) return 'other_service';
     // Nobody looks for it, and behind a transformer the answer may be made of another revision's by now.
@@ -200,25 +202,25 @@ export class Keeper {
     return count;
   }
 
-  private isPurged({ key, startedAtMs }: Lookup): boolean {
+  /** It began before its service was purged: what it gets is old for all that began since. */
+  isPurged({ key, startedAtMs }: Lookup): boolean {
     return this.purges.isBefore(key.version.serviceId, startedAtMs);
   }
 
   /** @returns the answer when it may be given; one past its time is noted, for the case that no server answers */
   private take(lookup: Lookup, entry: Entry | null): Entry | null {
     if (entry === null || this.isFresh(lookup, entry)) return entry;
-    const { maxAgeS } = lookup.directives;
-    if (entry.status === 200 && this.ageMs(entry) <= maxAgeS * 1000) lookup.stale = entry;
+    if (entry.status === 200 && this.isYoungEnough(lookup, entry)) lookup.stale = entry;
     return null;
   }
 
-  private isFresh({ directives }: Lookup, entry: Entry | null): boolean {
-    if (entry === null || entry.expiresAtMs <= this.nowMs()) return false;
-    return this.ageMs(entry) <= directives.maxAgeS * 1000;
+  private isFresh(lookup: Lookup, entry: Entry | null): boolean {
+    return entry !== null && entry.expiresAtMs > this.nowMs() && this.isYoungEnough(lookup, entry);
   }
 
-  private ageMs({ storedAtMs }: Entry): number {
-    return this.nowMs() - storedAtMs;
+  /** No older than the client wants it. */
+  isYoungEnough({ directives }: Lookup, { storedAtMs }: Entry): boolean {
+    return this.nowMs() - storedAtMs <= directives.maxAgeS * 1000;
   }
 }
 

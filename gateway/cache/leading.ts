@@ -54,7 +54,8 @@ export class Leading {
     const mayShare = settings?.enabled === true && !isOnlyIfCached && !this.unshareable.has(lookup.key.local);
     if (mayShare) {
       const flight = isRefresh ? null : this.flights.find(lookup, settings.waitersMax);
-      if (flight !== null) {
+      // What was under way at a purge is not for those who ask after it.
+      if (flight !== null && !this.keeper.isPurged(flight.leader)) {
         this.flights.join(flight, lookup, settings.waitMs, this.waitedTooLong);
         return false;
       }
@@ -173,14 +174,16 @@ export class Leading {
   private giveOrAsk(waiter: Lookup, entry: Entry): void {
     if (waiter.passage.isClosed) return;
     try {
-      if (this.serve(waiter, entry, 'flight')) waiter.isConcluded = true;
+      // The leader may have found one that is young enough for itself and not for others.
+      if (!this.keeper.isYoungEnough(waiter, entry)) this.askAlone(waiter, 'too_old');
+      else if (this.serve(waiter, entry, 'flight')) waiter.isConcluded = true;
       else this.askAlone(waiter, 'other_form');
     } catch (error) {
       waiter.flow.failed(waiter.passage, error); // its own trouble, and not that of the others
     }
   }
 
-  /** The leader brought nothing: the first of the waiters leads, or all go on by themselves. */
+  /** The leader brought nothing: the most urgent of the waiters leads, or all go on by themselves. */
   private next(flight: Flight, isLasting: boolean): void {
     flight.fruitless += 1;
     const leadersMax = this.settings?.leadersMax ?? 1;

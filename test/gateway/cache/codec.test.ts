@@ -33,6 +33,20 @@ describe('an entry as bytes', () => {
     );
   });
 
+  test.each([
+    ['compressed', 0],
+    ['as it is', 100_000],
+  ])('holds no more memory than its body once it is read (%s)', async (_how, min) => {
+    for (const size of [0, 10, 2_500]) {
+      const bytes = await encodeEntry('k', entry(Buffer.alloc(size, 'a')), min);
+      // As a client of Redis hands it over: a slice of all that came at once.
+      const received = Buffer.concat([Buffer.alloc(500), bytes, Buffer.alloc(500)]).subarray(500, -500);
+      const read = decodeEntry('k', received, bytesMax);
+      expect(read?.body.toString()).toBe('a'.repeat(size));
+      expect(read?.body.buffer.byteLength).toBe(size);
+    }
+  });
+
   test('is smaller for text', async () => {
     const body = Buffer.from('the same words again and again. '.repeat(500));
     expect((await encodeEntry('k', entry(body), 2_048)).length).toBeLessThan(body.length / 10);

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { ServerResponse } from 'node:http';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
-import { ask, chatServer } from '../../fixtures/cache/openai-server.ts';
+import { ask, chatServer, completion, json } from '../../fixtures/cache/openai-server.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -24,7 +25,7 @@ describe('purging a cache', () => {
     gateway.use([service('tiny', { ready: [backend.address] })], { enabled: true });
     return backend;
   };
-  const chat = (body: unknown) => postJson(`${gateway.url}/v1/chat/completions`, body);
+  const chat = (body: unknown, headers = {}) => postJson(`${gateway.url}/v1/chat/completions`, body, headers);
   const state = ({ headers }: { headers: Headers }) => headers.get('x-muster-cache');
 
   test('forgets the answers of one model and of no other', async () => {
@@ -49,6 +50,31 @@ describe('purging a cache', () => {
     await postJson(`${gateway.url}/v1/cache/purge`, { model: 'tiny' });
     await under;
     expect(state(await chat(ask()))).toBe('miss');
+  });
+
+  test('lets those who ask after it wait for each other, and not for an answer that was under way', async () => {
+    const asked: ServerResponse[] = [];
+    await serve((_seen, response) => asked.push(response));
+    const waiting = (count: number) =>
+      until(async () => (await gateway.metric('muster_gateway_cache_waiting')) === count);
+    const give = (text: string) => {
+      const response = asked.shift();
+      if (response !== undefined) json(response, 200, completion(text));
+    };
+    const before = [chat(ask()), chat(ask())];
+    await waiting(1);
+    await postJson(`${gateway.url}/v1/cache/purge`, { model: 'tiny' });
+    const after = [chat(ask()), chat(ask())];
+    await until(() => asked.length === 2);
+    await waiting(2);
+    give('of before');
+    for (const { text } of await Promise.all(before)) expect(text).toContain('of before');
+    after.push(chat(ask()));
+    await waiting(2);
+    give('of after');
+    for (const { text } of await Promise.all(after)) expect(text).toContain('of after');
+    const later = await chat(ask());
+    expect([state(later), later.text]).toEqual(['hit', expect.stringContaining('of after')]);
   });
 
   test('is over when it is answered: what is asked for at once behind it is kept', async () => {
@@ -91,5 +117,20 @@ describe('purging a cache', () => {
     await chat(ask());
     gateway.use([service('tiny', { ready: [address] })], { enabled: true, epoch: 1 });
     expect(state(await chat(ask()))).toBe('miss');
+  });
+
+  test.each([
+    ['of all services', { epoch: 1 }],
+    ['of one service', { services: { 'default/tiny': { epoch: 1 } } }],
+  ])('keeps no answer that was under way when the epoch %s became another', async (_whose, policy) => {
+    const asked: ServerResponse[] = [];
+    const { address } = await serve((_seen, response) => asked.push(response));
+    const under = chat(ask());
+    await until(() => asked.length === 1);
+    gateway.use([service('tiny', { ready: [address] })], { enabled: true, ...policy });
+    for (const response of asked) json(response, 200, completion('of before'));
+    expect((await under).text).toContain('of before');
+    expect(state(await chat(ask(), { 'cache-control': 'only-if-cached' }))).toBe('miss');
+    expect(await gateway.metric('muster_gateway_cache_unkept_total', { reason: 'old_version' })).toBe(1);
   });
 });

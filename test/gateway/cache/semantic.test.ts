@@ -6,6 +6,7 @@ import { ask, chatServer, json } from '../../fixtures/cache/openai-server.ts';
 import type { ChatServer } from '../../fixtures/cache/openai-server.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import { postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 import { fixtureModel, startModelServer } from '../../fixtures/runtime/server.ts';
@@ -88,6 +89,31 @@ describe('the semantic cache', () => {
     const again = await chat(ask(similar, { stream: true }));
     expect(level(again)).toBe('semantic');
     expect(again.headers.get('content-type')).toContain('text/event-stream');
+  });
+
+  test('gives an old answer to those alone that take one of any age, also where they wait together', async () => {
+    const first = await chat(ask(prompt));
+    gateway.pass(1_000);
+    let embed = () => undefined as unknown;
+    respond = (seen, response) => {
+      embed = () => {
+        embedWords(seen, response);
+      };
+    };
+    const waiting = (count: number) =>
+      until(async () => (await gateway.metric('muster_gateway_cache_waiting')) === count);
+    const leader = chat(ask(similar));
+    await until(() => embedder.seen.length === 2);
+    const others = ['max-age=10', 'max-age=100000', 'max-stale'].map((control) =>
+      chat(ask(similar), { 'cache-control': control }),
+    );
+    await waiting(3);
+    embed();
+    const answers = await Promise.all([leader, ...others]);
+    expect(answers.map(level)).toEqual(['semantic', 'miss', 'flight', 'flight']);
+    expect(answers.map(({ text }) => text === first.text)).toEqual([true, false, true, true]);
+    expect(await gateway.metric('muster_gateway_cache_unserved_waits_total', { reason: 'too_old' })).toBe(1);
+    expect(server.count).toBe(2);
   });
 
   test('asks the server for a prompt that is not near enough', async () => {

@@ -181,6 +181,26 @@ describe('requests for the same answer at once', () => {
     expect(server.count).toBe(2);
   });
 
+  test('are led by the first of the most urgent ones when the first gets an error', async () => {
+    const all = [];
+    const tiers = ['standard', 'best-effort', 'standard', 'best-effort', 'standard'];
+    for (const [at, tier] of tiers.entries()) {
+      all.push(chat(ask('hi', { user: `${at}` }), { 'x-muster-tier': tier }));
+      if (at === 0) await asked(1);
+      else await waiting(at);
+    }
+    for (let turn = 1; turn <= 2; turn += 1) {
+      const response = server.open.shift();
+      if (response !== undefined) json(response, 500, { error: { message: 'x' } });
+      await asked(turn + 1);
+    }
+    give('third');
+    const answers = await Promise.all(all);
+    expect(answers.map(({ status }) => status)).toEqual([500, 200, 500, 200, 200]);
+    const users = backend.seen.map(({ body }) => (JSON.parse(body.toString()) as { user: string }).user);
+    expect(users).toEqual(['0', '2', '4']);
+  });
+
   test('are led by the next one when the server breaks the connection', async () => {
     const all = [chat(), chat()];
     await waiting(1);
