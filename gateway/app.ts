@@ -254,10 +254,7 @@ function requestIds(): () => string {
 
 function connectWith(deps: GatewayDeps, stats: SocketStats): Connect {
   const { limits, upstreamTls } = deps;
-  const grpc = grpcUpstreams({
-    messageBytesMax: limits.grpcMessageBytesMax,
-    secureContext: () => upstreamTls?.().secureContext,
-  });
+  const grpc = grpcUpstreams({ messageBytesMax: limits.grpcMessageBytesMax, tls: upstreamTls });
   const http =
     deps.client === 'undici' ? undiciUpstreams(limits.connectMs, upstreamTls) : ownClient(deps, stats);
   return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));

@@ -1,7 +1,7 @@
 import { Client, Metadata, credentials, status } from '@grpc/grpc-js';
 import type { ChannelCredentials, ServiceError, StatusObject } from '@grpc/grpc-js';
-import type { SecureContext } from 'node:tls';
 import { MusterError } from '../../domain/errors.ts';
+import type { UpstreamTls } from '../upstream/socket/socket-upstream.ts';
 import type {
   Connect,
   Upstream,
@@ -24,8 +24,8 @@ import { httpStatusOf } from './status.ts';
  */
 export interface GrpcUpstreamOptions {
   readonly messageBytesMax: number;
-  /** For grpcs:// addresses. */
-  readonly secureContext?: () => SecureContext | undefined;
+  /** For grpcs:// addresses; asked once for each endpoint. Default: the system's authorities, no certificate of ours. */
+  readonly tls?: (() => UpstreamTls) | undefined;
 }
 
 export function grpcUpstreams(options: GrpcUpstreamOptions): Connect {
@@ -41,14 +41,16 @@ class GrpcUpstream implements Upstream {
   private inFlight = 0;
   private isClosing = false;
 
-  constructor(address: string, { messageBytesMax, secureContext }: GrpcUpstreamOptions) {
+  constructor(address: string, { messageBytesMax, tls }: GrpcUpstreamOptions) {
     const target = address.slice(address.indexOf('//') + 2);
+    const { secureContext, serverName } = tls?.() ?? {};
     this.client = new Client(target, credentialsFor(address, secureContext), {
       'grpc.max_receive_message_length': messageBytesMax,
       'grpc.max_send_message_length': messageBytesMax,
       'grpc.enable_retries': 0,
       'grpc.service_config_disable_resolution': 1,
       'grpc.enable_http_proxy': 0, // the table alone says where requests go
+      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.min_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1_000,
@@ -208,11 +210,7 @@ function metadataOf(headers: readonly string[]): Metadata {
   return metadata;
 }
 
-function credentialsFor(
-  address: string,
-  secureContext: GrpcUpstreamOptions['secureContext'],
-): ChannelCredentials {
+function credentialsFor(address: string, context: UpstreamTls['secureContext']): ChannelCredentials {
   if (address.startsWith('grpc://')) return credentials.createInsecure();
-  const context = secureContext?.();
   return context === undefined ? credentials.createSsl() : credentials.createFromSecureContext(context);
 }

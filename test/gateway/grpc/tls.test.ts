@@ -35,6 +35,7 @@ describe('gRPC over TLS', () => {
     if (!hasOpenssl) return;
     made = makeCertificates();
     for (const name of ['server', 'renewed', 'gateway', 'alice']) made.make(name, 'DNS:localhost', 'ca');
+    made.make('named', 'DNS:model.internal', 'ca');
     made.make('mallory', 'DNS:localhost');
   }, 60_000);
   afterAll(() => {
@@ -51,15 +52,7 @@ describe('gRPC over TLS', () => {
       },
     });
     if (!hasOpenssl) return;
-    const pair = { cert_chain: made.read('server.crt'), private_key: made.read('server.key') };
-    const port = await new Promise<number>((resolve, reject) => {
-      const own = ServerCredentials.createSsl(made.read('ca.crt'), [pair], true);
-      upstream.bindAsync('localhost:0', own, (error, bound) => {
-        if (error === null) resolve(bound);
-        else reject(error);
-      });
-    });
-    address = `grpcs://localhost:${port}`;
+    address = await serve('server');
   });
   afterEach(async () => {
     await gateway?.stop();
@@ -67,7 +60,18 @@ describe('gRPC over TLS', () => {
     await rm(folder, { recursive: true });
   });
 
-  const start = async (policy: object = {}, more: object = {}) => {
+  const serve = async (name: string) => {
+    const pair = { cert_chain: made.read(`${name}.crt`), private_key: made.read(`${name}.key`) };
+    const port = await new Promise<number>((resolve, reject) => {
+      const own = ServerCredentials.createSsl(made.read('ca.crt'), [pair], true);
+      upstream.bindAsync('localhost:0', own, (error, bound) => {
+        if (error === null) resolve(bound);
+        else reject(error);
+      });
+    });
+    return `grpcs://localhost:${port}`;
+  };
+  const start = async (policy: object = {}, more: object = {}, towards: object = {}) => {
     for (const kind of ['crt', 'key'])
       copyFileSync(made.path(`server.${kind}`), join(folder, `live.${kind}`));
     const routesFile = join(folder, 'routes.json');
@@ -88,6 +92,7 @@ describe('gRPC over TLS', () => {
         caPath: made.path('ca.crt'),
         certPath: made.path('gateway.crt'),
         keyPath: made.path('gateway.key'),
+        ...towards,
       },
       limits: defaultLimits,
       logger: pino({ level: 'silent' }),
@@ -130,6 +135,17 @@ describe('gRPC over TLS', () => {
     expect((raw as Buffer[]).map((bytes) => [...bytes])).toEqual([[7]]);
     expect(await codeOf(ask('mallory'))).toBe(status.UNAVAILABLE);
     expect(await codeOf(ask(null))).toBe(status.UNAVAILABLE);
+  });
+
+  test("knows servers by the name that was set, in place of their address's", async () => {
+    address = await serve('named');
+    await start({}, {}, { serverName: 'model.internal' });
+    expect(await codeOf(ask('alice'))).toBe(status.OK);
+  });
+
+  test('refuses a server whose certificate bears another name than was set', async () => {
+    await start({}, {}, { serverName: 'model.internal' });
+    expect(await codeOf(ask('alice'))).toBe(status.UNAVAILABLE);
   });
 
   test('knows its callers by their certificates', async () => {
