@@ -54,6 +54,16 @@ export function structuredMessage(event: PayloadEvent): HttpMessage {
   };
 }
 
+/** Of an event that `structuredMessage` made: it begins with its version and its type. */
+const beginBytes = 256;
+
+/** Whether a message is an event of KServe's types in the structured form, by the begin of its body alone. */
+export function isStructuredEvent(contentType: string, body: Uint8Array): boolean {
+  if (!/^application\/cloudevents\+json\s*(;|$)/i.test(contentType)) return false;
+  const begin = new TextDecoder().decode(body.subarray(0, beginBytes));
+  return begin.includes(`"type":"${eventTypes}`);
+}
+
 function attributes(event: PayloadEvent): [string, string][] {
   const list: [string, string][] = [
     ['specversion', '1.0'],

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { maySee } from '../../domain/access/may.ts';
-import { eventTypes, metadataOf } from '../../domain/payload-log/cloud-event.ts';
+import { eventTypes, isStructuredEvent, metadataOf } from '../../domain/payload-log/cloud-event.ts';
 import type { PayloadEvent } from '../../domain/payload-log/cloud-event.ts';
 import { isPlainHttp } from '../../domain/payload-log/payload-log-policy.schema.ts';
 import type { LoggerRoute, PayloadLogPolicy } from '../../domain/payload-log/payload-log-policy.schema.ts';
@@ -106,11 +106,13 @@ export class PayloadLog implements Step {
   }
 
   /**
-   * An event of ours that comes to a service which is logged would beget another, without end. The header alone proves
-   * nothing, and would let anybody keep a request out of the log: the request must come to where events are sent.
+   * An event of ours that comes to a service which is logged would beget another, without end. What it says of itself
+   * proves nothing, and would let anybody keep a request out of the log: it must come to where events are sent.
    */
-  private isOurEvent({ exchange }: Passage): boolean {
-    return String(exchange.headers['ce-type']).startsWith(eventTypes) && this.sinkPaths.has(exchange.path);
+  private isOurEvent({ exchange: { path, headers, body } }: Passage): boolean {
+    if (!this.sinkPaths.has(path)) return false;
+    if (String(headers['ce-type']).startsWith(eventTypes)) return true;
+    return body !== null && isStructuredEvent(single(headers['content-type']) ?? '', body);
   }
 
   /** Waits until all is sent, but no longer than `ms`; then gives up the rest. */

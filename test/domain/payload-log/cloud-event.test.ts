@@ -1,6 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { binaryMessage, metadataOf, structuredMessage } from '../../../domain/payload-log/cloud-event.ts';
+import {
+  binaryMessage,
+  isStructuredEvent,
+  metadataOf,
+  structuredMessage,
+} from '../../../domain/payload-log/cloud-event.ts';
 import type { PayloadEvent } from '../../../domain/payload-log/cloud-event.ts';
 import { PayloadLogPolicy } from '../../../domain/payload-log/payload-log-policy.schema.ts';
 
@@ -92,6 +97,28 @@ describe('a structured event', () => {
     >;
     expect(parsed).toMatchObject({ contentencoding: 'gzip' });
     expect(parsed['data_base64']).toBeDefined();
+  });
+});
+
+describe('what is told for a structured event of ours', () => {
+  const utf8 = (body: string) => new TextEncoder().encode(body);
+  const head = '{"specversion":"1.0","type":"org.kubeflow.serving.inference.request",';
+
+  test.each([['request'], ['response']] as const)('a %s as it is made, however large', (kind) => {
+    const { headers, body } = structuredMessage(event({ kind, data: new Uint8Array(100_000) }));
+    expect(isStructuredEvent(pairs({ headers })['content-type'] ?? '', body)).toBe(true);
+  });
+
+  test.each([
+    ['without parameters', 'application/cloudevents+json', `${head}"data":1}`, true],
+    ['in capitals', 'Application/CloudEvents+JSON ; charset=UTF-8', `${head}"data":1}`, true],
+    ['of another content type', 'application/json', `${head}"data":1}`, false],
+    ['of many at once', 'application/cloudevents-batch+json', `[${head}"data":1}]`, false],
+    ['of another type', 'application/cloudevents+json', '{"specversion":"1.0","type":"com.example"}', false],
+    ['whose type comes late', 'application/cloudevents+json', `{"a":"${'x'.repeat(300)}",${head}`, false],
+    ['without a body', 'application/cloudevents+json', '', false],
+  ])('one %s: %p', (_name, contentType, body, isOurs) => {
+    expect(isStructuredEvent(contentType, utf8(body))).toBe(isOurs);
   });
 });
 

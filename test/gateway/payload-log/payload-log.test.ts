@@ -282,23 +282,47 @@ describe('the payload log', () => {
     expect(await outcome('sent')).toBe(2);
   });
 
-  test('does not log its own events, where a sink is a service that is logged', async () => {
-    const backend = await start(answers);
-    use(backend, { url: `${gateway.url}/v1/models/iris:predict`, mode: 'all' });
-    await predict();
-    for (let n = 1; n <= 3; n += 1) {
-      await until(async () => (await outcome('sent')) === 2 * n);
-      expect(backend.seen).toHaveLength(3 * n);
+  test.each([['binary'], ['structured']])(
+    'does not log its own %s events, where a sink is a service that is logged',
+    async (format) => {
+      const backend = await start(answers);
+      const url = `${gateway.url}/v1/models/iris:predict`;
+      use(backend, { url, mode: 'all' }, { allowPrivateSinks: true, format });
       await predict();
-    }
-  });
+      for (let n = 1; n <= 3; n += 1) {
+        await until(async () => (await outcome('sent')) === 2 * n);
+        expect(backend.seen).toHaveLength(3 * n);
+        await predict();
+      }
+    },
+  );
 
-  test('lets nobody keep a request out of the log by calling it an event', async () => {
-    const [backend, sink] = [await start(answers), await start(taking)];
-    use(backend, { url: sink.address, mode: 'request' });
-    await predict(undefined, { 'ce-type': 'org.kubeflow.serving.inference.request' });
-    await until(() => sink.seen.length === 1);
-    expect(sink.seen[0]?.body.toString()).toBe('{"instances":[[1.0]]}');
+  test.each([
+    ['a header', '{"instances":[[1.0]]}', { 'ce-type': 'org.kubeflow.serving.inference.request' }],
+    [
+      'its body',
+      '{"specversion":"1.0","type":"org.kubeflow.serving.inference.request","instances":[[1.0]]}',
+      { 'content-type': 'application/cloudevents+json' },
+    ],
+  ])(
+    'lets nobody keep a request out of the log by calling it an event in %s',
+    async (_where, body, headers) => {
+      const [backend, sink] = [await start(answers), await start(taking)];
+      use(backend, { url: sink.address, mode: 'request' });
+      await predict(body, headers);
+      await until(() => sink.seen.length === 1);
+      expect(sink.seen[0]?.body.toString()).toBe(body);
+    },
+  );
+
+  test("logs others' events that come to a service which is a sink", async () => {
+    const backend = await start(answers);
+    const url = `${gateway.url}/v1/models/iris:predict`;
+    use(backend, { url, mode: 'request' }, { allowPrivateSinks: true, format: 'structured' });
+    const body = '{"specversion":"1.0","type":"com.example.order","data":{"instances":[[1.0]]}}';
+    await predict(body, { 'content-type': 'application/cloudevents+json' });
+    await until(() => backend.seen.length === 2);
+    expect(backend.seen[1]?.body.toString()).toContain('"type":"org.kubeflow.serving.inference.request"');
   });
 
   test('sends what waits before the gateway ends', async () => {
