@@ -6,7 +6,8 @@ import type { Amounts, LeaseAnswer, LeaseCall, Limits } from './lease-book.ts';
  *
  *   left = granted - spent - reserved by requests in flight
  *
- * `left` may fall below zero only by answers that used more than was reserved for them; the next slice pays for that.
+ * `left` may fall below zero only by answers that used more than was reserved for them; the next slice pays for that,
+ * or the next report, whichever comes first.
  * While the book is away it goes on with its part of what was left when it last heard: (limit - known) / gateways.
  */
 export class BudgetShare {
@@ -71,6 +72,16 @@ export class BudgetShare {
     };
   }
 
+  /** More was used, or let pass, than was granted. */
+  get isOwing(): boolean {
+    return this.leftTokens < 0 || this.leftMicros < 0;
+  }
+
+  /** A call has no answer yet: the next one will be its repetition. */
+  get isUnanswered(): boolean {
+    return this.pending !== null;
+  }
+
   /** A request without tokens, or without a price, is no matter of a limit of that kind. */
   covers(tokens: number, micros: number): boolean {
     return (tokens === 0 || this.leftTokens >= tokens) && (micros === 0 || this.leftMicros >= micros);
@@ -117,15 +128,17 @@ export class BudgetShare {
     return this.repeat(gateway, newEpoch);
   }
 
-  /** Gives back what is left, or tells only what is spent. */
+  /** Gives back what is left, or tells only what is spent; what was used beyond all that was granted is asked for. */
   callToReturn(gateway: string, newEpoch: string, isReturn: boolean): LeaseCall {
     if (this.pending === null) {
-      const tokens = isReturn && this.leftTokens !== Infinity ? Math.max(0, this.leftTokens) : 0;
-      const micros = isReturn && this.leftMicros !== Infinity ? Math.max(0, this.leftMicros) : 0;
+      const want = {
+        tokens: owedOrReturned(this.leftTokens, isReturn),
+        micros: owedOrReturned(this.leftMicros, isReturn),
+      };
       // Taken away at once: nobody may spend what is on its way back.
-      if (tokens > 0) this.leftTokens -= tokens;
-      if (micros > 0) this.leftMicros -= micros;
-      this.begin({ tokens: -tokens, micros: -micros });
+      if (want.tokens < 0) this.leftTokens += want.tokens;
+      if (want.micros < 0) this.leftMicros += want.micros;
+      this.begin(want);
     }
     return this.repeat(gateway, newEpoch);
   }
@@ -198,6 +211,11 @@ const nothing: Amounts = Object.freeze({ tokens: 0, micros: 0 });
 function leftAfter(limit: number, next: number, left: number, held: number): number {
   if (next === Infinity) return Infinity;
   return limit === Infinity ? held : left;
+}
+
+/** Above zero: owed. */
+function owedOrReturned(left: number, isReturn: boolean): number {
+  return left < 0 || (isReturn && left !== Infinity) ? -left : 0;
 }
 
 /** Up to a whole slice, and whatever waits beyond it. */

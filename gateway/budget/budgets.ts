@@ -130,8 +130,15 @@ export class Budgets {
     }
     for (const account of this.closing) {
       if (nowMs > account.window.endMs + lingerMs) this.closing.delete(account);
-      else if (!account.isAsking && account.share.inFlight === 0) void this.tellLast(account);
+      else if (!account.isAsking && account.share.inFlight === 0 && !this.isInVain(account, nowMs))
+        void this.tellLast(account);
     }
+  }
+
+  /** The book has just been told all, and had no more for what this account owes. */
+  private isInVain({ share, toldSpent, toldMs }: BudgetAccount, nowMs: number): boolean {
+    const isTold = share.spentTokens + share.spentMicros === toldSpent && !share.isUnanswered;
+    return isTold && share.isOwing && nowMs - toldMs < this.times.idleMs;
   }
 
   private start(): void {
@@ -186,10 +193,10 @@ export class Budgets {
   private async ask(account: BudgetAccount): Promise<void> {
     const { share } = account;
     const before = share.granted;
-    const call = share.call(this.deps.gatewayId, newEpoch(), needOf(account));
-    const isAnswered = await this.call(account, call);
-    // The answer to an older call, which gave something back: this one has still to be asked.
-    if (isAnswered && call.want.tokens <= 0 && call.want.micros <= 0)
+    const isOlder = share.isUnanswered;
+    const isAnswered = await this.call(account, share.call(this.deps.gatewayId, newEpoch(), needOf(account)));
+    // The answer to an older call, which may have given something back: this one has still to be asked.
+    if (isAnswered && isOlder)
       await this.call(account, share.call(this.deps.gatewayId, newEpoch(), needOf(account)));
     const { tokens, micros } = share.granted;
     if (tokens <= before.tokens && micros <= before.micros)
@@ -200,7 +207,8 @@ export class Budgets {
   private async tell(account: BudgetAccount, isReturn: boolean): Promise<boolean> {
     const { share } = account;
     const spent = share.spentTokens + share.spentMicros;
-    if (spent === account.toldSpent && share.outstanding.tokens + share.outstanding.micros === 0) {
+    const isNothingHeld = share.outstanding.tokens + share.outstanding.micros === 0;
+    if (spent === account.toldSpent && isNothingHeld && !share.isOwing) {
       account.toldMs = this.deps.now();
       return true;
     }

@@ -14,9 +14,10 @@ import type { LeaseSource } from './lease-source.ts';
 
 /**
  * The book of a gateway alone, on disk: one line a lease with the sum of all that was granted of its window, written
- * and synced before the slice is used. So a crash loses no charge: what of the last slice was not spent counts as
- * spent. Lines carry a checksum; half a line, or one that somebody changed, is left out. When the disk is full, leases
- * go on in memory, counted and said, and a crash would then forget those.
+ * and synced before the slice is used. So a crash loses no charge of a slice: what of the last one was not spent counts
+ * as spent. What answers used beyond all slices is entered by the next report, as far as the limit goes. Lines carry a
+ * checksum; half a line, or one that somebody changed, is left out. When the disk is full, leases go on in memory,
+ * counted and said, and a crash would then forget those.
  */
 export class LeaseJournal implements LeaseSource {
   failures = 0;

@@ -103,7 +103,7 @@ describe('the accounts of a gateway', () => {
     now += 6_000;
     budgets.tick();
     await settled();
-    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: -0 }, spent: { tokens: 10 } });
+    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: 0 }, spent: { tokens: 10 } });
     for (let time = 0; time < 3; time += 1) {
       now += 21_000;
       budgets.tick();
@@ -116,6 +116,77 @@ describe('the accounts of a gateway', () => {
     budgets.tick();
     await settled();
     expect(calls.length).toBe(silent); // it holds nothing, and has nothing to say
+  });
+
+  test('tell what answers used beyond what was set aside, for as long as the book does not know it', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 1_000, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(10, 0);
+    account.share.settle(10, 0, 1_200, 0);
+    isAway = true;
+    now += 6_000;
+    budgets.tick();
+    await settled();
+    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: 1_100 }, spent: { tokens: 1_200 } });
+    isAway = false;
+    now += 6_000;
+    budgets.tick();
+    await settled();
+    expect(account.share.knownTokens).toBe(1_000);
+    expect(account.share.leftTokens).toBe(-200);
+    now += 21_000;
+    budgets.tick();
+    await settled();
+    expect(calls.at(-1)?.call).toMatchObject({ want: { tokens: 200 } });
+    use();
+    const before = calls.length;
+    for (let time = 0; time < 20; time += 1) {
+      now += 250;
+      budgets.tick();
+      await settled();
+    }
+    expect(calls.length - before).toBeLessThanOrEqual(1); // there is nothing to be had: not at each tick
+    use({ id: 'all', period: 'day', limitTokens: 2_000, sliceTokens: 100 });
+    expect(only(accountsOf())).toBe(account);
+    await budgets.close();
+    expect(account.share.knownTokens).toBe(1_200);
+  });
+
+  test('enter at the end what answers used beyond what was set aside, also behind a call that had no answer', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 1_000, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    isAway = true;
+    now += 41_000;
+    budgets.tick();
+    await settled();
+    account.share.reserve(10, 0);
+    account.share.settle(10, 0, 500, 0);
+    isAway = false;
+    await budgets.close();
+    expect(account.share.knownTokens).toBe(500);
+  });
+
+  test('ask anew behind a call that gave back of the one and owed of the other', async () => {
+    const both = { limitTokens: 100, sliceTokens: 100, limitCostMicros: 1_000, sliceCostMicros: 100 };
+    use({ id: 'all', period: 'day', ...both });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(100, 0);
+    account.share.settle(100, 0, 150, 0);
+    use(); // its rest goes back
+    isAway = true;
+    budgets.tick();
+    await settled();
+    expect(calls.at(-1)?.call.want).toEqual({ tokens: 50, micros: -100 });
+    isAway = false;
+    use({ id: 'all', period: 'day', ...both });
+    expect(only(accountsOf())).toBe(account);
+    account.share.reserve(0, account.share.leftMicros);
+    budgets.fill(account);
+    await settled();
+    expect(account.share.covers(0, 100)).toBe(true);
   });
 
   test('are asked for once at a time, and not again at once when nothing was to be had', async () => {

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { anonymous } from '../../../domain/access/caller.ts';
+import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
 import type { LeaseAnswer, LeaseCall } from '../../../domain/budget/lease-book.ts';
+import { Budgets } from '../../../gateway/budget/budgets.ts';
 import { LeaseJournal, MemoryLeases } from '../../../gateway/budget/journal.ts';
 import { startSmallDisk, withSmallDisk } from '../../fixtures/budget/small-disk.ts';
 
@@ -64,6 +67,32 @@ describe('the journal of leases', () => {
     await lease(journal, -120, 2, 300);
     await journal.close();
     expect(await lease(await open(), 0, 1)).toMatchObject({ total: { tokens: 180 } });
+  });
+
+  test('knows after each clean end what answers used beyond what was set aside', async () => {
+    const known: number[] = [];
+    for (let run = 0; run < 5; run += 1) {
+      const budgets = new Budgets({
+        ...{ source: await open(), isShared: false, gatewayId: `g${run}`, processes: 1 },
+        ...{ gateways: () => 1, now: () => now, onChange: () => undefined },
+      });
+      const leased = new Promise<void>((resolve) => {
+        budgets.whenLeased(() => {
+          resolve();
+        });
+      });
+      budgets.use(BudgetsPolicy.parse([{ id: 'all', period: 'total', limitTokens: 10_000 }]), 1);
+      const [account] = budgets.accountsOf({ caller: anonymous, namespace: 'default', model: 'm' });
+      await leased;
+      const share = account!.share;
+      known.push(share.knownTokens - share.granted.tokens);
+      if (share.covers(60, 0)) {
+        share.reserve(60, 0);
+        share.settle(60, 0, 4_000, 0);
+      }
+      await budgets.close();
+    }
+    expect(known).toEqual([0, 4_000, 8_000, 10_000, 10_000]);
   });
 
   test('cut at any byte says what was leased by some moment before, and goes on from there', async () => {
