@@ -197,7 +197,8 @@ function failureOf({ code, details }: StatusObject): UpstreamFailure {
   }
 }
 
-const passedOn = /^(x-|traceparent$|tracestate$|baggage$)/;
+/** Authorization is here only where the service is to have it (access/passed-authorization.ts). */
+const passedOn = /^(x-|authorization$|traceparent$|tracestate$|baggage$)/;
 
 function metadataOf(headers: readonly string[]): Metadata {
   const metadata = new Metadata();

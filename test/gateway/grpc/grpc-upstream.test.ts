@@ -58,6 +58,13 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect(seen?.metadata.get('authorization')).toEqual([]);
   });
 
+  test('is handed Authorization where the service asks for it', async () => {
+    const server = await add();
+    use([server.address], { passAuthorization: true });
+    expect((await infer(body, { authorization: 'Bearer person' })).status).toBe(200);
+    expect(server.seen[0]?.metadata.get('authorization')).toEqual(['Bearer person']);
+  });
+
   test('answers binary tensors with binary tensors, FP16 too', async () => {
     use([(await add()).address]);
     const halves = Uint16Array.from([0x3c00, 0x7bff]);
