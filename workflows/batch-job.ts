@@ -39,20 +39,24 @@ const { batchRun } = proxyActivities<BatchActivities>({
  */
 export async function batchJob(input: BatchJobInput): Promise<BatchOutcome | 'failed'> {
   const { batchId } = input;
-  let isCancelled = false;
+  let hasCancel = false;
   setHandler(defineSignal(names.cancel), () => {
-    isCancelled = true;
+    hasCancel = true;
   });
+  const scope = CancellationScope.current();
+  const isCancelled = () => hasCancel || scope.consideredCancelled;
   const plan = input.plan ?? (await CancellationScope.nonCancellable(() => batchOpen({ batchId })));
   if (!plan.isValid) return 'failed';
 
   let from = input.from ?? 0;
   let outcome: BatchOutcome | null = null;
   while (outcome === null && from < plan.total) {
-    if (isLong(input)) return await continueAsNew<typeof batchJob>({ ...input, plan, from });
+    // A cancel that came with the last step's answers would not be known to the next run.
+    if (!isCancelled() && isLong(input))
+      return await continueAsNew<typeof batchJob>({ ...input, plan, from });
     const to = Math.min(from + linesAStep, plan.total);
     setCurrentDetails(`lines ${from + 1} to ${to} of ${plan.total}`);
-    outcome = await step({ batchId, from, to }, plan, () => isCancelled);
+    outcome = await step({ batchId, from, to }, plan, isCancelled);
     from = to;
   }
   const ended = outcome ?? 'completed';

@@ -133,6 +133,35 @@ describe('the workflow of a batch', () => {
     expect(desk.outcomes).toEqual(['cancelled']);
   }, 60_000);
 
+  test.each(['signal', 'UI'])(
+    'hears of a cancel (%s) that came with the last answers before a new run',
+    async (way) => {
+      let reached: () => void = () => undefined;
+      const underWay = new Promise<void>((resolve) => (reached = resolve));
+      const { batchRun: _, ...others } = desk.activities();
+      const batchRun: BatchActivities['batchRun'] = async ({ from, to }) => {
+        const context = Context.current();
+        const beating = setInterval(() => {
+          context.heartbeat();
+        }, 100);
+        reached();
+        await context.cancelled.catch(() => undefined); // every line is answered all the same
+        clearInterval(beating);
+        for (let line = from; line < to; line += 1) desk.answered.push(line);
+      };
+      await stack().serving({ ...others, batchRun }, async () => {
+        const handle = await start({ continueAfterEvents: 10 });
+        await underWay;
+        if (way === 'UI') await handle.cancel();
+        else await handle.signal(batchJob.cancel);
+        expect(await handle.result()).toBe('cancelled');
+      });
+      expect(desk.answered.length).toBeLessThan(250);
+      expect(desk.outcomes).toEqual(['cancelled']);
+    },
+    60_000,
+  );
+
   test('is cancelled also when its worker is lost at that moment', async () => {
     desk.isSilent = true;
     desk.pause = () => new Promise(() => undefined);
