@@ -1,7 +1,8 @@
 /**
  * Anthropic's Messages request as an OpenAI chat completion (field by field, from both API references). What has no
  * counterpart is refused by name, never dropped in silence, but for hints that change no answer (`cache_control`,
- * `metadata` beyond the user's id) and earlier `thinking` blocks, which are the server's own affair.
+ * `metadata` beyond the user's id, where and how urgently it is served) and thinking (whether, how much, and earlier
+ * blocks of it), which is the server's own affair.
  */
 export type Translated =
   | { readonly kind: 'translated'; readonly fields: Readonly<Record<string, unknown>> }
@@ -27,7 +28,32 @@ class Refused extends Error {
   }
 }
 
+const known: ReadonlySet<string> = new Set([
+  ...[
+    'model',
+    'max_tokens',
+    'messages',
+    'system',
+    'stream',
+    'temperature',
+    'top_p',
+    'top_k',
+    'stop_sequences',
+  ],
+  ...['tools', 'tool_choice', 'metadata', 'output_config'],
+  ...['cache_control', 'service_tier', 'inference_geo', 'thinking'],
+]);
+
+/** Said outright, a field without a meaning here (null, or an empty list) asks for nothing. */
+function refuseUnknown(request: Fields): void {
+  for (const [name, value] of Object.entries(request)) {
+    const asksNothing = value === undefined || value === null || (Array.isArray(value) && value.length === 0);
+    if (!known.has(name) && !asksNothing) throw new Refused(name, 'is not served here: leave it out.');
+  }
+}
+
 function translate(request: Fields): Fields {
+  refuseUnknown(request);
   const { model, max_tokens: maxTokens, messages, stream } = request;
   if (typeof model !== 'string') throw new Refused('model', 'say which model, as a string.');
   if (!Number.isInteger(maxTokens) || Number(maxTokens) < 1)
@@ -48,8 +74,18 @@ function translate(request: Fields): Fields {
   const { user_id: user } = record(request['metadata'] ?? {}, 'metadata');
   if (typeof user === 'string') out['user'] = user;
   if (stream === true) Object.assign(out, { stream: true, stream_options: { include_usage: true } });
-  Object.assign(out, toolFields(request));
+  Object.assign(out, toolFields(request), formatOf(request['output_config'] ?? {}));
   return out;
+}
+
+/** Effort is a hint; a schema that the answer must follow is not. */
+function formatOf(config: unknown): Fields {
+  const { format } = record(config, 'output_config');
+  if (format === undefined || format === null) return {};
+  const { type, schema } = record(format, 'output_config.format');
+  if (type !== 'json_schema') throw new Refused('output_config.format.type', 'must be json_schema.');
+  const answer = { name: 'answer', schema: record(schema, 'output_config.format.schema'), strict: true };
+  return { response_format: { type: 'json_schema', json_schema: answer } };
 }
 
 function toolFields(request: Fields): Fields {
@@ -118,7 +154,7 @@ function assistant(blocks: Fields[], path: string): Fields {
   blocks.forEach((block, at) => {
     switch (block['type']) {
       case 'text':
-        texts.push(String(block['text']));
+        texts.push(textOf(block, `${path}.${at}`));
         return;
       case 'tool_use':
         calls.push({
@@ -163,7 +199,7 @@ function user(blocks: Fields[], path: string, role: string): Fields[] {
 function userPart(block: Fields, path: string): Fields {
   switch (block['type']) {
     case 'text':
-      return { type: 'text', text: block['text'] };
+      return { type: 'text', text: textOf(block, path) };
     case 'image':
       return { type: 'image_url', image_url: { url: imageUrl(block, path) } };
     case 'document': {
@@ -192,12 +228,17 @@ function resultContent(block: Fields, path: string): { text: string; pictures: F
   else if (content !== undefined) {
     list(content, `${path}.content`).forEach((part, at) => {
       const read = record(part, `${path}.content.${at}`);
-      if (read['type'] === 'text') texts.push(String(read['text']));
+      if (read['type'] === 'text') texts.push(textOf(read, `${path}.content.${at}`));
       else pictures.push(userPart(read, `${path}.content.${at}`));
     });
   }
   const text = texts.join('\n');
   return { text: isError === true ? `Error: ${text}` : text, pictures };
+}
+
+function textOf({ text }: Fields, path: string): string {
+  if (typeof text !== 'string') throw new Refused(`${path}.text`, 'must be a string.');
+  return text;
 }
 
 function record(value: unknown, path: string): Fields {

@@ -38,6 +38,18 @@ describe('a messages request', () => {
     });
   });
 
+  test('with a schema for the answer, and hints that change none', () => {
+    const schema = { type: 'object', properties: {} };
+    const fields = fieldsOf({
+      output_config: { format: { type: 'json_schema', schema }, effort: 'low' },
+      ...{ thinking: { type: 'disabled' }, service_tier: 'auto', mcp_servers: [], container: null },
+    });
+    expect(fields).toEqual({
+      ...base,
+      response_format: { type: 'json_schema', json_schema: { name: 'answer', schema, strict: true } },
+    });
+  });
+
   test('with system blocks', () => {
     const system = [
       { type: 'text', text: 'a', cache_control: { type: 'ephemeral' } },
@@ -114,6 +126,23 @@ describe('a messages request', () => {
     ['a number for content', { messages: [{ role: 'user', content: 5 }] }, 'messages.0.content'],
     ['a tool of Anthropic', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools.0.type'],
     ['a strange choice', { tool_choice: { type: 'maybe' } }, 'tool_choice.type'],
+    [
+      'what only Anthropic runs',
+      { mcp_servers: [{ type: 'url', url: 'https://x', name: 'x' }] },
+      'mcp_servers',
+    ],
+    ['a container', { container: 'c1' }, 'container'],
+    ['a field that nobody knows', { nonsense: 1 }, 'nonsense'],
+    [
+      'a form of answers that is no schema',
+      { output_config: { format: { type: 'xml' } } },
+      'output_config.format.type',
+    ],
+    [
+      'a text without text',
+      { messages: [{ role: 'assistant', content: [{ type: 'text' }] }] },
+      'messages.0.content.0.text',
+    ],
     [
       'a document that is no text',
       { messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'base64' } }] }] },
