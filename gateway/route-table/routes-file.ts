@@ -36,6 +36,8 @@ export class RoutesFileSource implements TableSource {
   private running: Promise<void> | null = null;
   private seen = '';
   private text = '';
+  /** What the last look found and the next one has to find again. */
+  private awaited: { readonly stamp: string; readonly text: string } | null = null;
 
   constructor(options: RoutesFileOptions) {
     this.options = options;
@@ -43,7 +45,7 @@ export class RoutesFileSource implements TableSource {
 
   /** @throws RoutesFileError */
   async first(): Promise<void> {
-    await this.look(true);
+    await this.lookOnce(true);
   }
 
   follow(): void {
@@ -55,6 +57,15 @@ export class RoutesFileSource implements TableSource {
     await this.running;
   }
 
+  /**
+   * One look at the file, as `follow` has them again and again.
+   *
+   * @throws RoutesFileError for a changed file that cannot be used
+   */
+  async look(): Promise<void> {
+    await this.lookOnce(false);
+  }
+
   private async run(): Promise<void> {
     const { signal } = this.stopping;
     let refused = '';
@@ -62,7 +73,7 @@ export class RoutesFileSource implements TableSource {
       await sleep(this.options.pollMs ?? 250, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
-        await this.look(false);
+        await this.look();
         refused = '';
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
@@ -73,19 +84,25 @@ export class RoutesFileSource implements TableSource {
     }
   }
 
-  private async look(isFirst: boolean): Promise<void> {
+  private async lookOnce(isFirst: boolean): Promise<void> {
     const { path } = this.options;
     const { size, mtimeMs, ctimeMs, ino } = await stat(path).catch((error: unknown) =>
       unreadable(path, error),
     );
     const stamp = `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
     const isYoung = Math.abs(Date.now() - Math.max(mtimeMs, ctimeMs)) < youngMs;
-    if (!isFirst && stamp === this.seen && !isYoung) return;
+    if (!isFirst && stamp === this.seen && !isYoung && this.awaited === null) return;
     if (size > bytesMax)
       throw new RoutesFileError(`The routes file ${path} is larger than ${bytesMax} bytes.`);
     const text = await readFile(path, 'utf8').catch((error: unknown) => unreadable(path, error));
     this.seen = stamp;
+    const { awaited } = this;
+    this.awaited = null;
     if (!isFirst && text === this.text) return;
+    if (!isFirst && (awaited?.stamp !== stamp || awaited.text !== text)) {
+      this.awaited = { stamp, text };
+      return;
+    }
     this.text = text;
     this.options.onTable(readRoutes(path, text, Math.floor(mtimeMs)));
     if (!isFirst) this.options.logger.info({ path }, 'the routes file changed and is in effect');

@@ -1,7 +1,7 @@
-import { mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
 import type { RouteTable } from '../../../domain/route-table/route-table.schema.ts';
 import { RoutesFileError, RoutesFileSource, readRoutes } from '../../../gateway/route-table/routes-file.ts';
@@ -119,6 +119,77 @@ describe('a routes file that changes', () => {
     await until(() => names().at(-1) === 'two');
     expect(tables[0]?.version).toBeGreaterThan(5);
     expect(tables.at(-1)?.version).toBe(5);
+  });
+});
+
+describe('a routes file that is written in parts', () => {
+  let folder: string;
+  let path: string;
+  let source: RoutesFileSource;
+  let tables: RouteTable[];
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'muster-routes-file-'));
+    path = join(folder, 'routes.yaml');
+    await writeFile(path, `${routes('one')}${closed}`);
+    tables = [];
+    source = new RoutesFileSource({
+      path,
+      logger: pino({ level: 'silent' }),
+      onTable: (table) => tables.push(table),
+      onRefused: () => undefined,
+    });
+    await source.first();
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+  const closed = 'policy:\n  access: {mode: required}\n';
+  const seen = () => tables.map(({ services, policy }) => [services[0]?.name, policy?.access.mode]);
+
+  test('is not in effect before two looks found the same', async () => {
+    await writeFile(path, routes('two'));
+    await source.look();
+    await appendFile(path, '# more is to come\n');
+    await source.look();
+    await appendFile(path, closed);
+    await source.look();
+    expect(seen()).toEqual([['one', 'required']]);
+    await source.look();
+    await source.look();
+    expect(seen()).toEqual([
+      ['one', 'required'],
+      ['two', 'required'],
+    ]);
+  });
+
+  test('is not refused for what it lacks so far', async () => {
+    await writeFile(path, 'services: [');
+    await source.look();
+    await appendFile(path, ']\n');
+    await source.look();
+    await source.look();
+    expect(seen()).toEqual([
+      ['one', 'required'],
+      [undefined, undefined],
+    ]);
+  });
+
+  test('is as it was when it comes back to that between two looks', async () => {
+    await writeFile(path, routes('two'));
+    await source.look();
+    await writeFile(path, `${routes('one')}${closed}`);
+    await source.look();
+    await writeFile(path, routes('two'));
+    await source.look();
+    expect(seen()).toEqual([['one', 'required']]);
+  });
+
+  test('is in effect after two looks also when it has not been touched for long', async () => {
+    await writeFile(path, routes('two'));
+    const later = Date.now() + 60_000;
+    const clock = jest.spyOn(Date, 'now').mockReturnValue(later);
+    await source.look();
+    await source.look();
+    clock.mockRestore();
+    expect(seen().at(-1)).toEqual(['two', undefined]);
   });
 });
 
