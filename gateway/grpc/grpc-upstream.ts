@@ -173,6 +173,11 @@ function outcomeOf(error: ServiceError, isHeard: boolean): Outcome {
   if (isHeard || isFromServer(error)) {
     return { kind: 'answer', answer: errorAnswer(httpStatusOf(error.code), error.details) };
   }
+  if (error.details.startsWith('Attempted to send message')) {
+    // grpc-js refused the request itself: no server would do better with it.
+    const words = 'The request is larger than a message of gRPC may be.';
+    return { kind: 'answer', answer: errorAnswer(413, words) };
+  }
   return { kind: 'failure', failure: failureOf(error) };
 }
 

@@ -138,6 +138,19 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect(server.seen).toEqual([]);
   });
 
+  test('is not asked, and not blamed, for a request that is larger than a message may be', async () => {
+    await gateway.close();
+    gateway = await startTestGateway({ grpcMessageBytesMax: 4_096 });
+    const both = [await add(), await add()];
+    use(both.map(({ address }) => address));
+    const data = Array.from({ length: 8_192 }, () => 1);
+    const answer = await infer({ inputs: [{ name: 'x', datatype: 'INT8', shape: [8_192], data }] });
+    expect([answer.status, answer.body]).toEqual([413, { error: expect.stringContaining('larger') }]);
+    expect(answer.headers.get('x-muster-attempts')).toBeNull();
+    expect(both.flatMap(({ seen }) => seen)).toEqual([]);
+    expect((await get(`${gateway.url}/metrics`)).text).not.toContain('kind="garbage"');
+  });
+
   test('has nothing of what gRPC has not', async () => {
     use([(await add()).address]);
     expect((await postJson(`${gateway.url}/v2/models/m/generate`, {})).status).toBe(501);
