@@ -82,16 +82,18 @@ export class ModelRouting {
 
   /**
    * Sets the passage's alternatives and, once it is answered, the header that says which class answered.
-   * @returns the service to ask, ready or not; unknown when there is none that the caller may use and that speaks its
-   * protocol
+   * Whether the model is there is the same in all protocols, and no reason to wake a better class.
+   * @returns the service to ask, ready or not; unknown when there is none that the caller may use and that speaks the
+   * protocol of what is asked of the model
    */
   resolve(passage: Passage, model: RoutedModel): Resolution<Endpoint> {
     const routes = this.deps.routes();
     const services = model.route.backends.map(({ service }) => routes?.byKey.get(service));
     const { caller, operation } = passage;
+    const isUse = operation.kind !== 'model-get' && operation.kind !== 'v2-ready';
     const seesAll = caller === null || isProbe(operation.kind) || maySee(caller, model);
     const states = services.map((service, index) => {
-      if (service?.speaks[operation.protocol] !== true) return null;
+      if (service === undefined || (isUse && !service.speaks[operation.protocol])) return null;
       if (!seesAll && !maySee(caller, service)) return null;
       return this.stateOf(model, index, service);
     });
@@ -105,13 +107,12 @@ export class ModelRouting {
     const [first, ...others] = chosen.map(({ index }) => services[index] as Service); // known to be there
     if (first === undefined) return { kind: 'unknown', model: model.name, candidates: [] };
     passage.alternatives = others;
-    if (model.route.wake && others.length + 1 < ranked.length && first.isReady)
+    if (isUse && model.route.wake && others.length + 1 < ranked.length && first.isReady)
       this.wakeBetter(
         services,
         backendToWake(ranked, (index) => states[index] ?? null),
       );
-    if (operation.kind !== 'model-get' && operation.kind !== 'v2-ready')
-      passage.tapInto(new ClassTap(passage, model));
+    if (isUse) passage.tapInto(new ClassTap(passage, model));
     return { kind: 'found', service: first };
   }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { ServiceRoute } from '../../../domain/route-table/route-table.schema.ts';
 import { ControlClient } from '../../../gateway/route-table/control-client.ts';
 import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Seen } from '../../fixtures/gateway/backends.ts';
@@ -28,6 +29,7 @@ const access = {
     key('neither', 'critical', ['other/*']),
   ],
 };
+const metricsKey = { ...key('metrics', 'standard'), scopes: ['metrics'] };
 const models = {
   assistant: {
     backends: [
@@ -114,8 +116,7 @@ describe('a model that several services serve', () => {
     expect((await ask('premium')).headers.get('x-muster-backend-class')).toBe('cpu');
   });
 
-  test('wakes the class that suits better, once, while another answers', async () => {
-    const cpu = await start();
+  const startControl = async () => {
     const control = await startBackend((_seen, response) => response.end('{}'));
     closers.push(control.close);
     const folder = await mkdtemp(join(tmpdir(), 'muster-classes-'));
@@ -126,6 +127,11 @@ describe('a model that several services serve', () => {
       () => rm(folder, { recursive: true }),
     );
     gateway.control.client = client;
+    return control;
+  };
+
+  test('wakes the class that suits better, once, while another answers', async () => {
+    const [cpu, control] = [await start(), await startControl()];
     const services = [
       service('cpu', { ready: [cpu.address] }),
       service('gpu', { state: 'Asleep', targets: [] }),
@@ -140,6 +146,44 @@ describe('a model that several services serve', () => {
       ['/internal/wake', '{"namespace":"default","name":"gpu"}'],
     ]);
   });
+
+  test('wakes no class for who only asks whether it is there', async () => {
+    const gpu = await startBackend((_seen, response) => response.end('{}'));
+    closers.push(gpu.close);
+    await startControl();
+    const services = [
+      service('cpu', { state: 'Asleep', targets: [] }),
+      service('gpu', { ready: [gpu.address] }),
+    ];
+    const required = { ...access, mode: 'required', keys: [...access.keys, metricsKey] };
+    gateway.store.apply({ ...table(services), policy: { access: required, models } }, -1);
+    const called = async () => {
+      const { text } = await get(`${gateway.url}/metrics`, { authorization: 'Bearer key-of-metrics' });
+      return /model_route_wakes_total\{outcome="called"\} (\d+)/.exec(text)?.[1];
+    };
+    const batch = { authorization: 'Bearer key-of-batch' };
+    const asked = [
+      await get(`${gateway.url}/v2/models/assistant/ready`),
+      await get(`${gateway.url}/v2/models/assistant/ready`, batch),
+      await get(`${gateway.url}/v1/models/assistant`, batch),
+    ];
+    expect(asked.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(await called()).toBe('0');
+    await ask('batch');
+    expect(await called()).toBe('1');
+  });
+
+  test.each([[['openai']], [['v1']], [['v2']]])(
+    'is there where its services speak %p, whichever protocol asks whether it is',
+    async (protocols: string[]) => {
+      const cpu = await startBackend((_seen, response) => response.end('{}'));
+      closers.push(cpu.close);
+      const one = { ...service('cpu', { ready: [cpu.address] }), protocols };
+      gateway.store.apply({ ...table([one as ServiceRoute]), policy: { access, models } }, -1);
+      for (const path of ['/v2/models/assistant/ready', '/v1/models/assistant'])
+        expect((await get(gateway.url + path)).status).toBe(200);
+    },
+  );
 
   test('fails over to the next class, and says which one answered', async () => {
     const cpu = await start();
