@@ -112,8 +112,7 @@ export class Batcher implements Step {
     }
     const message = messageOf(passage, body);
     const request = message === null ? null : form.read(message);
-    const key = request === null ? '' : keyOf(passage, service, request);
-    if (request === null || key.length > keyLengthMax) {
+    if (request === null || request.key.length > keyLengthMax) {
       metrics.count('unjoinable');
       return true;
     }
@@ -121,7 +120,7 @@ export class Batcher implements Step {
       metrics.count('alone');
       return true;
     }
-    this.place(passage, request, key, { form, settings });
+    this.place(passage, request, keyOf(passage, service, request), { form, settings });
     return false;
   }
 
@@ -308,12 +307,25 @@ function messageOf({ exchange: { headers } }: Passage, body: Buffer): WireMessag
     : null;
 }
 
-/** One service, one path, one form, one tier, one wish for the answer's type; and one person, where the server is told who asks. */
+/**
+ * One service, one path, one form, one tier, one wish for the answer's type, one choice of services that may stand in;
+ * and one person, where the server is told who asks.
+ */
 function keyOf(passage: Passage, service: RoutedService, request: Joinable): string {
   const { exchange, plan, caller } = passage;
   const person = passedAuthorization(exchange, caller, service) ?? '';
   const accept = String(exchange.headers['accept'] ?? '');
-  return [service.key, plan?.path ?? '', tierFor(passage), person, accept, request.key].join('\n');
+  const path = plan?.path ?? '';
+  return [service.key, path, tierFor(passage), standInsOf(passage), person, accept, request.key].join('\n');
+}
+
+/** What decides who may answer: a batch is asked in the name of its first caller, for all of them. */
+function standInsOf({ caller, modelRoute, alternatives }: Passage): string {
+  const models = caller === null || caller.models.includes('*') ? '*' : JSON.stringify(caller.models);
+  if (modelRoute === null && alternatives.length === 0) return models;
+  // In one order: which of them is best changes with their load.
+  const keys = alternatives.map(({ key }) => key).sort();
+  return [models, modelRoute?.key, ...keys].join(' ');
 }
 
 /** What may be said for all of a batch: `keyOf` sees to it that it is the same for all. */

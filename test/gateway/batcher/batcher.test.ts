@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { newKey } from '../../fixtures/access/keys.ts';
-import { startBackend } from '../../fixtures/gateway/backends.ts';
+import { refusingAddress, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond, Seen } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
 import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
@@ -153,6 +153,50 @@ describe('the batcher', () => {
       ]),
     );
     expect(JSON.stringify(backend.seen.map(({ headers }) => headers))).not.toContain(key);
+  });
+
+  describe('where another service may answer in its place', () => {
+    const keyed = (models: string[]) => newKey({ models, tenant: 'acme' });
+    const useTwo = async (keys: ReturnType<typeof newKey>[], policy: object) => {
+      const other = await start(doubling);
+      const batcher = { maxBatchSize: 2, maxLatencyMs: 10_000, timeoutMs: 5_000 };
+      const services = [
+        service('m', { ready: [await refusingAddress()], batcher }),
+        service('other', { ready: [other.address], upstreamModel: 'm' }),
+      ];
+      const access = { mode: 'required', keys: keys.map(({ record }) => record) };
+      gateway.store.apply({ ...table(services), policy: { access, ...policy } }, -1);
+      return other;
+    };
+    const askAs = ({ key }: { readonly key: string }, model: string) =>
+      postJson(
+        `${gateway.url}/v1/models/${model}:predict`,
+        { instances: [1] },
+        { authorization: `Bearer ${key}` },
+      );
+
+    test('that answers nobody who may not ask it, whoever came first', async () => {
+      const [both, one] = [keyed(['*']), keyed(['default/m'])];
+      const other = await useTwo([both, one], {
+        resilience: { fallbacks: { 'default/m': ['default/other'] } },
+      });
+      const answers = await Promise.all([both, one, both, one].map((who) => askAs(who, 'm')));
+      expect(answers.map(({ status }) => status)).toEqual([200, 503, 200, 503]);
+      expect(other.seen.map(instancesOf)).toEqual([[1, 1]]);
+    });
+
+    test('a batch is of those who asked for the model of both, or of those who asked for the one', async () => {
+      const who = keyed(['default/m', 'default/shared']);
+      const backends = ['m', 'other'].map((name, at) => ({
+        service: `default/${name}`,
+        class: name,
+        pricePerHour: 1 + at,
+        speed: 1,
+      }));
+      await useTwo([who], { models: { shared: { backends } } });
+      const answers = await Promise.all(['shared', 'm', 'shared', 'm'].map((model) => askAs(who, model)));
+      expect(answers.map(({ status }) => status)).toEqual([200, 503, 200, 503]);
+    });
   });
 
   test('one bad request fails alone: the others are asked for by themselves', async () => {
