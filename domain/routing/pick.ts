@@ -1,8 +1,9 @@
 /**
  * Which endpoint serves a try: first a target (revision) by its share of the traffic, then the endpoint with the
- * fewest requests in flight, ties by chance. Three widening circles keep a request alive: eligible endpoints not
- * yet tried; then those that are ejected; then even those already tried. So a service whose endpoints are all
- * ejected is still asked: a guess about health must never turn a slow service into a dead one.
+ * fewest requests in flight, ties by chance. Four widening circles keep a request alive: eligible endpoints not
+ * yet tried; then those whose places are all taken; then those that are ejected; then even those already tried. So a
+ * service whose endpoints are all ejected is still asked: a guess about health must never turn a slow service into a
+ * dead one.
  */
 export interface Load {
   inFlight: number;
@@ -21,10 +22,14 @@ export function inHandOf(load: Load): number {
   return load.inFlight + (load.elsewhere ?? 0);
 }
 
+/** Neither ejected nor, half open, with all that it may have. */
+export function isWell(load: Load, nowMs: number): boolean {
+  return load.skipUntilMs <= nowMs && load.inFlight < load.inFlightMax;
+}
+
 /** Whether an endpoint should get a request while others can: every picker asks this one question. */
 export function isEligible(load: Load, nowMs: number): boolean {
-  const { inFlight } = load;
-  return load.skipUntilMs <= nowMs && inFlight < load.inFlightMax && inFlight < (load.places ?? Infinity);
+  return isWell(load, nowMs) && load.inFlight < (load.places ?? Infinity);
 }
 
 export interface Candidate<E extends Load = Load> {
@@ -74,12 +79,15 @@ export function pickBy<E extends Load>(
   if (sole?.ready.length === 1 && sole.percent > 0) return sole.ready[0] ?? null;
   return (
     pickWhere(targets, state, isFresh, choose) ??
+    pickWhere(targets, state, isUntriedAndWell, choose) ??
     pickWhere(targets, state, isUntried, choose) ??
     pickWhere(targets, state, isAny, choose)
   );
 }
 
 const isFresh: Accept = (c, state) => isEligible(c.load, state.nowMs) && !state.tried.includes(c.address);
+const isUntriedAndWell: Accept = (c, state) =>
+  isWell(c.load, state.nowMs) && !state.tried.includes(c.address);
 const isUntried: Accept = (c, state) => !state.tried.includes(c.address);
 const isAny: Accept = () => true;
 

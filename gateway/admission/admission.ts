@@ -77,7 +77,7 @@ export class Admission implements Step {
       const concurrency = concurrencyOf(policy, service.key, processes);
       const known = this.gates.get(service.key);
       if (known === undefined && concurrency === null) continue;
-      const gate = known ?? new Gate<Passage>(service.key, policy.weights);
+      const gate = known ?? new Gate<Passage>(service.key, policy.weights, this.deps.nowMs);
       gate.queue.setWeights(policy.weights);
       gate.set(service, concurrency);
       this.gates.set(service.key, gate);

@@ -3,6 +3,7 @@ import type { Concurrency } from '../../domain/qos/capacity.ts';
 import { DrainRate } from '../../domain/qos/drain-rate.ts';
 import { FairQueue } from '../../domain/qos/fair-queue.ts';
 import type { QueueBounds, TierWeights } from '../../domain/qos/qos-policy.schema.ts';
+import { isWell } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 
@@ -21,10 +22,13 @@ export class Gate<P> {
   private concurrency: Concurrency | null = null;
   private capacity = Infinity;
   private service: RoutedService<Endpoint> | null = null;
+  private readonly nowMs: () => number;
 
-  constructor(key: string, weights: TierWeights) {
+  /** @param nowMs the clock of the endpoints */
+  constructor(key: string, weights: TierWeights, nowMs: () => number) {
     this.key = key;
     this.queue = new FairQueue(weights);
+    this.nowMs = nowMs;
   }
 
   /** With each new table: its endpoints and limits as they are now. */
@@ -77,13 +81,27 @@ export class Gate<P> {
     return this.inFlight < this.capacity && this.hasFreeEndpoint();
   }
 
+  /**
+   * An endpoint that is out of favour counts only while all are: whoever comes when those that are well are full would
+   * be sent to it, and since it fails fast it would take in all who wait.
+   */
   private hasFreeEndpoint(): boolean {
     const { concurrency, service } = this;
     if (concurrency === null || concurrency.perEndpoint === Infinity) return true;
+    let nowMs = 0; // the clock costs more than all the rest, and few endpoints were ever out of favour
+    let isAnyWell = false;
+    let isAnyFree = false;
     for (const target of service?.targets ?? []) {
       if (target.percent <= 0) continue;
-      for (const { load } of target.ready) if (load.inFlight < concurrency.perEndpoint) return true;
+      for (const { load } of target.ready) {
+        const isFree = load.inFlight < concurrency.perEndpoint;
+        if (load.skipUntilMs > 0 && nowMs === 0) nowMs = this.nowMs();
+        const isInFavour = isWell(load, nowMs);
+        if (isFree && isInFavour) return true;
+        isAnyWell ||= isInFavour;
+        isAnyFree ||= isFree;
+      }
     }
-    return false;
+    return isAnyFree && !isAnyWell;
   }
 }

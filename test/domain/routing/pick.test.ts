@@ -8,6 +8,11 @@ const candidate = (address: string, inFlight = 0, skipUntilMs = 0, inFlightMax =
   revision: 'r',
   load: { inFlight, skipUntilMs, inFlightMax },
 });
+const full = (address: string, inFlight: number): Candidate => ({
+  address,
+  revision: 'r',
+  load: { inFlight, skipUntilMs: 0, inFlightMax: Infinity, places: inFlight },
+});
 const state = { nowMs: 100, chance: () => 0, tried: [] as string[] };
 
 describe('pick', () => {
@@ -37,6 +42,24 @@ describe('pick', () => {
       ready: [candidate('a', 5, 200), candidate('b', 4, 200)],
       tried: [],
       wanted: 'b',
+    },
+    {
+      name: 'one with a place rather than one whose places are all taken',
+      ready: [full('a', 1), candidate('b', 9)],
+      tried: [],
+      wanted: 'b',
+    },
+    {
+      name: 'one whose places are all taken rather than an ejected one',
+      ready: [candidate('a', 0, 200), full('b', 9)],
+      tried: [],
+      wanted: 'b',
+    },
+    {
+      name: 'an ejected one rather than one that was tried, whose places are all taken',
+      ready: [candidate('a', 0, 200), full('b', 9)],
+      tried: ['b'],
+      wanted: 'a',
     },
     {
       name: 'one that refused rather than one that was tried',

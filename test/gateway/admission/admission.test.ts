@@ -4,6 +4,7 @@ import { tiers } from '../../../domain/qos/tier.ts';
 import { isEligible } from '../../../domain/routing/pick.ts';
 import type { Passage } from '../../../gateway/passage.ts';
 import { Door } from '../../fixtures/admission/door.ts';
+import { until } from '../../fixtures/gateway/control-api.ts';
 import type { ServiceSketch } from '../../fixtures/gateway/tables.ts';
 
 const one = { concurrency: { perEndpoint: 1 } };
@@ -49,6 +50,50 @@ describe('admission', () => {
     expect(isEligible(load, 0)).toBe(false);
     door.use({}, services);
     expect(isEligible(load, 0)).toBe(true);
+  });
+
+  describe('of a service whose second server is ejected', () => {
+    const both = { a: { ready: ['http://a:1', 'http://a:2'] } };
+    const eject = (door: Door, address: string): void => {
+      Object.assign(door.endpoints.bind(address), { skipUntilMs: door.nowMs + 5_000, inFlightMax: 1 });
+    };
+
+    test('waits for the first one, though the second is idle', () => {
+      const door = open(one, both);
+      eject(door, 'http://a:2');
+      const [first, second] = [door.ask(), door.ask()];
+      expect(door.running).toEqual([first]);
+      door.end(first);
+      expect(door.running).toEqual([second]);
+    });
+
+    test('lets as many go to it as it may have while it is half open', async () => {
+      const door = open({ concurrency: { perEndpoint: 2 } }, both);
+      eject(door, 'http://a:2');
+      const asked = Array.from({ length: 5 }, () => door.ask());
+      expect(door.running).toEqual(asked.slice(0, 2));
+      door.nowMs += 5_000; // nothing tells the door that the time of the ejection is over
+      await until(() => door.running.length > 2);
+      expect(door.running).toEqual(asked.slice(0, 3));
+      expect(door.endpoints.bind('http://a:2').inFlight).toBe(1);
+    });
+
+    test('asks both when both are: a guess about health stops no service', () => {
+      const door = open(one, both);
+      eject(door, 'http://a:1');
+      eject(door, 'http://a:2');
+      const asked = [door.ask(), door.ask(), door.ask()];
+      expect(door.running).toEqual(asked.slice(0, 2));
+    });
+
+    test('asks the second one when the first is ejected, too, while its requests hang', async () => {
+      const door = open(one, both);
+      eject(door, 'http://a:2');
+      const asked = [door.ask(), door.ask()];
+      eject(door, 'http://a:1');
+      await until(() => door.running.length > 1);
+      expect(door.running).toEqual(asked);
+    });
   });
 
   test('tells a request that waited how long, and no other', () => {

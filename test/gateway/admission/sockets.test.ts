@@ -116,6 +116,34 @@ describe('the queue over real sockets', () => {
     expect(most).toEqual([2, 2]);
   });
 
+  describe('with a server that is well and one that is not', () => {
+    const sick = async () => {
+      const backend = await startBackend((_seen, response) => response.writeHead(503).end('{}'));
+      closers.push(backend.close);
+      return backend;
+    };
+    const useBoth = (addresses: string[], outlier: object) => {
+      const all = { outlier: { baseMs: 60_000, ...outlier }, activeHealth: { mode: 'off' } };
+      const policy = { access, qos: { concurrency: { perEndpoint: 1 } }, resilience: { all } };
+      gateway.store.apply({ ...table([service('slow', { ready: addresses })]), policy }, -1);
+    };
+
+    test('those who wait are all served by the one when the other is ejected', async () => {
+      const well = await startBackend((_seen, response) => setTimeout(() => response.end('{}'), 5));
+      closers.push(well.close);
+      const ill = await sick();
+      useBoth([well.address, ill.address], { consecutiveFailures: 2 });
+      await until(async () => {
+        await ask('high');
+        return (await metric(gateway, 'muster_gateway_resilience_ejected_endpoints')) === 1;
+      });
+      const before = ill.seen.length;
+      const answers = await Promise.all(Array.from({ length: 20 }, () => ask('high')));
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+      expect(ill.seen).toHaveLength(before);
+    });
+  });
+
   test('an answer says how long its request waited', async () => {
     const { held, address } = await holding();
     use(address, { concurrency: { perService: 1 } });
