@@ -157,11 +157,10 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     now: Date.now,
     nowMs: () => performance.now(),
   });
-  const early: Step[] = [
-    new InternalCaller(control, (stored) => (store.current() === null ? stored : access.present(stored))),
-    chains,
-    access,
-  ]; // who asks
+  const internal = new InternalCaller(control, (caller) =>
+    store.current() === null ? caller : access.present(caller),
+  );
+  const early: Step[] = [internal, chains, access]; // who asks
   const stored = new StoredResponses(metrics.registry);
   const cache: CacheStep = new CacheStep({
     redis,
@@ -222,7 +221,8 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     refuse: (exchange, refusal) => {
       dataPath.refuseEarly(exchange, refusal);
     },
-    isStranger: (exchange) => access.isStranger(exchange),
+    isStranger: (exchange) =>
+      !chains.knows(exchange) && !internal.knows(exchange) && access.isStranger(exchange),
   });
   return {
     app,

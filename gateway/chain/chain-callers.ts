@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
 import { hostName } from '../../domain/routing/resolve.ts';
 import type { Routes } from '../../domain/routing/routes.ts';
-import { single } from '../front/headers.ts';
+import type { Exchange } from '../front/exchange.ts';
+import { givenRequestId, single } from '../front/headers.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 
@@ -32,6 +33,13 @@ export class ChainCallers implements Step {
     const id = `${passage.requestId.slice(0, 96)}~${randomBytes(16).toString('base64url')}`;
     passage.upstreamId = id;
     this.underWay.set(id, { passage, key });
+  }
+
+  /** Only who was told the id of a request under way has it: its body is no stranger's. */
+  knows(exchange: Exchange): boolean {
+    if (this.underWay.size === 0) return false;
+    const id = givenRequestId(exchange);
+    return id !== null && this.underWay.has(id);
   }
 
   enter(passage: Passage, _flow: Flow): boolean {

@@ -75,6 +75,57 @@ describe('bodies of requests whose key is not known', () => {
     expect(asked.answer()).toBe('');
   });
 
+  test('of transformers and of lines of batches are those of who they ask for', async () => {
+    const transformer = await startBackend((seen, response) => {
+      const headers = {
+        'content-type': 'application/json',
+        'x-request-id': String(seen.headers['x-request-id']),
+      };
+      const to = `${gateway.url}/serving/default/iris-predictor/v1/models/iris:predict`;
+      void fetch(to, { method: 'POST', headers, body: seen.body as Uint8Array<ArrayBuffer> }).then((answer) =>
+        response.writeHead(answer.status).end(),
+      );
+    });
+    const targets = [
+      {
+        revision: 'r1',
+        percent: 100,
+        endpoints: [{ address: transformer.address, revision: 'r1', ready: true }],
+      },
+    ];
+    const ready = [backend.address];
+    const services = [
+      { ...service('iris', { ready }), transformer: { targets } },
+      service('tiny', { ready }),
+    ];
+    useAccess(gateway, services, { mode: 'required', keys: [record] });
+    gateway.control.client = { currentToken: () => Promise.resolve('internal') } as never;
+    const caller = {
+      id: record.id,
+      kind: 'key',
+      tenant: '',
+      tier: 'best-effort',
+      namespace: null,
+      scopes: ['infer'],
+    };
+    const line = async (bytes: number) => {
+      const body = { model: 'tiny', prompt: 'x'.repeat(bytes) };
+      const named = Buffer.from(JSON.stringify({ ...caller, models: ['*'] })).toString('base64');
+      const headers = { 'x-muster-internal': 'internal', 'x-muster-caller': named };
+      return (await postJson(`${gateway.url}/v1/completions`, body, headers)).status;
+    };
+    const chained = async () => {
+      const body = { instances: ['x'.repeat(300 * kib)] };
+      const headers = { authorization: `Bearer ${key}` };
+      return (await postJson(`${gateway.url}/v1/models/iris:predict`, body, headers)).status;
+    };
+    expect(await line(10)).toBe(200);
+    begin(`content-length: ${1024 * kib}`, 500 * kib);
+    await until(async () => (await strangers()) >= 500 * kib);
+    expect([await chained(), await line(300 * kib)]).toEqual([200, 200]);
+    await transformer.close();
+  });
+
   test('a token is a stranger until it was verified; an open gateway knows no strangers', async () => {
     const token = await sign(await makeSigningKey(), 'https://idp.example');
     begin(`content-length: ${1024 * kib}\r\nauthorization: Bearer ${token}`, 200 * kib);
