@@ -5,7 +5,7 @@ import { anonymous, nobody } from '../../domain/access/caller.ts';
 import type { Caller } from '../../domain/access/caller.ts';
 import { callerOfCertificate, callerOfRule } from '../../domain/access/callers.ts';
 import { parseKey } from '../../domain/access/key.ts';
-import { hasScope, isProbe, scopeFor } from '../../domain/access/may.ts';
+import { hasScope, isProbe, maySeeAll, scopeFor } from '../../domain/access/may.ts';
 import type { Refusal } from '../errors.ts';
 import type { Exchange } from '../front/exchange.ts';
 import type { Passage } from '../passage.ts';
@@ -28,7 +28,7 @@ import type { Verdict } from './tokens.ts';
 
 /**
  * Who asks, and whether it may do this kind of thing at all; which models it may ask is seen when names are looked up.
- * A credential that was seen before costs a look-up, a request whose head was seen before not even that. Probes go by;
+ * A credential that was seen before costs a look-up, a request whose head was seen before not even that. Probes go by, whoever sends them;
  * an open gateway lets everybody in, under their own name where they have one.
  */
 export interface AccessDeps extends Clocks {
@@ -145,7 +145,11 @@ export class Access implements Step {
     const remembered = passage.exchange.memo.identity;
     if (remembered !== null && isGood(remembered, passage.startedMs))
       return this.admit(passage, flow, remembered);
-    if (isProbe(passage.operation.kind) || isLocalScrape(passage)) {
+    if (isProbe(passage.operation.kind)) {
+      passage.caller = this.proberOf(passage);
+      return true;
+    }
+    if (isLocalScrape(passage)) {
       passage.caller = this.mode === 'open' ? anonymous : nobody;
       return true;
     }
@@ -159,18 +163,35 @@ export class Access implements Step {
    */
   isStranger(exchange: Exchange): boolean {
     if (this.mode === 'open') return false;
-    const { memo, headers } = exchange;
+    const { memo } = exchange;
     const nowMs = this.clocks.nowMs();
     if (memo.identity !== null && isGood(memo.identity, nowMs)) return false;
-    const credential = credentialOf(headers);
-    if (credential === null) return this.ofCertificate(exchange) === null;
+    return this.knownBy(exchange, nowMs) === null;
+  }
+
+  /** Who it is, without refusing anybody: a bad credential is nobody's, and so is a token that was never verified. */
+  private knownBy(exchange: Exchange, nowMs: number): Identity | null {
+    const credential = credentialOf(exchange.headers);
+    if (credential === null) return this.ofCertificate(exchange);
     const { raw } = credential;
-    if (raw.length > this.limits.credentialCharsMax || this.refused.get(raw) !== undefined) return true;
+    if (raw.length > this.limits.credentialCharsMax || this.refused.get(raw) !== undefined) return null;
     const found =
       this.keys.recall(raw, nowMs) ??
       this.tokens.recall(raw, nowMs) ??
       this.keys.recognise(secretOf(credential), raw);
-    return found === null || found === 'expired';
+    return found === 'expired' ? null : found;
+  }
+
+  /**
+   * Whom a probe comes from: it is let in from anybody, but what a key calls a model is found where the key's requests
+   * find it.
+   */
+  private proberOf({ exchange, startedMs }: Passage): Caller {
+    const isOpen = this.mode === 'open';
+    const known = this.knownBy(exchange, startedMs);
+    // Servers are asked, and woken, for whoever is somebody, whichever service the probe names.
+    if (known?.mayInfer === true && (isOpen || maySeeAll(known.caller, null))) return known.caller;
+    return isOpen ? anonymous : nobody;
   }
 
   /** @returns null when the request was refused, or waits */

@@ -155,6 +155,69 @@ describe('where a key looks for names', () => {
   });
 });
 
+describe('whether a model is ready', () => {
+  const keys = {
+    own: newKey({ namespace: 'lab' }),
+    tenant: newKey({ tenant: 'acme' }),
+    admin: newKey({ namespace: 'lab', scopes: ['admin'] }),
+    few: newKey({ namespace: 'lab', models: ['lab/*'] }),
+    expired: newKey({ namespace: 'lab', expiresAt: '2020-01-01T00:00:00Z' }),
+  };
+  const use = (mode: 'open' | 'required') => {
+    const ready = [backend.address];
+    const services = [
+      service('iris', { namespace: 'lab', ready }),
+      service('m', { ready }),
+      service('m', { namespace: 'acme', unready: ready }),
+    ];
+    useAccess(gateway, services, { mode, keys: Object.values(keys).map(({ record }) => record) });
+  };
+  const ask = async (model: string, headers: Record<string, string> = {}) =>
+    (await get(`${gateway.url}/v2/models/${model}/ready`, headers)).status;
+
+  test.each(['open', 'required'] as const)(
+    'is told of the model that the key means, mode %s',
+    async (mode) => {
+      use(mode);
+      for (let time = 0; time < 2; time += 1) {
+        expect(await ask('iris', bearer(keys.own.key))).toBe(200);
+        expect(await ask('m', bearer(keys.tenant.key))).toBe(503);
+        expect(await ask('m', { 'x-api-key': keys.tenant.key })).toBe(503);
+      }
+      expect(gateway.logs).toContainEqual(
+        expect.objectContaining({ caller: keys.own.record.id, status: 200 }),
+      );
+    },
+  );
+
+  test.each(['open', 'required'] as const)(
+    'is told to anybody as if there were no credential, where that is bad or not for asking, mode %s',
+    async (mode) => {
+      use(mode);
+      const bad = [
+        bearer('made-up'),
+        bearer(keys.expired.key),
+        bearer(keys.admin.key),
+        bearer('eyJh.eyJh.AA'),
+      ];
+      for (const headers of [{}, ...bad, { authorization: 'Basic eA==' }, bearer('x'.repeat(10_000))]) {
+        expect(await ask('m', headers)).toBe(200);
+        expect(await ask('iris', headers)).toBe(404);
+      }
+    },
+  );
+
+  test('asks no server for who may not ask every model', async () => {
+    use('required');
+    expect(await ask('m', bearer(keys.few.key))).toBe(200);
+    expect(await ask('m')).toBe(200);
+    expect(backend.seen).toEqual([]);
+    expect(await ask('m', bearer(newKey().key))).toBe(200);
+    expect(await ask('iris', bearer(keys.own.key))).toBe(200);
+    expect(backend.seen.map(({ url }) => url)).toEqual(['/v2/models/iris/ready']);
+  });
+});
+
 describe('the Authorization header', () => {
   const { key, record } = newKey();
   const seen = async (

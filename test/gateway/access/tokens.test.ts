@@ -201,6 +201,16 @@ describe('a token of a trusted issuer', () => {
     expect((await ask(token)).status).toBe(401);
   });
 
+  test('finds whether a model is ready where its requests find it, once it was verified', async () => {
+    trust({ namespace: 'team' });
+    const headers = { authorization: `Bearer ${await sign(key, issuer.url)}` };
+    const ready = async () => (await get(`${gateway.url}/v2/models/iris/ready`, headers)).status;
+    expect(await ready()).toBe(404);
+    expect(await verified()).toBe(0);
+    expect((await postJson(`${gateway.url}/v2/models/iris/infer`, {}, headers)).status).toBe(200);
+    expect(await ready()).toBe(200);
+  });
+
   test('does not touch keys: both are taken side by side', async () => {
     const own = newKey();
     const one = { name: 'idp', issuer: issuer.url, jwksUri: issuer.jwksUri, audiences: ['muster'] };
