@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, openSync, closeSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
 import { codeOf } from '../../domain/errors.ts';
 import { checkedLine, readCheckedLine } from '../usage/checked-line.ts';
-import { identityOf, isStillThere } from '../usage/process-identity.ts';
+import { claimSlot } from './journal-slot.ts';
 import type { LeaseSource } from './lease-source.ts';
 
 /**
@@ -175,7 +175,6 @@ export class MemoryLeases implements LeaseSource {
 /** Nobody leases of a window that is over; what its last requests used is settled long before. */
 const keptAfterEndMs = 3_600_000;
 const bytesMax = 1024 * 1024;
-const slotsMax = 256;
 
 interface JournalLine {
   readonly window: string;
@@ -205,47 +204,11 @@ function totalOf({ restored, since }: LeaseBook): Limits {
   return { tokens: restored.tokens + since.tokens, micros: restored.micros + since.micros };
 }
 
-/** The first journal whose owner is not alive. */
-function claimSlot(folder: string): { name: string; release: () => void } {
-  for (let slot = 0; slot < slotsMax; slot += 1) {
-    const lock = join(folder, `leases-${slot}.lock`);
-    if (isHeld(lock)) continue;
-    try {
-      unlinkSync(lock);
-    } catch {
-      // there was none
-    }
-    try {
-      const file = openSync(lock, 'wx', 0o600);
-      writeSync(file, `${process.pid} ${identityOf(process.pid)?.startedAt ?? ''}`);
-      closeSync(file);
-    } catch {
-      continue; // another process was faster
-    }
-    return {
-      name: `leases-${slot}.journal`,
-      release: () => {
-        unlinkSync(lock);
-      },
-    };
-  }
-  throw new Error(`all ${slotsMax} budget journals in ${folder} are in use`);
-}
-
 async function readIfThere(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return '';
     throw error;
-  }
-}
-
-function isHeld(lock: string): boolean {
-  try {
-    const [pid, startedAt = ''] = readFileSync(lock, 'utf8').split(' ');
-    return isStillThere({ pid: Number(pid), startedAt });
-  } catch {
-    return false;
   }
 }
