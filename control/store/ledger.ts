@@ -68,6 +68,36 @@ const addRecords = `
   )
   SELECT count(*) AS added FROM added`;
 
+/**
+ * A page costs what lies between its first and its last name, whatever else the tables hold: both lists go from name to
+ * name by the primary key, since without statistics, as in the embedded store, the planner would sort all names for
+ * each page. `untold`, windows of which nothing but spending is known, ends where the page does.
+ */
+const spendingPage = `
+  WITH RECURSIVE told AS (
+    SELECT 0::bigint AS nth, $2::text AS name
+    UNION ALL
+    SELECT nth + 1, (SELECT budget_window FROM budget_shares
+      WHERE budget_window > name AND (end_ms IS NULL OR end_ms > $1) ORDER BY budget_window LIMIT 1)
+    FROM told WHERE nth < $3 AND name IS NOT NULL
+  ), reach AS MATERIALIZED (
+    SELECT COALESCE((SELECT name FROM told WHERE nth = $3), max(budget_window)) AS last FROM budget_spent
+  ), untold AS (
+    SELECT 0::bigint AS nth, $2::text AS name
+    UNION ALL
+    SELECT nth + 1, (SELECT budget_window FROM budget_spent b
+      WHERE budget_window > name AND budget_window <= (SELECT last FROM reach) AND NOT COALESCE(
+        (SELECT true FROM budget_shares s WHERE s.budget_window = b.budget_window LIMIT 1), false)
+      ORDER BY budget_window LIMIT 1)
+    FROM untold WHERE nth < $3 AND name IS NOT NULL
+  )
+  SELECT name AS budget_window,
+    (SELECT max(end_ms) FROM budget_shares WHERE budget_window = name) AS end_ms,
+    (SELECT COALESCE(json_agg(json_build_object('gateway', gateway, 'tokens', tokens, 'micros', micros)
+      ORDER BY gateway), '[]') FROM budget_spent WHERE budget_window = name) AS spent
+  FROM (SELECT nth, name FROM told UNION ALL SELECT nth, name FROM untold) names
+  WHERE nth > 0 AND name IS NOT NULL ORDER BY name LIMIT $3`;
+
 export function ledgerIn(database: Database): Ledger {
   return {
     add: (report, nowMs) => database.transaction((queries) => add(queries, report, nowMs)),
@@ -97,20 +127,7 @@ export function ledgerIn(database: Database): Ledger {
       return rows.map(budgetOf);
     },
     async spending(since, after, limit) {
-      const rows = await database.query(
-        `SELECT w.budget_window, w.end_ms,
-           COALESCE(json_agg(json_build_object('gateway', t.gateway, 'tokens', t.tokens, 'micros', t.micros)
-             ORDER BY t.gateway) FILTER (WHERE t.gateway IS NOT NULL), '[]') AS spent
-         FROM (SELECT budget_window, max(end_ms) AS end_ms, bool_or(end_ms IS NULL) AS is_endless
-               FROM (SELECT budget_window, end_ms FROM budget_shares
-                     UNION ALL SELECT budget_window, NULL FROM budget_spent b WHERE NOT EXISTS
-                       (SELECT 1 FROM budget_shares s WHERE s.budget_window = b.budget_window)) known
-               GROUP BY budget_window) w
-         LEFT JOIN budget_spent t USING (budget_window)
-         WHERE (w.is_endless OR w.end_ms > $1) AND w.budget_window > $2
-         GROUP BY w.budget_window, w.end_ms ORDER BY w.budget_window LIMIT $3`,
-        [since, after, limit],
-      );
+      const rows = await database.query(spendingPage, [since, after, limit]);
       return rows.map((row) => ({
         window: String(row['budget_window']),
         endMs: row['end_ms'] === null ? null : Number(row['end_ms']),

@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Ledger } from '../../../control/store/ledger.ts';
-import type { UsageRecord, UsageReport } from '../../../domain/usage/usage-record.schema.ts';
+import { ledgerIn } from '../../../control/store/ledger.ts';
+import { migrate } from '../../../control/store/migrate.ts';
+import { migrations } from '../../../control/store/migrations.ts';
+import { openPglite } from '../../../control/store/pglite.ts';
+import type { UsageRecord, UsageReport, WindowSpending } from '../../../domain/usage/usage-record.schema.ts';
 import { openTemporaryStore } from '../../fixtures/control/api-harness.ts';
 
 const noon = Date.parse('2026-11-24T12:00:00Z');
@@ -157,6 +164,64 @@ describe('the ledger', () => {
     ]);
     expect((await ledger.spending(since, 'b|2026-11', 1)).map((one) => one.window)).toEqual(['c|2026-11']);
     expect((await ledger.spending(since + 1, '', 1)).map((one) => one.window)).toEqual(['a|total']);
+  });
+
+  test('gives each window once, in order and in full pages, whatever else was told or spent', async () => {
+    let state = 7;
+    const below = (n: number) => (state = (state * 48_271) % 2_147_483_647) % n;
+    const ends = new Map<string, Map<string, number | null>>();
+    const spent = new Map<string, Set<string>>();
+    for (let at = 0; at < 90; at += 1) {
+      [window, gateway] = [`p${gateways}-${100 + below(200)}|x`, `random-${at % 4}`];
+      const endMs = below(4) === 0 ? null : noon + below(5);
+      const [isTold, isSpent] = [below(3) > 0, below(3) > 0];
+      await ledger.add(report(isSpent ? [record(at)] : [], isTold ? [share({ endMs })] : []), noon);
+      if (isTold) ends.set(window, new Map(ends.get(window)).set(gateway, endMs));
+      if (isSpent) spent.set(window, new Set(spent.get(window)).add(gateway));
+    }
+    const all = [...new Set([...ends.keys(), ...spent.keys()])].sort();
+    for (const [since, limit] of [-1, 0, 1, 2, 3, 4].map((ms) => [noon + ms, ms < 4 ? 7 : 1] as const)) {
+      const found: WindowSpending[] = [];
+      for (let page = await ledger.spending(since, '', limit); ;) {
+        found.push(...page);
+        if (page.length < limit) break;
+        page = await ledger.spending(since, page.at(-1)?.window ?? '', limit);
+      }
+      const expected = all.flatMap((name) => {
+        const told = [...(ends.get(name)?.values() ?? [null])];
+        if (!told.some((end) => end === null || end > since)) return [];
+        const known = told.filter((end) => end !== null);
+        return [[name, known.length === 0 ? null : Math.max(...known), [...(spent.get(name) ?? [])].sort()]];
+      });
+      const ours = found.filter((one) => all.includes(one.window));
+      expect(ours.map((one) => [one.window, one.endMs, one.spent.map((each) => each.gateway)])).toEqual(
+        expected,
+      );
+    }
+  });
+
+  test('reads for a page of windows what lies in it, and not all that it keeps', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'muster-ledger-'));
+    const database = await openPglite(join(folder, 'store'));
+    try {
+      await migrate(database, migrations);
+      const names = Array.from({ length: 3_000 }, (_, at) => `w${10_000 + at}|x`);
+      const shares = names.map((name) => share({ window: name }));
+      const records = names.map((name, seq) => record(seq, { budgets: [name] }));
+      await ledgerIn(database).add(report(records, shares), noon);
+      const rowsRead = `SELECT sum(seq_tup_read + idx_tup_fetch) AS rows FROM pg_stat_xact_user_tables`;
+      const read = await database.transaction(async (queries) => {
+        const [before] = await queries.query(rowsRead);
+        const page = await ledgerIn({ ...database, ...queries }).spending(0, 'w11000|x', 20);
+        expect(page.map((one) => one.window)).toEqual(names.slice(1_001, 1_021));
+        const [after] = await queries.query(rowsRead);
+        return Number(after?.['rows']) - Number(before?.['rows']);
+      });
+      expect(read).toBeLessThan(500);
+    } finally {
+      await database.close();
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 
   test('settles windows, too, of which it has nothing but what was spent', async () => {
