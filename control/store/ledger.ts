@@ -15,7 +15,7 @@ export interface Ledger {
   add(report: UsageReport, nowMs: number): Promise<number>;
   /** Sums over [since, until), milliseconds since 1970, whole hours; the dearest first. */
   sums(by: UsageGroup, since: number, until: number): Promise<UsageSum[]>;
-  /** Of windows that have not ended. */
+  /** Of windows that have not ended; the limits are those that a gateway told last. */
   budgets(nowMs: number): Promise<BudgetState[]>;
   /**
    * Windows that ended after `since` or have not, or of which no gateway has said when they end, in the order of their
@@ -114,7 +114,8 @@ export function ledgerIn(database: Database): Ledger {
     async budgets(nowMs) {
       const rows = await database.query(
         `SELECT s.budget_window, max(s.budget) AS budget, max(s.end_ms) AS end_ms,
-           max(s.limit_tokens) AS limit_tokens, max(s.limit_micros) AS limit_micros,
+           (array_agg(s.limit_tokens ORDER BY s.at DESC))[1] AS limit_tokens,
+           (array_agg(s.limit_micros ORDER BY s.at DESC))[1] AS limit_micros,
            sum(GREATEST(s.granted_tokens - COALESCE(t.tokens, 0), 0)) FILTER (WHERE s.at > $2) AS leased_tokens,
            sum(GREATEST(s.granted_micros - COALESCE(t.micros, 0), 0)) FILTER (WHERE s.at > $2) AS leased_micros,
            (SELECT COALESCE(sum(tokens), 0) FROM budget_spent b WHERE b.budget_window = s.budget_window) AS tokens,

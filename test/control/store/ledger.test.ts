@@ -150,6 +150,22 @@ describe('the ledger', () => {
     expect(await ours(noon + 12 * hour)).toEqual([]);
   });
 
+  test('tells of a budget the limits that its gateways told last, not those of processes before', async () => {
+    const told = (name: string, limitTokens: number | null, limitMicros: number | null, at: number) =>
+      ledger.add({ ...report([], [share({ limitTokens, limitMicros })]), gateway: `${gateway}-${name}` }, at);
+    const limits = async () => {
+      const states = await ledger.budgets(noon);
+      const found = states.find(({ account }) => account === `team-${gateways}`);
+      return [found?.limitTokens, found?.limitCostMicros];
+    };
+    await told('b', 1_000, 70, noon);
+    await told('c', 100, 80, noon + 2);
+    await told('a', 500, null, noon + 1);
+    expect(await limits()).toEqual([100, 80]);
+    await told('a', null, 60, noon + 3);
+    expect(await limits()).toEqual([null, 60]);
+  });
+
   test('gives the settling each window with what each gateway spent, page by page', async () => {
     const windows = ['a|total', 'b|2026-11', 'c|2026-11'];
     const since = noon + 24 * hour;
