@@ -3,7 +3,8 @@ import { compilePrices } from '../../domain/usage/price.ts';
 import type { PricesPolicy } from '../../domain/usage/prices-policy.schema.ts';
 import type { Passage } from '../passage.ts';
 import { planFor } from '../plan.ts';
-import type { Step } from '../step.ts';
+import type { Refusal } from '../errors.ts';
+import type { Flow, Step } from '../step.ts';
 import type { Meter, Meters } from './meters.ts';
 import { UsageHidingExchange, askForUsage } from './stream-usage.ts';
 import { UsageTap } from './usage-tap.ts';
@@ -35,13 +36,17 @@ export class UsageStep implements Step {
     this.deps.meters.use(compilePrices(prices));
   }
 
-  enter(passage: Passage): boolean {
+  enter(passage: Passage, flow: Flow): boolean {
     const { kind } = passage.operation;
     const { service } = passage;
     if (service === null || passage.isPart || !isCountedKind(kind)) return true;
     const meter = this.deps.meters.of(service, passage.model, passage.caller ?? anonymous);
     passage.meter = meter;
     if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;
+    if (passage.fields?.['background'] === true && this.deps.isCounted(meter)) {
+      flow.refuse(passage, uncounted);
+      return false;
+    }
     const isGenerated = hasTokens(passage.operation.head);
     if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter))
       askInPlace(passage);
@@ -67,6 +72,14 @@ export class UsageStep implements Step {
     this.deps.onUsed(passage, meter);
   }
 }
+
+/** The server says what it used long after its answer: nothing here would hear of it, and no budget would hold. */
+const uncounted: Refusal = {
+  code: 'invalid_request',
+  message:
+    'Responses made in the background are not served where tokens are counted (prices, budgets, rate limits): leave `background` out.',
+  param: 'background',
+};
 
 function isCountedKind(kind: Passage['operation']['kind']): boolean {
   switch (kind) {

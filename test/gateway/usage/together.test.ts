@@ -42,6 +42,20 @@ const ask = () =>
   });
 
 describe('what is counted, beside the other steps', () => {
+  test.each([
+    ['refused where tokens count', { prices }, 400, 0],
+    ['passed on where none do', { prices: { models: [] } }, 200, 1],
+  ])('cannot be told of responses in the background: they are %s', async (_what, policy, status, asked) => {
+    await start(
+      [(_seen, response) => response.end('{"id":"resp_1","status":"queued","usage":null}')],
+      policy,
+    );
+    const body = { model: 'chat', input: 'x', background: true };
+    const answer = await postJson(`${gateway!.url}/v1/responses`, body);
+    expect([answer.status, backends[0]!.seen.length]).toEqual([status, asked]);
+    if (status === 400) expect(answer.body).toMatchObject({ error: { param: 'background' } });
+  });
+
   test('is nothing for answers out of the cache; and what was asked in a client’s place stays hidden there', async () => {
     const stream: Respond = (_seen, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
