@@ -56,6 +56,8 @@ export class PayloadLog implements Step {
   private sinkless = new Set<string>();
   private readonly sinks = new Map<string, SinkQueue>();
   private sinkPaths = new Set<string>();
+  /** Events of ours that a transformer or explainer has: by the id that it was told, the service. As many as it has. */
+  private readonly eventsUnderWay = new Map<string, string>();
   private policy: PayloadLogPolicy | null = null;
   /** By sink, or by service without one; those of the table alone. */
   private readonly complainedAt = new Map<string, number>();
@@ -98,11 +100,20 @@ export class PayloadLog implements Step {
     if (this.sinkless.has(key)) this.metrics.count('no_sink');
     const mine = rules.get(key);
     if (mine === undefined) return true;
+    if (this.isOurEvent(passage)) {
+      if (passage.upstreamId !== null) this.eventsUnderWay.set(passage.upstreamId, key);
+      return true;
+    }
+    // What a transformer asks its predictor for an event.
+    if (this.eventsUnderWay.get(passage.requestId) === key) return true;
     // The predictor's own logger sees what the predictor is asked, which comes by itself after its transformer.
-    if (this.isOurEvent(passage)) return true;
     const here = passage.entry === null ? mine : mine.filter(({ isOwn }) => !isOwn);
     if (here.length > 0) this.log(passage, here, policy);
     return true;
+  }
+
+  settle({ upstreamId }: Passage): void {
+    if (upstreamId !== null) this.eventsUnderWay.delete(upstreamId);
   }
 
   /**

@@ -297,6 +297,35 @@ describe('the payload log', () => {
     },
   );
 
+  test('nor what the transformer of such a service asks its predictor for them', async () => {
+    const [backend, predictor] = [await start(answers), await start(answers)];
+    const transformer = await start((seen, response) => {
+      const id = String(seen.headers['x-request-id']);
+      void postJson(
+        `${gateway.url}/serving/default/drift-predictor/v1/models/drift:predict`,
+        seen.body.toString(),
+        {
+          'x-request-id': id,
+        },
+      ).then(({ status, text }) => response.writeHead(status).end(text));
+    });
+    const endpoint = { address: transformer.address, revision: 'r1', ready: true };
+    const services = [
+      service('iris', { ready: [backend.address] }),
+      service('drift', {
+        ready: [predictor.address],
+        transformer: { targets: [{ revision: 'r1', percent: 100, endpoints: [endpoint] }] },
+      }),
+    ];
+    const payloadLog = { sinks: [{ url: `${gateway.url}/v1/models/drift:predict` }] };
+    gateway.store.apply({ ...table(services), policy: { payloadLog } }, -1);
+    for (let n = 1; n <= 3; n += 1) {
+      await predict();
+      await until(async () => (await outcome('sent')) === 2 * n);
+      expect([transformer.seen.length, predictor.seen.length]).toEqual([2 * n, 2 * n]);
+    }
+  });
+
   test.each([
     ['a header', '{"instances":[[1.0]]}', { 'ce-type': 'org.kubeflow.serving.inference.request' }],
     [
