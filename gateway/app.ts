@@ -254,7 +254,8 @@ function requestIds(): () => string {
 
 function connectWith(deps: GatewayDeps, stats: SocketStats): Connect {
   const { limits, upstreamTls } = deps;
-  const grpc = grpcUpstreams({ messageBytesMax: limits.grpcMessageBytesMax, tls: upstreamTls });
+  const { grpcMessageBytesMax: messageBytesMax, connectMs } = limits;
+  const grpc = grpcUpstreams({ messageBytesMax, connectMs, tls: upstreamTls });
   const http =
     deps.client === 'undici' ? undiciUpstreams(limits.connectMs, upstreamTls) : ownClient(deps, stats);
   return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));

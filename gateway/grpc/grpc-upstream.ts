@@ -1,6 +1,7 @@
 import { Client, Metadata, credentials, status } from '@grpc/grpc-js';
 import type { ChannelCredentials, ServiceError, StatusObject } from '@grpc/grpc-js';
 import { MusterError } from '../../domain/errors.ts';
+import { TimerWheel } from '../timer-wheel.ts';
 import type { UpstreamTls } from '../upstream/socket/socket-upstream.ts';
 import type {
   Connect,
@@ -11,6 +12,7 @@ import type {
   UpstreamRequest,
 } from '../upstream/upstream.ts';
 import { allHeaders } from '../upstream/upstream.ts';
+import { ConnectLimit } from './connect-limit.ts';
 import { planCall } from './rest-call.ts';
 import type { RestAnswer } from './rest-call.ts';
 import { inferenceMethods } from './schema.ts';
@@ -24,12 +26,15 @@ import { httpStatusOf } from './status.ts';
  */
 export interface GrpcUpstreamOptions {
   readonly messageBytesMax: number;
+  /** A call's connection; longer: it counts as refused. */
+  readonly connectMs: number;
   /** For grpcs:// addresses; asked once for each endpoint. Default: the system's authorities, no certificate of ours. */
   readonly tls?: (() => UpstreamTls) | undefined;
 }
 
 export function grpcUpstreams(options: GrpcUpstreamOptions): Connect {
-  return (address) => new GrpcUpstream(address, options);
+  const wheel = new TimerWheel(() => performance.now());
+  return (address) => new GrpcUpstream(address, options, wheel);
 }
 
 export function isGrpcAddress(address: string): boolean {
@@ -38,10 +43,11 @@ export function isGrpcAddress(address: string): boolean {
 
 class GrpcUpstream implements Upstream {
   private readonly client: Client;
+  private readonly connecting: ConnectLimit;
   private inFlight = 0;
   private isClosing = false;
 
-  constructor(address: string, { messageBytesMax, tls }: GrpcUpstreamOptions) {
+  constructor(address: string, { messageBytesMax, connectMs, tls }: GrpcUpstreamOptions, wheel: TimerWheel) {
     const target = address.slice(address.indexOf('//') + 2);
     const { secureContext, serverName } = tls?.() ?? {};
     this.client = new Client(target, credentialsFor(address, secureContext), {
@@ -55,6 +61,7 @@ class GrpcUpstream implements Upstream {
       'grpc.min_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1_000,
     });
+    this.connecting = new ConnectLimit(this.client, wheel, connectMs);
   }
 
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
@@ -102,6 +109,7 @@ class GrpcUpstream implements Upstream {
     const definition = inferenceMethods[method];
     if (definition === undefined) throw new Error(`there is no method ${method}`);
     let isHeard = false;
+    let isLate = false;
     const call = this.client.makeUnaryRequest<Fields, Fields>(
       definition.path,
       definition.requestSerialize,
@@ -110,14 +118,19 @@ class GrpcUpstream implements Upstream {
       metadataOf(allHeaders(request)),
       { deadline: Date.now() + request.headersMs },
       (error, response) => {
+        connected();
         if (error === null && response !== undefined) {
           const made = attempt(() => answer(response));
           done({ kind: 'answer', answer: made.kind === 'answer' ? unreadable(made.answer) : made.value });
-        } else if (error !== null) done(outcomeOf(error, isHeard));
+        } else if (error !== null) done(isLate ? unconnected : outcomeOf(error, isHeard));
       },
     );
     call.on('metadata', () => {
       isHeard = true;
+    });
+    const connected = this.connecting.begin(() => {
+      isLate = true;
+      call.cancel();
     });
     state.cancel = () => {
       call.cancel();
@@ -128,6 +141,11 @@ class GrpcUpstream implements Upstream {
 type Outcome =
   | { readonly kind: 'answer'; readonly answer: RestAnswer }
   | { readonly kind: 'failure'; readonly failure: UpstreamFailure };
+
+const unconnected: Outcome = {
+  kind: 'failure',
+  failure: { kind: 'refused', code: 'CONNECT_TIMEOUT', message: 'no connection in time' },
+};
 
 function deliver(outcome: Outcome, handler: UpstreamHandler): void {
   if (outcome.kind === 'failure') {

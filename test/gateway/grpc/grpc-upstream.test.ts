@@ -170,6 +170,32 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect(answer.headers.get('retry-after')).not.toBeNull();
   });
 
+  test('goes on with another server when one makes no connection in time, and tells when none does', async () => {
+    await gateway.close();
+    gateway = await startTestGateway({ connectMs: 100, skipMs: 0, triesMax: 2 });
+    const silent = await startRawBackend(() => undefined);
+    const address = silent.address.replace('http:', 'grpc:');
+    try {
+      use([address, (await add()).address]);
+      for (let at = 0; at < 6; at += 1) expect((await infer()).status).toBe(200);
+      expect(silent.received.length).toBeGreaterThan(0);
+      use([address]);
+      const answer = await infer();
+      expect([answer.status, answer.text]).toEqual([503, expect.stringContaining('CONNECT_TIMEOUT')]);
+    } finally {
+      await silent.close();
+    }
+  });
+
+  test('may think for longer than a connection may take', async () => {
+    await gateway.close();
+    gateway = await startTestGateway({ connectMs: 300 });
+    const server = await add(() => null);
+    use([server.address], { timeoutMs: 1_200 });
+    expect((await infer()).status).toBe(504);
+    expect(server.seen).toHaveLength(1);
+  });
+
   test('is asked itself, whatever proxy the environment names', async () => {
     const proxy = await startRawBackend((socket) => {
       socket.destroy();
