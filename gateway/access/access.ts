@@ -22,7 +22,7 @@ import type { Generation, Identity } from './identity.ts';
 import { KeyRing } from './key-ring.ts';
 import type { Clocks } from './key-ring.ts';
 import { badToken, brokenKey, expiredKey, issuerAway, lacksScope, noCredential } from './refusals.ts';
-import { unknownKey, verificationBusy } from './refusals.ts';
+import { policyChanges, unknownKey, verificationBusy } from './refusals.ts';
 import { Tokens } from './tokens.ts';
 import type { Verdict } from './tokens.ts';
 
@@ -44,6 +44,9 @@ interface Refused {
   readonly untilMs: number;
 }
 
+/** So often a request whose token is being verified is judged anew, since the policy changed. */
+const overtakenMax = 3;
+
 export class Access implements Step {
   readonly name = 'access';
   private readonly limits: AccessLimits;
@@ -54,9 +57,12 @@ export class Access implements Step {
   private readonly metrics = new AccessMetrics();
   /** Apart from the good ones: whatever is made up can only push out what was made up. */
   private readonly refused: BoundedMap<Refused>;
-  /** Requests that wait for their token, by its header's value. */
-  private readonly pending = new Map<string, Passage[]>();
+  /** Requests that wait for their token under the policy in force, by its header's value. */
+  private pending = new Map<string, Passage[]>();
   private waiting = 0;
+  private verifying = 0;
+  /** How often the policy changed while the token of a request was verified; of those few to whom that happened. */
+  private readonly overtaken = new WeakMap<Passage, number>();
   private mode: AccessPolicy['mode'] = 'open';
   private isOff = true;
   private certificates: readonly CertificateRule[] = [];
@@ -110,6 +116,7 @@ export class Access implements Step {
     this.generation.isOver = true;
     this.generation = { isOver: false };
     this.anyone = identityOf(anonymous, this.generation, Infinity);
+    this.pending = new Map();
     this.refused.clear();
     this.byFingerprint.clear();
     this.isOff =
@@ -248,11 +255,11 @@ export class Access implements Step {
 
   /** Asynchronous, and so only for what was never seen before. */
   private verify(passage: Passage, flow: Flow, token: string, raw: string): void {
-    const { limits, pending } = this;
+    const { limits, pending, generation } = this;
     const others = pending.get(raw);
     if (
       this.waiting >= limits.waitersMax ||
-      (others === undefined && pending.size >= limits.verificationsMax)
+      (others === undefined && this.verifying >= limits.verificationsMax)
     ) {
       this.metrics.refused.busy += 1;
       flow.refuse(passage, verificationBusy);
@@ -265,10 +272,16 @@ export class Access implements Step {
     }
     const waiters = [passage];
     pending.set(raw, waiters);
-    const done = (act: (waiter: Passage) => void) => {
+    this.verifying += 1;
+    const done = (judge: (waiter: Passage) => void) => {
       pending.delete(raw);
+      this.verifying -= 1;
       this.waiting -= waiters.length;
-      for (const waiter of waiters) if (!waiter.isClosed) act(waiter);
+      for (const waiter of waiters) {
+        if (waiter.isClosed) continue;
+        if (generation.isOver) this.enterAgain(waiter, flow);
+        else judge(waiter);
+      }
     };
     this.tokens
       .verify(token, raw)
@@ -288,6 +301,18 @@ export class Access implements Step {
       .catch((error: unknown) => {
         this.logger.error({ err: error }, 'a request failed after its token was verified');
       });
+  }
+
+  /** What was found out under a policy that is over says nothing: the request is judged by the one in force. */
+  private enterAgain(passage: Passage, flow: Flow): void {
+    const times = (this.overtaken.get(passage) ?? 0) + 1;
+    if (times > overtakenMax) {
+      this.metrics.refused.busy += 1;
+      flow.refuse(passage, policyChanges);
+      return;
+    }
+    this.overtaken.set(passage, times);
+    if (this.enter(passage, flow)) flow.proceed(passage);
   }
 
   private judged(passage: Passage, flow: Flow, raw: string, verdict: Verdict): Identity | null {

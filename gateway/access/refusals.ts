@@ -49,6 +49,11 @@ export const verificationBusy: Refusal = {
   message: 'The gateway verifies as many tokens as it may: try again.',
 };
 
+export const policyChanges: Refusal = {
+  code: 'gateway_busy',
+  message: 'The policy of the gateway changed again and again while the token was verified: try again.',
+};
+
 export const issuerAway: Refusal = {
   code: 'issuer_unavailable',
   message:
