@@ -28,12 +28,26 @@ export function ledgerActivities(deps: LedgerActivityDeps): LedgerActivities {
   });
 }
 
+/** What a try of the settling leaves to the next one. */
+const Progress = z.object({
+  after: z.string(),
+  sum: z.object({
+    windows: z.number(),
+    gone: z.number(),
+    returnedTokens: z.number(),
+    returnedMicros: z.number(),
+  }),
+});
+type Progress = z.infer<typeof Progress>;
+
+/** Goes on where the last heartbeat of an earlier try stood: windows may be more than one try gets through. */
 async function settleAll({ api, books, now }: LedgerActivityDeps): Promise<Settlement> {
-  const sum = { windows: 0, gone: 0, returnedTokens: 0, returnedMicros: 0 };
-  if (books === null) return { ...sum, isWithoutBooks: true };
+  const none = { windows: 0, gone: 0, returnedTokens: 0, returnedMicros: 0 };
+  if (books === null) return { ...none, isWithoutBooks: true };
   const context = Context.current();
   const since = now() - keptAfterEndMs;
-  let after = '';
+  const earlier = Progress.safeParse(context.info.heartbeatDetails);
+  let { after, sum } = earlier.success ? earlier.data : { after: '', sum: none };
   while (true) {
     const query = new URLSearchParams({ since: String(since), after, limit: String(pageSize) });
     const { windows } = await api.call('GET', `/internal/ledger/windows?${query.toString()}`, WindowPage);
@@ -41,12 +55,14 @@ async function settleAll({ api, books, now }: LedgerActivityDeps): Promise<Settl
       const settled = await books.settle(window);
       after = window.window;
       if (settled === null) continue;
-      sum.windows += 1;
-      sum.gone += settled.gone;
-      sum.returnedTokens += settled.returnedTokens;
-      sum.returnedMicros += settled.returnedMicros;
+      sum = {
+        windows: sum.windows + 1,
+        gone: sum.gone + settled.gone,
+        returnedTokens: sum.returnedTokens + settled.returnedTokens,
+        returnedMicros: sum.returnedMicros + settled.returnedMicros,
+      };
     }
-    context.heartbeat(after);
+    context.heartbeat({ after, sum } satisfies Progress);
     context.cancellationSignal.throwIfAborted();
     if (windows.length < pageSize) return { ...sum, isWithoutBooks: false };
   }

@@ -37,9 +37,15 @@ describe('the settling of budgets', () => {
   beforeEach(() => {
     api = new FakeApi();
   });
-  const settle = (books: Books | null): Promise<Settlement> => {
+  let heartbeat: unknown;
+  /** One try of the activity, with what the try before it left behind. */
+  const settle = (books: Books | null, heartbeatDetails?: unknown): Promise<Settlement> => {
     const { ledgerSettle } = ledgerActivities({ api, books, now: () => 1_000_000_000 });
-    return new MockActivityEnvironment().run<[], Settlement, () => Promise<Settlement>>(ledgerSettle);
+    const environment = new MockActivityEnvironment({ heartbeatDetails });
+    environment.on('heartbeat', (details: unknown) => {
+      heartbeat = details;
+    });
+    return environment.run<[], Settlement, () => Promise<Settlement>>(ledgerSettle);
   };
 
   test('has nothing to do where gateways share no books', async () => {
@@ -66,6 +72,27 @@ describe('the settling of budgets', () => {
     });
     expect(seen).toEqual(api.windows.map((one) => one.window));
     expect(api.asked).toHaveLength(3);
+  });
+
+  test('goes on in its next try where the last heartbeat stood, and counts all', async () => {
+    api.windows = Array.from({ length: 450 }, (_, at) => window(`w${String(at).padStart(4, '0')}`, {}));
+    const seen: string[] = [];
+    let left = 410;
+    const books: Books = {
+      settle: (one) => {
+        if ((left -= 1) < 0) return Promise.reject(new Error('Redis is gone'));
+        seen.push(one.window);
+        return Promise.resolve({ gone: 1, returnedTokens: 2, returnedMicros: -3 });
+      },
+      close: () => undefined,
+    };
+    await expect(settle(books)).rejects.toThrow('Redis is gone');
+    [left, seen.length] = [900, 0];
+    const all = { windows: 450, gone: 450, returnedTokens: 900, returnedMicros: -1350 };
+    expect(await settle(books, heartbeat)).toEqual({ ...all, isWithoutBooks: false });
+    expect(seen).toEqual(api.windows.slice(400).map((one) => one.window));
+    // What another version of the worker left there says nothing: all over again.
+    expect(await settle(books, 'w0399')).toMatchObject({ windows: 450 });
   });
 
   test('fails, to be tried again, when the books cannot be reached', async () => {
