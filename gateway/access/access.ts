@@ -78,16 +78,17 @@ export class Access implements Step {
     this.logger = logger;
     this.clocks = { now: deps.now, nowMs: deps.nowMs };
     this.keys = new KeyRing(limits, this.clocks);
-    this.tokens = new Tokens(
-      limits,
-      this.clocks,
-      deps.fetchJson ?? jsonFetcher(limits),
-      (issuer, outcome, why) => {
+    this.tokens = new Tokens(limits, this.clocks, deps.fetchJson ?? jsonFetcher(limits), {
+      fetched: (issuer, outcome, why) => {
         this.metrics.fetched(issuer, outcome);
         if (outcome === 'failed')
           logger.warn({ issuer, why: why.slice(0, 300) }, 'the keys of an issuer could not be fetched');
       },
-    );
+      unusable: (issuer, key, why) => {
+        const shown = { issuer, key: key.slice(0, 100), why: why.slice(0, 300) };
+        logger.warn(shown, 'a key of an issuer cannot be used: tokens that name it are refused');
+      },
+    });
     this.refused = new BoundedMap(limits.refusedMax);
     this.byFingerprint = new BoundedMap(limits.knownTokensMax);
     this.metrics.register(deps.registry, {

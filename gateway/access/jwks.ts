@@ -14,12 +14,16 @@ export interface JwksDeps {
   /** @throws when there is no such answer */
   readonly fetchJson: (url: string) => Promise<unknown>;
   readonly onFetch: (outcome: 'good' | 'failed', why: string) => void;
+  /** A key that the issuer published and that cannot be used, once for each set of keys. */
+  readonly onUnusable: (key: string, why: string) => void;
 }
 
 export type FoundKey =
   | { readonly kind: 'key'; readonly key: CryptoKey }
   /** The issuer has no such key. */
   | { readonly kind: 'unknown' }
+  /** The issuer has such a key, and it is malformed or of no kind that is known here. */
+  | { readonly kind: 'unusable' }
   /** The issuer cannot be asked, and what it said last is too old or was never heard. */
   | { readonly kind: 'unavailable' };
 
@@ -34,6 +38,8 @@ export class Jwks {
   /** When the last fetch began. */
   private triedAtMs = -Infinity;
   private fetching: Promise<void> | null = null;
+  /** Those of the keys in use that were told to be unusable. */
+  private readonly told = new Set<string>();
 
   constructor(issuer: Issuer, deps: JwksDeps) {
     this.issuer = issuer;
@@ -55,7 +61,7 @@ export class Jwks {
     if (this.ageMs > limits.jwksStaleMs) await this.refresh();
     else if (this.ageMs > limits.jwksFreshMs) void this.refresh();
     const first = await this.look(header);
-    if (first.kind !== 'unknown') return first;
+    if (first.kind === 'key' || first.kind === 'unavailable') return first;
     const before = this.goodAtMs;
     await this.refresh();
     return this.goodAtMs === before ? first : await this.look(header);
@@ -66,10 +72,19 @@ export class Jwks {
     try {
       return { kind: 'key', key: await this.lookup(header) };
     } catch (error) {
-      // No key of this id and algorithm, several without an id to choose by, or one that cannot be used.
-      if (error instanceof errors.JOSEError) return { kind: 'unknown' };
-      throw error;
+      // No key of this id and algorithm, or several without an id to choose by.
+      if (isAbsence(error)) return { kind: 'unknown' };
+      this.tellUnusable(header, error);
+      return { kind: 'unusable' };
     }
+  }
+
+  /** Whoever writes the head of a token may name the key: it is told once, however often it is named. */
+  tellUnusable({ kid }: JWSHeaderParameters, error: unknown): void {
+    const key = typeof kid === 'string' ? kid : '';
+    if (this.told.has(key) || this.told.size >= this.deps.limits.jwksKeysMax) return;
+    this.told.add(key);
+    this.deps.onUnusable(key, error instanceof Error ? error.message : String(error));
   }
 
   /** One fetch at a time, with a pause after each; all who ask meanwhile wait for the same one. */
@@ -91,6 +106,7 @@ export class Jwks {
       const keys = readKeySet(await deps.fetchJson(url), deps.limits.jwksKeysMax);
       this.lookup = createLocalJWKSet(keys);
       this.goodAtMs = deps.nowMs();
+      this.told.clear();
       deps.onFetch('good', '');
     } catch (error) {
       deps.onFetch('failed', error instanceof Error ? error.message : String(error));
@@ -110,6 +126,10 @@ export class Jwks {
       throw new Error('its discovery document names keys on another origin: give jwksUri in the policy');
     return uri;
   }
+}
+
+function isAbsence(error: unknown): boolean {
+  return error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys;
 }
 
 /** @throws when it is no set of public keys, or too large a one */

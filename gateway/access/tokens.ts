@@ -20,6 +20,13 @@ export type Verdict =
   | { readonly kind: 'bad'; readonly why: string; readonly isFinal: boolean }
   | { readonly kind: 'unavailable' };
 
+/** What is to be known of the issuers, by their names in the policy. */
+export interface IssuerNews {
+  fetched(issuer: string, outcome: 'good' | 'failed', why: string): void;
+  /** @param key its id, '' where it has none */
+  unusable(issuer: string, key: string, why: string): void;
+}
+
 interface Trusted {
   readonly text: string;
   readonly issuer: Issuer;
@@ -29,24 +36,19 @@ interface Trusted {
 export class Tokens {
   private readonly limits: AccessLimits;
   private readonly clocks: Clocks;
-  private readonly jwksDeps: Omit<JwksDeps, 'onFetch'>;
-  private readonly onFetch: (issuer: string, outcome: 'good' | 'failed', why: string) => void;
+  private readonly jwksDeps: Omit<JwksDeps, 'onFetch' | 'onUnusable'>;
+  private readonly news: IssuerNews;
   private readonly known: BoundedMap<Identity>;
   private trusted = new Map<string, Trusted>();
   private generation: Generation = { isOver: false };
   /** Signatures checked, for the metrics. */
   verified = 0;
 
-  constructor(
-    limits: AccessLimits,
-    clocks: Clocks,
-    fetchJson: JwksDeps['fetchJson'],
-    onFetch: (issuer: string, outcome: 'good' | 'failed', why: string) => void,
-  ) {
+  constructor(limits: AccessLimits, clocks: Clocks, fetchJson: JwksDeps['fetchJson'], news: IssuerNews) {
     this.limits = limits;
     this.clocks = clocks;
     this.jwksDeps = { limits, nowMs: clocks.nowMs, fetchJson };
-    this.onFetch = onFetch;
+    this.news = news;
     this.known = new BoundedMap(limits.knownTokensMax);
   }
 
@@ -104,6 +106,7 @@ export class Tokens {
     if (found.kind === 'unavailable') return found;
     if (found.kind === 'unknown')
       return bad('Its issuer has no key of the name that the token gives.', false);
+    if (found.kind === 'unusable') return unusable;
     this.verified += 1;
     let claims: JWTPayload;
     try {
@@ -117,7 +120,10 @@ export class Tokens {
       });
       claims = verified.payload;
     } catch (error) {
-      return whyBad(error);
+      if (error instanceof errors.JOSEError) return whyBad(error);
+      // Not of the token's making: its key is too short, say.
+      jwks.tellUnusable(read.header, error);
+      return unusable;
     }
     const mapped = callerOfToken(issuer, claims);
     if (mapped.kind === 'refused') return bad(mapped.why, true);
@@ -151,7 +157,10 @@ export class Tokens {
     const jwks = new Jwks(issuer, {
       ...this.jwksDeps,
       onFetch: (outcome, why) => {
-        this.onFetch(issuer.name, outcome, why);
+        this.news.fetched(issuer.name, outcome, why);
+      },
+      onUnusable: (key, why) => {
+        this.news.unusable(issuer.name, key, why);
       },
     });
     jwks.warm();
@@ -163,14 +172,16 @@ function bad(why: string, isFinal: boolean): Extract<Verdict, { kind: 'bad' }> {
   return { kind: 'bad', why, isFinal };
 }
 
+/** Until the issuer mends it. */
+const unusable = bad('The key of its issuer cannot be used.', false);
+
 /** Claims by name, never their values: those are the caller's own words. */
-function whyBad(error: unknown): Verdict {
+function whyBad(error: errors.JOSEError): Verdict {
   if (error instanceof errors.JWTExpired) return bad('It has expired.', true);
   if (error instanceof errors.JWTClaimValidationFailed) {
     const isEarly = error.claim === 'nbf' || error.claim === 'iat';
     return bad(`Its claim '${error.claim}' does not allow this.`, !isEarly);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) return bad('Its signature is wrong.', true);
-  if (error instanceof errors.JOSEError) return bad('It is not a token that can be verified.', true);
-  throw error;
+  return bad('It is not a token that can be verified.', true);
 }

@@ -1,6 +1,7 @@
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { exportSPKI } from 'jose';
+import type { JWK } from 'jose';
 import type { z } from 'zod';
 import type { AccessPolicy } from '../../../domain/access/access-policy.schema.ts';
 import { makeSigningKey, sign, startIssuer } from '../../fixtures/access/issuer.ts';
@@ -55,6 +56,7 @@ const metric = async (name: string) =>
     )?.[1] ?? 0,
   );
 const verified = () => metric('muster_gateway_access_first_sights_total{kind="token"}');
+const jwk = { format: 'jwk' } as const;
 const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 describe('a token of a trusted issuer', () => {
@@ -335,6 +337,31 @@ describe("an issuer's keys", () => {
     expect(elsewhere.asked).toEqual([]);
     expect(JSON.stringify(gateway.logs)).toContain('give jwksUri in the policy');
     await elsewhere.close();
+  });
+
+  test.each<[string, string, () => JWK]>([
+    [
+      'is too short',
+      'RS256',
+      () => generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export(jwk),
+    ],
+    ['lacks a part', 'RS256', () => ({ kty: 'RSA', e: 'AQAB' })],
+    ['is no point of its curve', 'ES256', () => ({ kty: 'EC', crv: 'P-256', x: 'AAAA', y: 'AAAA' })],
+  ])('one of which %s refuse its own tokens, and are told once', async (_what, alg, make) => {
+    const kid = 'odd';
+    const odd = { ...(await makeSigningKey(alg)), kid };
+    issuer.keys.push({ ...make(), kid, alg, use: 'sig' });
+    await gateway.close();
+    gateway = await startTestGateway({ jwksPauseMs: 60_000 });
+    trust();
+    for (let time = 0; time < 3; time += 1) {
+      const answer = await ask(await sign(odd, issuer.url, { jti: String(time) }));
+      expect(answer.status).toBe(401);
+      expect(answer.text).toContain('The key of its issuer cannot be used.');
+    }
+    const told = gateway.logs.filter(({ msg }) => String(msg).includes('cannot be used'));
+    expect(told).toEqual([expect.objectContaining({ issuer: 'idp', key: kid, why: expect.any(String) })]);
+    expect((await ask(await sign(key, issuer.url))).status).toBe(200);
   });
 
   test('stay where they are when a table changes something else', async () => {
