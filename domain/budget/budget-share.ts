@@ -77,6 +77,11 @@ export class BudgetShare {
     return this.leftTokens < 0 || this.leftMicros < 0;
   }
 
+  /** More is left than a slice. */
+  get hasExcess(): boolean {
+    return isBeyond(this.leftTokens, this.slice.tokens) || isBeyond(this.leftMicros, this.slice.micros);
+  }
+
   /** A call has no answer yet: the next one will be its repetition. */
   get isUnanswered(): boolean {
     return this.pending !== null;
@@ -128,12 +133,15 @@ export class BudgetShare {
     return this.repeat(gateway, newEpoch);
   }
 
-  /** Gives back what is left, or tells only what is spent; what was used beyond all that was granted is asked for. */
-  callToReturn(gateway: string, newEpoch: string, isReturn: boolean): LeaseCall {
+  /**
+   * Tells what is spent, and gives back what is left beyond what is kept; what was used beyond all that was granted is
+   * asked for.
+   */
+  callToReturn(gateway: string, newEpoch: string, kept: Kept): LeaseCall {
     if (this.pending === null) {
       const want = {
-        tokens: owedOrReturned(this.leftTokens, isReturn),
-        micros: owedOrReturned(this.leftMicros, isReturn),
+        tokens: owedOrReturned(this.leftTokens, keptOf(kept, this.slice.tokens)),
+        micros: owedOrReturned(this.leftMicros, keptOf(kept, this.slice.micros)),
       };
       // Taken away at once: nobody may spend what is on its way back.
       if (want.tokens < 0) this.leftTokens += want.tokens;
@@ -205,6 +213,9 @@ export class BudgetShare {
   }
 }
 
+/** Of what is left, by a gateway that tells the book what it spent. */
+export type Kept = 'all' | 'slice' | 'nothing';
+
 const nothing: Amounts = Object.freeze({ tokens: 0, micros: 0 });
 
 /** @param held granted, less spent and reserved: what is left when there was no limit to count against before */
@@ -214,8 +225,18 @@ function leftAfter(limit: number, next: number, left: number, held: number): num
 }
 
 /** Above zero: owed. */
-function owedOrReturned(left: number, isReturn: boolean): number {
-  return left < 0 || (isReturn && left !== Infinity) ? -left : 0;
+function owedOrReturned(left: number, kept: number): number {
+  if (left === Infinity) return 0;
+  return left < 0 ? -left : Math.min(0, kept - left);
+}
+
+function isBeyond(left: number, slice: number): boolean {
+  return left !== Infinity && left > slice;
+}
+
+function keptOf(kept: Kept, slice: number): number {
+  if (kept === 'nothing') return 0;
+  return kept === 'slice' ? slice : Infinity;
 }
 
 /** Up to a whole slice, and whatever waits beyond it. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Budget, BudgetsPolicy } from '../../domain/budget/budget-policy.schema.ts';
+import type { Kept } from '../../domain/budget/budget-share.ts';
 import type { Amounts, LeaseCall } from '../../domain/budget/lease-book.ts';
 import { accountOf, matches } from '../../domain/budget/match.ts';
 import type { Spender } from '../../domain/budget/match.ts';
@@ -112,7 +113,7 @@ export class Budgets {
     const all = [...this.accounts.values(), ...this.closing];
     // The first may be the repetition of a call that is under way.
     for (let round = 0; round < 2; round += 1)
-      await Promise.all(all.map((account) => this.tell(account, true)));
+      await Promise.all(all.map((account) => this.tell(account, 'nothing')));
     await this.deps.source.close();
   }
 
@@ -126,7 +127,7 @@ export class Budgets {
       const everyMs = isIdle ? this.times.idleMs : this.times.tellMs;
       if (account.isAsking || nowMs - account.toldMs < everyMs) continue;
       account.idleTells = isIdle ? account.idleTells + 1 : 0;
-      void this.tell(account, account.idleTells >= this.times.idleTells);
+      void this.tell(account, account.idleTells >= this.times.idleTells ? 'nothing' : 'all');
     }
     for (const account of this.closing) {
       if (nowMs > account.window.endMs + lingerMs) this.closing.delete(account);
@@ -201,10 +202,17 @@ export class Budgets {
     const { tokens, micros } = share.granted;
     if (tokens <= before.tokens && micros <= before.micros)
       account.dryUntilMs = this.deps.now() + this.times.dryMs;
+    const need = needOf(account);
+    const isInVain = isAnswered && !share.covers(need.tokens, need.micros);
     this.onLease(account);
+    if (!isInVain || !share.hasExcess || account.isAsking) return;
+    // What was granted for requests that it does not cover after all is for others to use, but for a slice; and for the
+    // next request here, which may need less.
+    account.dryUntilMs = 0;
+    await this.tell(account, 'slice');
   }
 
-  private async tell(account: BudgetAccount, isReturn: boolean): Promise<boolean> {
+  private async tell(account: BudgetAccount, kept: Kept): Promise<boolean> {
     const { share } = account;
     const spent = share.spentTokens + share.spentMicros;
     const isNothingHeld = share.outstanding.tokens + share.outstanding.micros === 0;
@@ -212,10 +220,7 @@ export class Budgets {
       account.toldMs = this.deps.now();
       return true;
     }
-    const isAnswered = await this.call(
-      account,
-      share.callToReturn(this.deps.gatewayId, newEpoch(), isReturn),
-    );
+    const isAnswered = await this.call(account, share.callToReturn(this.deps.gatewayId, newEpoch(), kept));
     if (isAnswered) account.toldSpent = spent;
     if (account.waiting.length > 0) this.fill(account); // they came while this call was under way
     return isAnswered;
@@ -223,7 +228,7 @@ export class Budgets {
 
   /** A window that goes on is kept: its budget may come again, and the book knows what this gateway has of it. */
   private async tellLast(account: BudgetAccount): Promise<void> {
-    const isTold = await this.tell(account, true);
+    const isTold = await this.tell(account, 'nothing');
     if (isTold && account.window.endMs <= this.deps.now()) this.closing.delete(account);
   }
 

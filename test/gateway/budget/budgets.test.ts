@@ -5,6 +5,7 @@ import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
 import type { LeaseCall } from '../../../domain/budget/lease-book.ts';
 import { Budgets } from '../../../gateway/budget/budgets.ts';
 import type { BudgetAccount } from '../../../gateway/budget/budget-account.ts';
+import type { Passage } from '../../../gateway/passage.ts';
 import { MemoryLeases } from '../../../gateway/budget/journal.ts';
 
 const noon = Date.parse('2026-11-24T12:00:00Z');
@@ -116,6 +117,20 @@ describe('the accounts of a gateway', () => {
     budgets.tick();
     await settled();
     expect(calls.length).toBe(silent); // it holds nothing, and has nothing to say
+  });
+
+  test('give back what was granted for a request that it does not cover after all', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 1_000, sliceTokens: 100 });
+    const account = only(accountsOf());
+    await settled();
+    account.waiting.push({ estimatedTokens: 5_000, estimatedMicros: 0 } as unknown as Passage);
+    budgets.whenLeased(({ waiting }) => {
+      waiting.length = 0; // refused
+    });
+    budgets.fill(account);
+    await settled();
+    expect(calls.map(({ call }) => call.want.tokens)).toEqual([100, 5_000, -900]);
+    expect(account.share.leftTokens).toBe(100); // the others go on
   });
 
   test('tell what answers used beyond what was set aside, for as long as the book does not know it', async () => {
