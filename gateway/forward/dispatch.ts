@@ -16,6 +16,7 @@ import { notReady } from './refusals.ts';
 import { setHeader } from './response-headers.ts';
 import { StandIns } from './stand-ins.ts';
 import { Tries } from './tries.ts';
+import type { Untried } from './tries.ts';
 import { sharedHeaders, withAuthorization } from './try-headers.ts';
 import { Try } from './try.ts';
 import type { TryOwner } from './try.ts';
@@ -138,8 +139,8 @@ export class Dispatch implements Witness {
     return this.deps.picker.pick(this.passage, this.service, this.tries.asked, now);
   }
 
-  hasUntried(isWell = true): boolean {
-    return this.tries.hasUntried(this.service, this.deps.nowMs(), isWell);
+  hasUntried(which: Untried = 'eligible'): boolean {
+    return this.tries.hasUntried(this.service, this.deps.nowMs(), which);
   }
 
   private failedTry(what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>, now: number): FailedTry {
@@ -150,7 +151,8 @@ export class Dispatch implements Witness {
       brokenTries: this.brokenTries,
       elapsedMs: now - this.firstFailureMs,
       isRepeatable: this.plan.isRepeatable,
-      hasOther: this.hasUntried(),
+      // The request has its place at the service, whichever server answers it.
+      hasOther: this.hasUntried('well'),
     };
   }
 

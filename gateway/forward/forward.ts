@@ -199,7 +199,7 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
       return true;
     }
     this.tries.forgetAllButCuts();
-    if (!dispatch.hasUntried(false)) return this.notContinued('no other server is there');
+    if (!dispatch.hasUntried('any')) return this.notContinued('no other server is there');
     const now = deps.nowMs();
     const next = planRest(passage, dispatch.plan, answer, { midStream, guard, nowMs: now });
     if ('obstacle' in next) return this.notContinued(next.obstacle);

@@ -1,9 +1,18 @@
-import { isEligible } from '../../domain/routing/pick.ts';
+import { isEligible, isWell } from '../../domain/routing/pick.ts';
+import type { Load } from '../../domain/routing/pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
 import { boundTo } from '../pick/bound.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import type { Try } from './try.ts';
+
+export type Untried = 'eligible' | 'well' | 'any';
+
+const suits: Readonly<Record<Untried, (load: Load, nowMs: number) => boolean>> = {
+  eligible: isEligible,
+  well: isWell,
+  any: () => true,
+};
 
 /** The servers that were asked for one request, and those that are still at it: one, and perhaps a rival. */
 export class Tries {
@@ -60,14 +69,18 @@ export class Tries {
     this.rival = null;
   }
 
-  /** Whether a ready endpoint in traffic is left. @param isWell only one that is not ejected */
-  hasUntried(service: RoutedService<Endpoint>, nowMs: number, isWell: boolean): boolean {
+  /**
+   * Whether a ready endpoint in traffic is left.
+   *
+   * @param which `eligible`: only one that is not ejected and has a place; `well`: only one that is not ejected
+   */
+  hasUntried(service: RoutedService<Endpoint>, nowMs: number, which: Untried): boolean {
     const sole = boundTo(this.passage, service);
     for (const { percent, ready } of service.targets) {
       if (percent <= 0) continue;
       for (const { address, load } of ready) {
         if (sole !== null && address !== sole) continue;
-        if ((!isWell || isEligible(load, nowMs)) && !this.asked.includes(address)) return true;
+        if (suits[which](load, nowMs) && !this.asked.includes(address)) return true;
       }
     }
     return false;

@@ -142,6 +142,41 @@ describe('the queue over real sockets', () => {
       expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
       expect(ill.seen).toHaveLength(before);
     });
+
+    test('who asked the other goes on to the one, though its places are taken', async () => {
+      const { held, address } = await holding();
+      const ill = await sick();
+      useBoth([address, ill.address], { consecutiveFailures: 0, failurePercent: 0 });
+      const first = ask('high');
+      await until(() => held.length === 1);
+      const before = ill.seen.length;
+      const second = ask('high');
+      await until(() => ill.seen.length > before);
+      let isOver = false;
+      void second.then(() => (isOver = true));
+      await until(() => held.length === 2 || isOver);
+      for (const response of held) response.end('{}');
+      expect([(await first).status, (await second).status]).toEqual([200, 200]);
+    });
+
+    test('no second server is asked for a slow one where all places are taken', async () => {
+      const [one, other] = [await holding(), await holding()];
+      const both = service('slow', { ready: [one.address, other.address] });
+      const use = (version: number, resilience: object) => {
+        const policy = { access, qos: { concurrency: { perEndpoint: 1 } }, resilience };
+        gateway.store.apply({ ...table([both], version), policy }, -1);
+      };
+      use(1, {});
+      const first = ask('high');
+      await until(() => one.held.length + other.held.length === 1);
+      use(2, { all: { hedge: { after: 10, budgetPercent: 100 } } });
+      const asked = [first, ask('high')];
+      await until(() => one.held.length + other.held.length === 2);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect([one.held.length, other.held.length]).toEqual([1, 1]);
+      for (const response of [...one.held, ...other.held]) response.end('{}');
+      for (const { status } of await Promise.all(asked)) expect(status).toBe(200);
+    });
   });
 
   test('an answer says how long its request waited', async () => {
