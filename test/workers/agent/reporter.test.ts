@@ -61,7 +61,7 @@ describe('Reporter', () => {
     await api.listen(port);
     await eventually('a report', () => api.last);
     expect(api.last?.notices).toEqual(['2']);
-    expect(reporter.acceptedVersion).toBe(2);
+    await eventually('that its answer is heard', () => reporter.acceptedVersion === 2);
     expect(outcomes.slice(0, -1).every((outcome) => outcome === 'failed')).toBe(true);
   });
 
