@@ -43,7 +43,7 @@ export class UsageStep implements Step {
     const meter = this.deps.meters.of(service, passage.model, passage.caller ?? anonymous);
     passage.meter = meter;
     if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;
-    if (passage.fields?.['background'] === true && this.deps.isCounted(meter)) {
+    if (isInBackground(passage) && this.deps.isCounted(meter)) {
       flow.refuse(passage, uncounted);
       return false;
     }
@@ -80,6 +80,10 @@ const uncounted: Refusal = {
     'Responses made in the background are not served where tokens are counted (prices, budgets, rate limits): leave `background` out.',
   param: 'background',
 };
+
+function isInBackground({ operation, fields }: Passage): boolean {
+  return operation.head === '/v1/responses' && fields?.['background'] === true;
+}
 
 function isCountedKind(kind: Passage['operation']['kind']): boolean {
   switch (kind) {

@@ -54,6 +54,9 @@ describe('what is counted, beside the other steps', () => {
     const answer = await postJson(`${gateway!.url}/v1/responses`, body);
     expect([answer.status, backends[0]!.seen.length]).toEqual([status, asked]);
     if (status === 400) expect(answer.body).toMatchObject({ error: { param: 'background' } });
+    // Elsewhere the word means nothing.
+    const chat = await postJson(`${gateway!.url}/v1/chat/completions`, { ...body, messages: [] });
+    expect(chat.status).toBe(200);
   });
 
   test('is nothing for answers out of the cache; and what was asked in a client’s place stays hidden there', async () => {
