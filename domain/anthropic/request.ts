@@ -1,8 +1,8 @@
 /**
  * Anthropic's Messages request as an OpenAI chat completion (field by field, from both API references). What has no
  * counterpart is refused by name, never dropped in silence, but for hints that change no answer (`cache_control`,
- * `metadata` beyond the user's id, where and how urgently it is served) and thinking (whether, how much, and earlier
- * blocks of it), which is the server's own affair.
+ * `metadata` beyond the user's id, where and how urgently it is served), what of the context may be forgotten (all of it
+ * is sent), and thinking (whether, how much, and earlier blocks of it), which is the server's own affair.
  */
 export type Translated =
   | { readonly kind: 'translated'; readonly fields: Readonly<Record<string, unknown>> }
@@ -41,7 +41,7 @@ const known: ReadonlySet<string> = new Set([
     'stop_sequences',
   ],
   ...['tools', 'tool_choice', 'metadata', 'output_config'],
-  ...['cache_control', 'service_tier', 'inference_geo', 'thinking'],
+  ...['cache_control', 'service_tier', 'inference_geo', 'thinking', 'context_management'],
 ]);
 
 /** Said outright, a field without a meaning here (null, or an empty list) asks for nothing. */

@@ -42,7 +42,13 @@ describe('a messages request', () => {
     const schema = { type: 'object', properties: {} };
     const fields = fieldsOf({
       output_config: { format: { type: 'json_schema', schema }, effort: 'low' },
-      ...{ thinking: { type: 'disabled' }, service_tier: 'auto', mcp_servers: [], container: null },
+      ...{
+        thinking: { type: 'disabled' },
+        service_tier: 'auto',
+        context_management: { edits: [] },
+        mcp_servers: [],
+        container: null,
+      },
     });
     expect(fields).toEqual({
       ...base,
