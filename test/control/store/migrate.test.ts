@@ -68,6 +68,24 @@ describe('migrate', () => {
     });
   });
 
+  test('the batches of an older store are found by their input, whatever words describe them', async () => {
+    const old = await openPglite(join(folder, 'batches'));
+    await migrate(
+      old,
+      migrations.filter(({ version }) => version <= 4),
+    );
+    const words = { input_file_id: 'file-other', x: '"input_file_id":"file-other"\0' };
+    const batch = { id: 'batch_1', input_file_id: 'file-a', metadata: words };
+    await old.query('INSERT INTO batches VALUES ($1, $2, $3, $4, $5, $6)', [
+      ...['batch_1', 't', '{}', JSON.stringify(batch), 'in_progress', 1],
+    ]);
+    await migrate(old, migrations);
+    expect(await old.query('SELECT id, input_file_id FROM batches')).toEqual([
+      { id: 'batch_1', input_file_id: 'file-a' },
+    ]);
+    await old.close();
+  });
+
   test('migrations must be numbered without gaps', async () => {
     await expect(migrate(database, [colour])).rejects.toThrow(/stands where 1 belongs/);
   });
