@@ -28,8 +28,8 @@ import type { Verdict } from './tokens.ts';
 
 /**
  * Who asks, and whether it may do this kind of thing at all; which models it may ask is seen when names are looked up.
- * A credential that was seen before costs a look-up, a request whose head was seen before not even that. Probes go by, whoever sends them;
- * an open gateway lets everybody in, under their own name where they have one.
+ * A credential that was seen before costs a look-up, a request whose head was seen before not even that. Probes go by,
+ * whoever sends them; an open gateway lets everybody in, under their own name where they have one.
  */
 export interface AccessDeps extends Clocks {
   readonly limits: AccessLimits;

@@ -110,6 +110,7 @@ class GrpcUpstream implements Upstream {
     if (definition === undefined) throw new Error(`there is no method ${method}`);
     let isHeard = false;
     let isLate = false;
+    let connected = (): void => undefined; // the call may end before it is watched
     const call = this.client.makeUnaryRequest<Fields, Fields>(
       definition.path,
       definition.requestSerialize,
@@ -128,7 +129,7 @@ class GrpcUpstream implements Upstream {
     call.on('metadata', () => {
       isHeard = true;
     });
-    const connected = this.connecting.begin(() => {
+    connected = this.connecting.begin(() => {
       isLate = true;
       call.cancel();
     });
