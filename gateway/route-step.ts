@@ -1,7 +1,7 @@
 import { nobody } from '../domain/access/caller.ts';
-import { isProbe, maySee, maySeeAll } from '../domain/access/may.ts';
+import { isProbe, maySee, maySeeAll, viewerOf } from '../domain/access/may.ts';
 import { resolve } from '../domain/routing/resolve.ts';
-import type { Resolution, Viewer } from '../domain/routing/resolve.ts';
+import type { Resolution } from '../domain/routing/resolve.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { openAnthropic } from './anthropic/anthropic.ts';
 import type { ChainCallers } from './chain/chain-callers.ts';
@@ -138,7 +138,7 @@ export class RouteStep implements Step {
     const shared = this.deps.modelRoutes.find(scope, model, passage.operation.kind);
     const resolution =
       shared === null
-        ? resolve(routes, scope, model, viewerOf(passage))
+        ? resolve(routes, scope, model, viewerOf(passage.caller, passage.operation.kind))
         : this.deps.modelRoutes.resolve(passage, shared);
     if (resolution.kind !== 'found') return refused(passage, flow, unresolved(seenBy(passage, resolution)));
     passage.service = resolution.service;
@@ -205,16 +205,11 @@ export class RouteStep implements Step {
   }
 }
 
-/** Probes are told of every service, by its name: no more than whether it is ready. */
-function viewerOf({ caller, operation }: Passage): Viewer {
-  return isProbe(operation.kind) ? null : caller;
-}
-
 /** Of what was not found, no more than the caller may know. */
 function seenBy({ caller, operation }: Passage, resolution: Unresolved): Unresolved {
   if (caller === null || maySeeAll(caller, null) || resolution.kind === 'no-model') return resolution;
   const { model } = resolution;
-  if (isProbe(operation.kind)) return { kind: 'unknown', model, candidates: [] };
+  if (caller === nobody && isProbe(operation.kind)) return { kind: 'unknown', model, candidates: [] };
   // A model that several services serve, none of which the caller may use.
   return resolution.kind === 'unknown' && resolution.candidates.length === 0
     ? { kind: 'forbidden', model }

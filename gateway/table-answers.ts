@@ -1,4 +1,5 @@
 import type { Caller } from '../domain/access/caller.ts';
+import { viewerOf } from '../domain/access/may.ts';
 import { indexEntry, listModels, modelObject } from '../domain/routing/listing.ts';
 import type { ListedModel } from '../domain/routing/listing.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
@@ -45,8 +46,8 @@ export class TableAnswers {
     }
     const scope = scopeOf(passage, routes);
     const { caller } = passage;
-    if (scope.kind !== 'namespace' && kind !== 'v2-server-ready') {
-      const seen = resolve(routes, scope, null, caller);
+    if (scope.kind !== 'namespace') {
+      const seen = resolve(routes, scope, null, viewerOf(caller, kind));
       if (seen.kind !== 'found') {
         flow.refuse(passage, unresolved(seen));
         return;

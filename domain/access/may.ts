@@ -1,5 +1,6 @@
 import type { OperationKind } from '../routing/operation.ts';
 import type { Scope } from './access-policy.schema.ts';
+import { nobody } from './caller.ts';
 import type { Caller } from './caller.ts';
 
 /** The little of a service that permission is about. */
@@ -33,6 +34,16 @@ export function scopeFor(kind: OperationKind): Scope | null {
 /** Probes: answered to anybody, so that a load balancer and a kubelet need no key. */
 export function isProbe(kind: OperationKind): boolean {
   return kind === 'alive' || kind === 'v2-live' || kind === 'v2-server-ready' || kind === 'v2-ready';
+}
+
+/**
+ * Through whose eyes names are found: a probe of nobody's is told of every service, by its name, no more than whether it
+ * is ready. Whoever is somebody sees what it may ask.
+ *
+ * @returns null when everything is to be seen
+ */
+export function viewerOf(caller: Caller | null, kind: OperationKind): Caller | null {
+  return caller === nobody && isProbe(kind) ? null : caller;
 }
 
 export function hasScope(caller: Pick<Caller, 'scopes'>, scope: Scope): boolean {

@@ -5,7 +5,7 @@ import { anonymous, nobody } from '../../domain/access/caller.ts';
 import type { Caller } from '../../domain/access/caller.ts';
 import { callerOfCertificate, callerOfRule } from '../../domain/access/callers.ts';
 import { parseKey } from '../../domain/access/key.ts';
-import { hasScope, isProbe, maySeeAll, scopeFor } from '../../domain/access/may.ts';
+import { hasScope, isProbe, scopeFor } from '../../domain/access/may.ts';
 import type { Refusal } from '../errors.ts';
 import type { Exchange } from '../front/exchange.ts';
 import type { Passage } from '../passage.ts';
@@ -192,14 +192,12 @@ export class Access implements Step {
 
   /**
    * Whom a probe comes from: it is let in from anybody, but what a key calls a model is found where the key's requests
-   * find it.
+   * find it, if they do.
    */
   private proberOf({ exchange, startedMs }: Passage): Caller {
-    const isOpen = this.mode === 'open';
     const known = this.knownBy(exchange, startedMs);
-    // Servers are asked, and woken, for whoever is somebody, whichever service the probe names.
-    if (known?.mayInfer === true && (isOpen || maySeeAll(known.caller, null))) return known.caller;
-    return isOpen ? anonymous : nobody;
+    if (known?.mayInfer === true) return known.caller;
+    return this.mode === 'open' ? anonymous : nobody;
   }
 
   /** @returns null when the request was refused, or waits */

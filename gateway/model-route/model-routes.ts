@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
-import { isProbe, maySee } from '../../domain/access/may.ts';
+import { maySee, viewerOf } from '../../domain/access/may.ts';
 import type { RankedBackend } from '../../domain/model-route/class-order.ts';
 import { rankForTiers } from '../../domain/model-route/class-order.ts';
 import { backendToWake, chooseBackends, isSpilled } from '../../domain/model-route/choose.ts';
@@ -89,12 +89,13 @@ export class ModelRouting {
   resolve(passage: Passage, model: RoutedModel): Resolution<Endpoint> {
     const routes = this.deps.routes();
     const services = model.route.backends.map(({ service }) => routes?.byKey.get(service));
-    const { caller, operation } = passage;
+    const { operation } = passage;
+    const viewer = viewerOf(passage.caller, operation.kind);
     const isUse = operation.kind !== 'model-get' && operation.kind !== 'v2-ready';
-    const seesAll = caller === null || isProbe(operation.kind) || maySee(caller, model);
+    const seesAll = viewer === null || maySee(viewer, model);
     const states = services.map((service, index) => {
       if (service === undefined || (isUse && !service.speaks[operation.protocol])) return null;
-      if (!seesAll && !maySee(caller, service)) return null;
+      if (!seesAll && !maySee(viewer, service)) return null;
       return this.stateOf(model, index, service);
     });
     const ranked = model.ranked[tierFor(passage)];

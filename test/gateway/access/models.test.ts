@@ -4,7 +4,7 @@ import { echo, refusingAddress, startBackend } from '../../fixtures/gateway/back
 import type { Backend } from '../../fixtures/gateway/backends.ts';
 import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
-import { service } from '../../fixtures/gateway/tables.ts';
+import { service, table } from '../../fixtures/gateway/tables.ts';
 
 let backend: Backend;
 let gateway: TestGateway;
@@ -207,12 +207,44 @@ describe('whether a model is ready', () => {
     },
   );
 
-  test('asks no server for who may not ask every model', async () => {
+  test.each(['open', 'required'] as const)(
+    'is told a key of the models that it may ask, and of nothing else, mode %s',
+    async (mode) => {
+      use(mode);
+      const few = bearer(keys.few.key);
+      expect(await ask('iris', few)).toBe(200);
+      expect(await ask('lab/iris', few)).toBe(200);
+      for (const hidden of ['m', 'default/m', 'acme/m', 'nothing', 'default/nothing'])
+        expect([hidden, await ask(hidden, few)]).toEqual([hidden, 403]);
+      const server = (name: string) => `${gateway.url}/serving/${name}/v2/health/ready`;
+      expect((await get(server('lab/iris'), few)).status).toBe(200);
+      expect((await get(server('default/m'), few)).status).toBe(403);
+      expect((await get(server('default/m'))).status).toBe(200);
+      expect((await get(`${gateway.url}/v2/health/ready`, few)).status).toBe(200);
+      expect(backend.seen.map(({ url }) => url)).toEqual(['/v2/models/iris/ready', '/v2/models/iris/ready']);
+    },
+  );
+
+  test('of several classes is told who may ask the model, or one of them', async () => {
+    const ready = [backend.address];
+    const asker = (models: string[]) => newKey({ models });
+    const askers = [asker(['default/both']), asker(['default/a']), asker(['default/c'])];
+    const backends = ['a', 'b'].map((name) => ({ service: `default/${name}`, class: name, pricePerHour: 1 }));
+    const policy = {
+      access: { mode: 'required', keys: askers.map(({ record }) => record) },
+      models: { both: { backends } },
+    };
+    const services = ['a', 'b', 'c'].map((name) => service(name, { ready }));
+    expect(gateway.store.apply({ ...table(services, 9_000), policy }, -1)).toBe(9_000);
+    const told = askers.map(({ key }) => ask('both', bearer(key)));
+    expect(await Promise.all([...told, ask('both')])).toEqual([200, 200, 403, 200]);
+  });
+
+  test('asks no server for who is nobody', async () => {
     use('required');
-    expect(await ask('m', bearer(keys.few.key))).toBe(200);
     expect(await ask('m')).toBe(200);
-    expect(backend.seen).toEqual([]);
     expect(await ask('m', bearer(newKey().key))).toBe(200);
+    expect(backend.seen).toEqual([]);
     expect(await ask('iris', bearer(keys.own.key))).toBe(200);
     expect(backend.seen.map(({ url }) => url)).toEqual(['/v2/models/iris/ready']);
   });
