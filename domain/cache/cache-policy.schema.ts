@@ -108,7 +108,8 @@ const Shared = z.strictObject({
   /** Writes under way at once; further answers are not written. */
   writesMax: z.int().positive().default(256),
   /**
-   * How long gateways wait for one of them that asks a server the same (a lock in Redis); 0: each asks for itself.
+   * How long gateways wait at most for one of them that asks a server the same, while it has the lock in Redis; 0:
+   * each asks for itself.
    */
   lockMs: z.int().min(0).max(60_000).default(0),
 });

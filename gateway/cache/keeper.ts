@@ -132,7 +132,7 @@ export class Keeper {
     return staleUntilMs > this.nowMs() ? { ...entry, expiresAtMs, staleUntilMs } : null;
   }
 
-  /** One of the gateways asks a server, the others wait for what it keeps. @returns null: ask */
+  /** One of the gateways asks a server, the others wait for what it keeps while it has the lock. @returns null: ask */
   async awaitOthers(lookup: Lookup, sleep: (ms: number) => Promise<void>): Promise<Entry | null> {
     const { shared } = this;
     const lockMs = shared?.lockMs ?? 0;
@@ -142,16 +142,23 @@ export class Keeper {
     const untilMs = this.nowMs() + lockMs;
     while (this.nowMs() < untilMs && !lookup.passage.isClosed && shared.isUsable()) {
       await sleep(lockPollMs);
+      // Before the look: what its holder wrote is there by the time that the lock is gone.
+      const isLocked = await shared.isLocked(lookup.key);
       const entry = await this.findShared(lookup);
-      if (entry !== null) return entry;
+      if (entry !== null || !isLocked) return entry;
     }
     return null;
   }
 
+  /** Once its answer, if there is one, can be found by those that wait for the lock. */
   unlock(lookup: Lookup): void {
-    const { lock } = lookup;
+    const { shared } = this;
+    const { lock, written } = lookup;
     lookup.lock = null;
-    if (lock !== null) this.shared?.unlock(lookup.key, lock);
+    if (lock === null || shared === null) return;
+    void (written ?? Promise.resolve()).then(() => {
+      shared.unlock(lookup.key, lock);
+    });
   }
 
   /** Keeps what a server said, under the version that said it. @returns why not, or null */
@@ -176,7 +183,7 @@ export class Keeper {
     this.store.set(key.local, entry);
     this.metrics.kept += 1;
     if (entry.status === 200) {
-      this.shared?.set(key, entry, entry.staleUntilMs - this.nowMs());
+      lookup.written = this.shared?.set(key, entry, entry.staleUntilMs - this.nowMs()) ?? null;
       this.semantic.learn(lookup, key.local);
     } else this.metrics.keptRefusals += 1;
     return null;

@@ -41,6 +41,8 @@ export class Lookup implements CacheState {
   similarity: number | null = null;
   /** What unlocks it, while it holds the lock of its answer in Redis. */
   lock: string | null = null;
+  /** Its answer is in Redis then, or will not be; null while there is none. */
+  written: Promise<void> | null = null;
   /** Once its client is gone and its answer goes on: to be called at the end. */
   settle: (() => void) | null = null;
   /** A kept answer was given to it. */

@@ -65,8 +65,8 @@ export class SharedStore {
     return entry;
   }
 
-  /** Begins to write and returns at once. */
-  set(key: EntryKey, entry: Entry, ttlMs: number): void {
+  /** Never throws. @returns once it is written, or will not be */
+  async set(key: EntryKey, entry: Entry, ttlMs: number): Promise<void> {
     const { settings } = this;
     if (settings === null || !this.isUsable()) return;
     if (this.writes >= settings.writesMax) {
@@ -74,7 +74,7 @@ export class SharedStore {
       return;
     }
     this.writes += 1;
-    this.write(redisKey(key), entry, ttlMs, settings.compressBytesMin)
+    await this.write(redisKey(key), entry, ttlMs, settings.compressBytesMin)
       .catch((error: unknown) => {
         this.logger.error({ err: error }, 'an answer could not be written to Redis');
       })
@@ -99,6 +99,15 @@ export class SharedStore {
     const set = this.redis.ask((client) => client.set(lockName(key), owner, 'PX', lockMs, 'NX'));
     const got = await within(set, this.settings?.waitMs ?? 0);
     return got === null ? null : owner;
+  }
+
+  /** Also true when Redis does not say: it may be. */
+  async isLocked(key: EntryKey): Promise<boolean> {
+    const count = await within(
+      this.redis.ask((client) => client.exists(lockName(key))),
+      this.settings?.waitMs ?? 0,
+    );
+    return count !== 0;
   }
 
   /** Does nothing when the lock ran out and is another's by now. */

@@ -199,6 +199,44 @@ describe('answers shared in Redis', () => {
     expect((await chat(1)).status).toBe(200);
   });
 
+  test('are asked for as soon as a lock is let go that brought none', async () => {
+    let failNow = () => undefined as unknown;
+    refuse = (response) => {
+      failNow = () => response.writeHead(500, { 'content-type': 'application/json' }).end('{}');
+    };
+    for (const gateway of gateways)
+      gateway.use(services(), { enabled: true, shared: { waitMs: 1_000, lockMs: 60_000 } });
+    const first = chat(0);
+    await until(() => backend.seen.length === 1, 'the first asks');
+    const second = chat(1);
+    const isTold = async () => (await client.info('commandstats')).includes('cmdstat_set:calls=2,');
+    await until(isTold, 'the other hears that it is locked');
+    refuse = null;
+    failNow();
+    expect([level(await first), level(await second)]).toEqual(['miss', 'miss']);
+    expect((await second).status).toBe(200);
+  }, 20_000);
+
+  test('are written before their lock is let go', async () => {
+    const monitor = await client.monitor();
+    const commands: string[] = [];
+    monitor.on('monitor', (_time: string, [name = '', ...args]: string[]) => {
+      commands.push(`${name.toLowerCase()} ${args.join(' ')}`);
+    });
+    const isUnlock = (command: string) => /^(?:evalsha|eval) .*:lock/.test(command);
+    const isWrite = (command: string) =>
+      command.startsWith('set muster:cache:') && !command.includes(':lock');
+    // What is compressed first is sent late.
+    gateways[0]?.use(services(), {
+      enabled: true,
+      shared: { waitMs: 1_000, lockMs: 5_000, compressBytesMin: 0 },
+    });
+    await chat(0);
+    await until(() => commands.some(isUnlock) && commands.some(isWrite), 'written and unlocked');
+    monitor.disconnect();
+    expect(commands.findIndex(isUnlock)).toBeGreaterThan(commands.findIndex(isWrite));
+  });
+
   test('are unlocked by who locked them alone: a lock that ran out may be another gateway’s by then', async () => {
     server = chatServer(600);
     gateways[0]?.use(services(), { enabled: true, shared: { waitMs: 1_000, lockMs: 100 } });
