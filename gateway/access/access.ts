@@ -126,9 +126,9 @@ export class Access implements Step {
 
   /**
    * Who a caller of before is now: a key by its record in force, a certificate by its rule. What a token said cannot be
-   * asked again, so its caller stays what it was.
+   * asked again, so its caller stays what it was. Who brought nothing is let in where nothing is required.
    *
-   * @returns null when the key was revoked or has expired, or the rule is gone
+   * @returns null when the key was revoked or has expired, the rule is gone, or a key is required of who brought none
    */
   present(caller: Caller): Caller | null {
     switch (caller.kind) {
@@ -138,6 +138,8 @@ export class Access implements Step {
         const rule = this.certificates.find(({ name }) => name === caller.id);
         return rule === undefined ? null : callerOfRule(rule);
       }
+      case 'anonymous':
+        return this.mode === 'open' ? anonymous : null;
       default:
         return caller;
     }

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../domain/access/caller.ts';
 import { tierOf } from '../../domain/access/tier-of.ts';
 import { CallerRecord } from '../../domain/batch/batch.schema.ts';
-import { goneCaller } from '../access/refusals.ts';
+import { goneCaller, noCredential } from '../access/refusals.ts';
 import type { Refusal } from '../errors.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
@@ -51,7 +51,7 @@ export class InternalCaller implements Step {
         const stored = isOurs ? readCaller(headers['x-muster-caller']) : null;
         const caller = stored === null ? null : this.present(stored);
         if (stored === null || caller === null) {
-          flow.refuse(passage, stored === null ? unknown : goneCaller);
+          flow.refuse(passage, stored === null ? unknown : noLonger(stored));
           return;
         }
         passage.caller = { ...caller, tier: tierOf(caller.tier, stored.tier) ?? caller.tier };
@@ -86,6 +86,11 @@ const unknown: Refusal = {
   code: 'invalid_internal_token',
   message: 'The header x-muster-internal is for processes of this installation.',
 };
+
+/** Who brought no credential lacks what all others are asked for by now. */
+function noLonger({ kind }: Caller): Refusal {
+  return kind === 'anonymous' ? noCredential : goneCaller;
+}
 
 function isSame(given: string, token: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();

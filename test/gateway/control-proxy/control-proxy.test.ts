@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
+import { lineAsker } from '../../../activities/batch/ask-line.ts';
+import type { BatchLines } from '../../../domain/batch/batch.schema.ts';
 import { ControlClient } from '../../../gateway/route-table/control-client.ts';
 import { newKey, useAccess } from '../../fixtures/access/keys.ts';
 import { startApi } from '../../fixtures/control/api-harness.ts';
@@ -94,6 +96,50 @@ describe('files and batches through the gateway', () => {
     api = await startApi();
   });
 
+  test('a batch without a key goes on in its error file once keys are required', async () => {
+    const lines = ['a', 'b', 'c'].map((custom_id) => JSON.stringify({ ...line, custom_id }));
+    const file = await openai().files.create({
+      file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'),
+      purpose: 'batch',
+    });
+    const { id } = await openai().batches.create({
+      input_file_id: file.id,
+      endpoint: '/v1/chat/completions',
+      completion_window: '24h',
+    });
+    await api.internal('POST', `/internal/batches/${id}/open`, {});
+    const asker = lineAsker({ gatewayUrl: gateway.url, internalToken: () => client.currentToken() });
+    const run = async (from: number, to: number) => {
+      const { body } = await api.internal('GET', `/internal/batches/${id}/lines?from=0&to=3`);
+      const todo = body as BatchLines;
+      const { signal } = new AbortController();
+      for (const each of todo.lines.slice(from, to)) {
+        const result = await asker({ batchId: id, ...todo, ...each }, signal, () => undefined);
+        await api.internal('POST', `/internal/batches/${id}/results`, { results: [result] });
+      }
+    };
+    await run(0, 1);
+    const { record } = newKey();
+    useAccess(gateway, [service('m', { ready: [backend.address] })], { mode: 'required', keys: [record] });
+    await run(0, 2);
+    await asker.close();
+    await api.internal('POST', `/internal/batches/${id}/close`, { outcome: 'completed' });
+    useAccess(gateway, [service('m', { ready: [backend.address] })], {}); // its maker can read it again
+    const ended = await openai().batches.retrieve(id);
+    expect(ended).toMatchObject({ status: 'completed', request_counts: { completed: 1, failed: 2 } });
+    const text = await (await openai().files.content(ended.error_file_id ?? '')).text();
+    const told = text
+      .trim()
+      .split('\n')
+      .map((each) => JSON.parse(each) as unknown);
+    const error = { code: 'invalid_api_key' };
+    expect(told).toMatchObject([
+      { custom_id: 'b', response: { status_code: 401, body: { error } } },
+      { custom_id: 'c', response: { status_code: 401, body: { error } } },
+    ]);
+    expect(backend.seen).toHaveLength(1);
+  });
+
   describe('a line of a batch', () => {
     const body = { model: 'm', messages: [] };
     const services = () => [service('m', { ready: [backend.address] })];
@@ -134,6 +180,19 @@ describe('files and batches through the gateway', () => {
       expect(await now({ expiresAt: '2020-01-01T00:00:00Z' })).toEqual(gone);
       expect(await now({ id: 'another' })).toEqual(gone);
       expect(await now({})).toEqual([200, undefined]);
+    });
+
+    test('of a batch that nobody signed is refused as any such request once keys are required', async () => {
+      const now = async (mode: 'open' | 'required') => {
+        useAccess(gateway, services(), { mode, keys: [newKey().record] });
+        return await line({ id: '', kind: 'anonymous', tenant: '' });
+      };
+      expect(await now('open')).toEqual([200, undefined]);
+      expect(await now('required')).toEqual(gone);
+      const { body: refused } = await postJson(`${gateway.url}/v1/chat/completions`, body);
+      const { body: answer } = await ask(api.internalToken, { ...stored, id: '', kind: 'anonymous' });
+      expect(answer).toEqual(refused);
+      expect(await now('open')).toEqual([200, undefined]);
     });
 
     test('may do what the rule of its maker’s certificate says now', async () => {
