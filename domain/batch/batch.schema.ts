@@ -87,7 +87,10 @@ export const Batch = z.object({
 });
 export type Batch = z.infer<typeof Batch>;
 
-/** Under whose name the lines of a batch are asked; no secret, only what a key or token said of its holder. */
+/**
+ * Under whose name the lines of a batch are asked; no secret, only what a key or token said of its holder. The models of
+ * a key or a certificate are those of the policy in force, and need not be here.
+ */
 export const CallerRecord = z.object({
   id: z.string(),
   kind: z.enum(['anonymous', 'key', 'token', 'certificate', 'internal']),

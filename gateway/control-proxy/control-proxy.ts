@@ -1,5 +1,5 @@
 import { anonymous } from '../../domain/access/caller.ts';
-import type { Caller } from '../../domain/access/caller.ts';
+import type { Refusal } from '../errors.ts';
 import { downstreamHeaders } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
@@ -32,7 +32,12 @@ export class ControlProxy {
       });
       return;
     }
-    this.pass(passage, client).catch((error: unknown) => {
+    const named = encodeCaller(passage);
+    if (named.length > callerCharsMax) {
+      flow.refuse(passage, tooManyModels);
+      return;
+    }
+    this.pass(passage, client, named).catch((error: unknown) => {
       if (passage.exchange.isStarted) passage.exchange.cut();
       else if (!passage.isClosed) {
         const why = error instanceof Error && 'code' in error ? String(error.code) : 'no answer';
@@ -44,8 +49,8 @@ export class ControlProxy {
     });
   }
 
-  private async pass(passage: Passage, client: ControlClient): Promise<void> {
-    const { exchange, requestId, operation, caller } = passage;
+  private async pass(passage: Passage, client: ControlClient, named: string): Promise<void> {
+    const { exchange, requestId, operation } = passage;
     const gone = new AbortController();
     let goOn = (): void => undefined;
     exchange.onClose((isWhole) => {
@@ -58,7 +63,7 @@ export class ControlProxy {
       body: exchange.body,
       headers: {
         ...(typeof type === 'string' ? { 'content-type': type } : {}),
-        'x-muster-caller': encodeCaller(caller),
+        'x-muster-caller': named,
       },
       headersTimeout: this.deps.limits.headersMs,
       bodyTimeout: this.deps.limits.bodyIdleMs,
@@ -76,9 +81,25 @@ export class ControlProxy {
   }
 }
 
-function encodeCaller(caller: Caller | null): string {
+/** Base64 of 9 KiB. The control API takes heads of 16 KiB; a token that is looked at at all says less than this. */
+const callerCharsMax = 12 * 1024;
+
+const tooManyModels: Refusal = {
+  code: 'invalid_request',
+  message:
+    "A batch keeps the models that its token's issuer lists, and these are too many to be kept: list namespaces ('namespace/*') in their place.",
+};
+
+/**
+ * Whose files these are, and in whose name the lines of a new batch are asked. What a key or a certificate may ask is
+ * what the policy says by then, so only a token's models are kept with the batch.
+ */
+function encodeCaller({ caller, operation, exchange }: Passage): string {
   const { id, kind, tenant, tier, namespace, scopes, models } = caller ?? anonymous;
-  return Buffer.from(JSON.stringify({ id, kind, tenant, tier, namespace, scopes, models })).toString(
+  const isNewBatch = operation.head === '/v1/batches' && exchange.method === 'POST';
+  const isAskedLater = kind === 'key' || kind === 'certificate';
+  const kept = isNewBatch && !isAskedLater ? models : [];
+  return Buffer.from(JSON.stringify({ id, kind, tenant, tier, namespace, scopes, models: kept })).toString(
     'base64',
   );
 }

@@ -7,6 +7,8 @@ import OpenAI, { toFile } from 'openai';
 import { lineAsker } from '../../../activities/batch/ask-line.ts';
 import type { BatchLines } from '../../../domain/batch/batch.schema.ts';
 import { ControlClient } from '../../../gateway/route-table/control-client.ts';
+import { sign, startIssuer } from '../../fixtures/access/issuer.ts';
+import type { TestIssuer } from '../../fixtures/access/issuer.ts';
 import { newKey, useAccess } from '../../fixtures/access/keys.ts';
 import { startApi } from '../../fixtures/control/api-harness.ts';
 import type { ApiHarness } from '../../fixtures/control/api-harness.ts';
@@ -138,6 +140,78 @@ describe('files and batches through the gateway', () => {
       { custom_id: 'c', response: { status_code: 401, body: { error } } },
     ]);
     expect(backend.seen).toHaveLength(1);
+  });
+
+  describe('of who may ask as many models as one may list', () => {
+    let issuer: TestIssuer;
+    beforeEach(async () => {
+      issuer = await startIssuer();
+    });
+    afterEach(() => issuer.close());
+    const models = [
+      'default/m',
+      ...Array.from({ length: 255 }, (_, at) => `default/${'x'.repeat(480)}${at}`),
+    ];
+    const as = (apiKey: string) => new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey, maxRetries: 0 });
+    const upload = async (apiKey: string) =>
+      await as(apiKey).files.create({
+        file: await toFile(Buffer.from(JSON.stringify(line)), 'in.jsonl'),
+        purpose: 'batch',
+      });
+    const makeBatch = async (apiKey: string) =>
+      await as(apiKey).batches.create({
+        input_file_id: (await upload(apiKey)).id,
+        endpoint: '/v1/chat/completions',
+        completion_window: '24h',
+      });
+
+    test('a key has files and batches as any other, whose lines ask what it may', async () => {
+      const { key, record } = newKey({ models });
+      useAccess(gateway, [service('m', { ready: [backend.address] })], { mode: 'required', keys: [record] });
+      const batch = await makeBatch(key);
+      expect((await as(key).files.list()).data).toHaveLength(1);
+      expect((await as(key).batches.list()).data.map(({ id }) => id)).toEqual([batch.id]);
+      expect((await ask('m', batch.id)).status).toBe(200);
+      useAccess(gateway, [service('m', { ready: [backend.address] })], {
+        ...{ mode: 'required', keys: [{ ...record, models: models.slice(1) }] },
+      });
+      expect((await ask('m', batch.id)).status).toBe(403);
+    });
+
+    test('a token has files, and batches where its models can be kept with them', async () => {
+      const signer = await issuer.rotate();
+      const trust = (listed: string[]) => {
+        const { url, jwksUri } = issuer;
+        const issuers = [{ name: 'idp', issuer: url, jwksUri, audiences: ['muster'], models: listed }];
+        useAccess(gateway, [service('m', { ready: [backend.address] })], { mode: 'required', issuers });
+      };
+      const token = await sign(signer, issuer.url);
+      trust(models);
+      expect((await upload(token)).object).toBe('file');
+      await expect(makeBatch(token)).rejects.toMatchObject({ status: 400, code: 'invalid_request' });
+      for (const [listed, status] of [
+        [['default/*'], 200],
+        [['team/*'], 403],
+      ] as const) {
+        trust([...listed]);
+        expect((await ask('m', (await makeBatch(token)).id)).status).toBe(status);
+      }
+    });
+
+    /** The first line of a batch, in the name that the control API keeps. */
+    const ask = async (model: string, batchId: string) => {
+      await api.internal('POST', `/internal/batches/${batchId}/open`, {});
+      const { body } = await api.internal('GET', `/internal/batches/${batchId}/lines?from=0&to=1`);
+      const { caller } = body as BatchLines;
+      return await postJson(
+        `${gateway.url}/v1/chat/completions`,
+        { model, messages: [] },
+        {
+          'x-muster-internal': api.internalToken,
+          'x-muster-caller': Buffer.from(JSON.stringify(caller)).toString('base64'),
+        },
+      );
+    };
   });
 
   describe('a line of a batch', () => {
