@@ -46,6 +46,10 @@ export interface GatewayLimits extends RetryBounds, AccessLimits {
   readonly grpcMessageBytesMax: number;
   /** Calls of one gRPC connection at once; more wait in the client. */
   readonly grpcCallsPerConnectionMax: number;
+  /** Clients' connections to the gRPC port at once; more are closed at once. */
+  readonly grpcConnectionsMax: number;
+  /** gRPC calls of all connections at once, those that are still arriving among them; more: RESOURCE_EXHAUSTED. */
+  readonly grpcCallsMax: number;
   /** Requests of one ModelStreamInfer that are worked on at once; more are not read yet. */
   readonly grpcStreamWidth: number;
   /** How long SIGTERM waits for requests in flight. */
@@ -77,6 +81,8 @@ export const defaultLimits: GatewayLimits = {
   fanOutMax: 16,
   grpcMessageBytesMax: 64 * 1024 * 1024,
   grpcCallsPerConnectionMax: 1_000,
+  grpcConnectionsMax: 10_000,
+  grpcCallsMax: 20_000,
   grpcStreamWidth: 16,
   drainMs: 30_000,
   finishMs: 3_000,

@@ -15,8 +15,11 @@ import { askInternally } from '../front/internal-exchange.ts';
 import type { TlsOptions } from '../front/tls-files.ts';
 import type { GatewayLimits } from '../limits.ts';
 import { plainMetrics } from '../observe/plain-metrics.ts';
+import { TimerWheel } from '../timer-wheel.ts';
+import { Arrivals } from './arrivals.ts';
 import { TlsCertificates } from './certificates.ts';
 import { healthService } from './health.ts';
+import { GrpcListener } from './listener.ts';
 import { healthMethods, inferenceMethods } from './schema.ts';
 import { inferenceService } from './service.ts';
 
@@ -42,7 +45,15 @@ export interface RunningGrpc {
 export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   const { limits, logger, handle } = options;
   const bodies = new BodyBudget(limits.bodiesBytesMax);
-  const count = registerMetrics(options.registry, bodies);
+  const count = registerCalls(options.registry);
+  const arrivals = new Arrivals({
+    budget: bodies,
+    callsMax: limits.grpcCallsMax,
+    readMs: limits.requestReadMs,
+    lingerMs: limits.lingerMs,
+    wheel: new TimerWheel(() => performance.now()),
+    onRefused: count,
+  });
   setLogVerbosity(logVerbosity.NONE); // it writes plain text between our lines; what matters comes as errors
   const server = new Server({
     'grpc.max_receive_message_length': limits.grpcMessageBytesMax,
@@ -50,16 +61,20 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     'grpc.max_concurrent_streams': limits.grpcCallsPerConnectionMax,
     'grpc.keepalive_time_ms': 60_000,
     'grpc.keepalive_timeout_ms': 20_000,
+    interceptors: [arrivals.intercept],
   });
   const ask: Parameters<typeof inferenceService>[0]['ask'] = (request, signal) =>
     askInternally(handle, request, limits.grpcMessageBytesMax, signal);
   server.addService(
-    inferenceMethods,
+    arrivals.measured(inferenceMethods),
     inferenceService({
       ask,
       take: (bytes) => bodies.take(bytes),
       give: (bytes) => {
         bodies.give(bytes);
+      },
+      onBegin: (message) => {
+        arrivals.begin(message);
       },
       onCall: count,
       logError: (error, method) => {
@@ -72,26 +87,17 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     const request = { method: 'GET', path: '/v2/health/ready', headers: {}, body: null };
     return (await ask(request, new AbortController().signal)).status === 200;
   };
-  server.addService(healthMethods, healthService({ isReady, everyMs: 1_000 }));
-  const host = options.host.includes(':') ? `[${options.host}]` : options.host;
-  const port = await bind(server, `${host}:${options.port}`, credentialsOf(options));
-  return { port, stop: () => shutDown(server, limits.drainMs) };
-}
-
-function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => {
-      if (error === null) resolve(port);
-      else if (error.message.includes('EADDRINUSE'))
-        reject(
-          Object.assign(new Error(error.message), {
-            code: 'EADDRINUSE',
-            port: Number(address.split(':').at(-1)),
-          }),
-        );
-      else reject(error);
-    });
+  server.addService(arrivals.measured(healthMethods), healthService({ isReady, everyMs: 1_000 }));
+  const injector = server.createConnectionInjector(credentialsOf(options));
+  const listener = new GrpcListener({
+    connectionsMax: limits.grpcConnectionsMax,
+    onConnection: (socket) => {
+      injector.injectConnection(socket);
+    },
   });
+  registerBounds(options.registry, { bodies, arrivals, listener });
+  const port = await listener.listen(options.host, options.port);
+  return { port, stop: () => shutDown(server, listener, limits.drainMs) };
 }
 
 /** The same files as HTTP's; renewed ones are taken without a restart. @throws when they cannot be used */
@@ -107,20 +113,19 @@ function credentialsOf({ tls, logger }: GrpcOptions): ServerCredentials {
   return experimental.createCertificateProviderServerCredentials(certificates, authority, isRequired);
 }
 
-async function shutDown(server: Server, drainMs: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(() => {
-      server.forceShutdown();
-      resolve();
-    }, drainMs);
-    server.tryShutdown(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+async function shutDown(server: Server, listener: GrpcListener, drainMs: number): Promise<void> {
+  const timer = setTimeout(() => {
+    server.forceShutdown();
+    listener.destroy();
+  }, drainMs);
+  const closed = listener.close();
+  // It tells too early that all is over: it knows nothing of the connections.
+  server.tryShutdown(() => undefined);
+  await closed;
+  clearTimeout(timer);
 }
 
-function registerMetrics(registry: Registry, bodies: BodyBudget): (method: string, code: status) => void {
+function registerCalls(registry: Registry): (method: string, code: status) => void {
   const calls = new Map<string, Map<status, number>>();
   new Counter({
     name: 'muster_gateway_grpc_calls_total',
@@ -134,14 +139,33 @@ function registerMetrics(registry: Registry, bodies: BodyBudget): (method: strin
       }
     },
   });
-  plainMetrics(registry, 'muster_gateway_grpc_').gauge(
-    'request_bytes',
-    'Bytes of gRPC requests that are being served',
-    () => bodies.bytes,
-  );
   return (method, code) => {
     const byCode = calls.get(method) ?? new Map<status, number>();
     calls.set(method, byCode);
     byCode.set(code, (byCode.get(code) ?? 0) + 1);
   };
+}
+
+interface Bounded {
+  readonly bodies: BodyBudget;
+  readonly arrivals: Arrivals;
+  readonly listener: GrpcListener;
+}
+
+function registerBounds(registry: Registry, { bodies, arrivals, listener }: Bounded): void {
+  const { gauge, counter } = plainMetrics(registry, 'muster_gateway_grpc_');
+  gauge('request_bytes', 'Bytes of gRPC requests that arrive or are being served', () => bodies.bytes);
+  gauge('connections', 'Connections of gRPC clients', () => listener.connections);
+  gauge('calls', 'gRPC calls, those that are still arriving among them', () => arrivals.calls);
+  counter(
+    'connections_dropped_total',
+    'Connections that were closed at once: there were too many',
+    () => listener.dropped,
+  );
+  counter(
+    'calls_refused_total',
+    'Calls refused for their number, or for the bytes of all, before they were served',
+    () => arrivals.refused,
+  );
+  counter('calls_late_total', 'Calls whose message did not come in time', () => arrivals.late);
 }

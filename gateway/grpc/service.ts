@@ -10,6 +10,7 @@ import { MusterError } from '../../domain/errors.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
 import { isLoopback, peerCertificate } from '../front/peer.ts';
 import type { PeerCertificate } from '../front/peer.ts';
+import { requestsFull } from './arrivals.ts';
 import type { Fields } from './schema.ts';
 import { codeOf } from './status.ts';
 import { inferResponse, readInferRequest, restRequest } from './translate.ts';
@@ -26,6 +27,8 @@ export interface ServiceDeps {
   /** Reserves memory for a message until its answer is there; false: there is none left. */
   readonly take: (bytes: number) => boolean;
   readonly give: (bytes: number) => void;
+  /** A message of a stream is worked on from now: what it held while it waited is free. */
+  readonly onBegin: (request: Fields) => void;
   readonly onCall: (method: string, code: status) => void;
   readonly logError: (error: unknown, method: string) => void;
   /** Requests of one stream that are worked on at once. */
@@ -192,6 +195,7 @@ class InferStream {
   start(): void {
     const { call } = this;
     call.on('data', (request: Fields) => {
+      this.deps.onBegin(request);
       this.answers.push(this.answer(request));
       if (this.answers.length >= this.deps.streamWidth) call.pause();
       void this.send();
@@ -258,11 +262,7 @@ function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): A
         ? null
         : Buffer.from(rest.bytes.buffer, rest.bytes.byteOffset, rest.bytes.byteLength);
     const held = bytes?.length ?? 0;
-    if (!deps.take(held))
-      throw new CallError(
-        status.RESOURCE_EXHAUSTED,
-        'The gateway holds as many bytes of requests as it may: try again.',
-      );
+    if (!deps.take(held)) throw new CallError(status.RESOURCE_EXHAUSTED, requestsFull);
     try {
       const own = rest === undefined ? headers : { ...headers, ...bodyHeaders(rest) };
       return await deps.ask({ method, path, headers: own, body: bytes, isLocal, peer }, signal);

@@ -1,0 +1,220 @@
+import { constants } from 'node:http2';
+import type { ServerHttp2Stream } from 'node:http2';
+import { ServerInterceptingCall, status } from '@grpc/grpc-js';
+import type { ServerInterceptingCallInterface, ServerInterceptor, ServerListener } from '@grpc/grpc-js';
+import type { BodyBudget } from '../front/body-budget.ts';
+import { Timed } from '../timer-wheel.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
+import { MessageSizes } from './message-sizes.ts';
+import type { Fields, Methods } from './schema.ts';
+
+/**
+ * What has come of calls and is not worked on yet. grpc-js keeps a message until it is whole, and a whole one until the
+ * client has ended its side or the stream is read on: all of it for as long as the client likes. Here it is counted in
+ * the budget of all bodies from its first byte, and has its time.
+ */
+export interface ArrivalOptions {
+  readonly budget: BodyBudget;
+  /** Calls of all connections at once. */
+  readonly callsMax: number;
+  /** Time for a whole message; of a call with one message, for that and the end of the client's side. */
+  readonly readMs: number;
+  /** How long a client may leave its side open after the call's status. */
+  readonly lingerMs: number;
+  readonly wheel: TimerWheel;
+  readonly onRefused: (method: string, code: status) => void;
+}
+
+/** What even an empty message costs while it waits. */
+const overheadBytes = 1_024;
+
+export const requestsFull = 'The gateway holds as many bytes of requests as it may: try again.';
+
+export class Arrivals {
+  readonly options: ArrivalOptions;
+  /** Now. */
+  calls = 0;
+  /** Calls that were refused for a bound; and those whose message did not come in time. */
+  refused = 0;
+  late = 0;
+  private readonly decodedBytes = new WeakMap<Fields, number>();
+  private readonly waiting = new WeakMap<Fields, () => void>();
+
+  constructor(options: ArrivalOptions) {
+    this.options = options;
+  }
+
+  /** For the server's `interceptors`. */
+  readonly intercept: ServerInterceptor = ({ path, requestStream }, call) => {
+    const method = path.slice(path.lastIndexOf('/') + 1);
+    const arrival = new Arrival(this, call, method, requestStream);
+    const isRefused = this.calls > this.options.callsMax;
+    return new ServerInterceptingCall(call, {
+      start: (next) => {
+        if (isRefused) {
+          arrival.refuse(status.RESOURCE_EXHAUSTED, 'The gateway serves as many calls as it may: try again.');
+        } else next(this.listener(arrival, requestStream));
+      },
+    });
+  };
+
+  /** The same methods, whose messages are known by their size once they are decompressed. */
+  measured(methods: Methods): Methods {
+    const entries = Object.entries(methods).map(([name, method]) => {
+      const requestDeserialize = (bytes: Buffer): Fields => {
+        const fields = method.requestDeserialize(bytes);
+        this.decodedBytes.set(fields, bytes.length);
+        return fields;
+      };
+      return [name, { ...method, requestDeserialize }] as const;
+    });
+    return Object.fromEntries(entries);
+  }
+
+  /** A message of a stream is worked on now, and no longer counted here. */
+  begin(message: Fields): void {
+    this.waiting.get(message)?.();
+    this.waiting.delete(message);
+  }
+
+  private listener(arrival: Arrival, isStream: boolean): ServerListener {
+    return {
+      onReceiveMessage: (message: Fields, next) => {
+        const bytes = arrival.onMessage(this.decodedBytes.get(message) ?? 0);
+        if (bytes === null) return;
+        if (isStream) {
+          this.waiting.set(message, () => {
+            arrival.give(bytes);
+          });
+        }
+        next(message);
+      },
+      onReceiveHalfClose: (next) => {
+        if (!isStream) arrival.finish();
+        next();
+      },
+    };
+  }
+}
+
+class Arrival extends Timed {
+  private readonly all: Arrivals;
+  private readonly call: ServerInterceptingCallInterface;
+  private readonly stream: ServerHttp2Stream;
+  private readonly method: string;
+  private readonly isStream: boolean;
+  private readonly sizes = new MessageSizes();
+  private held = 0;
+  /** Its status was sent: what still comes is thrown away. */
+  private isOver = false;
+  private isTiming = false;
+
+  constructor(all: Arrivals, call: ServerInterceptingCallInterface, method: string, isStream: boolean) {
+    super();
+    this.all = all;
+    this.call = call;
+    this.stream = streamOf(call);
+    this.method = method;
+    this.isStream = isStream;
+    this.watch();
+  }
+
+  onTimeout(): void {
+    const { stream } = this;
+    if (this.isOver) {
+      stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
+      return;
+    }
+    this.all.late += 1;
+    this.end(status.DEADLINE_EXCEEDED, 'The message did not come in time.');
+  }
+
+  refuse(code: status, details: string): void {
+    this.all.refused += 1;
+    this.end(code, details);
+  }
+
+  /**
+   * A whole message goes on.
+   * @param decoded its bytes when they are not compressed
+   * @returns what is held for it; null: there is no room, and the call is refused
+   */
+  onMessage(decoded: number): number | null {
+    if (this.isOver) return null;
+    const came = this.sizes.next() + overheadBytes;
+    const more = Math.max(0, decoded + overheadBytes - came);
+    return this.take(more) ? came + more : null;
+  }
+
+  give(bytes: number): void {
+    const given = Math.min(bytes, this.held); // nothing is left when the stream is closed already
+    this.held -= given;
+    this.all.options.budget.give(given);
+  }
+
+  /** All has come, and is worked on now. */
+  finish(): void {
+    this.give(this.held);
+    this.all.options.wheel.remove(this);
+  }
+
+  private watch(): void {
+    const { all, stream } = this;
+    const { wheel, readMs, lingerMs } = all.options;
+    all.calls += 1;
+    if (!this.isStream) wheel.arm(this, readMs);
+    stream.on('data', (chunk: Buffer) => {
+      this.onData(chunk);
+    });
+    stream.once('finish', () => {
+      this.isOver = true;
+      if (!stream.readableEnded) wheel.arm(this, lingerMs);
+    });
+    stream.once('close', () => {
+      all.calls -= 1;
+      this.isOver = true;
+      this.finish();
+    });
+  }
+
+  private onData(chunk: Buffer): void {
+    if (this.isOver || this.stream.writableEnded) return;
+    const whole = this.sizes.add(chunk);
+    if (!this.take(chunk.length + whole * overheadBytes) || !this.isStream) return;
+    const { wheel, readMs } = this.all.options;
+    if (!this.sizes.isInside) wheel.disarm(this);
+    else if (whole > 0 || !this.isTiming) wheel.arm(this, readMs);
+    this.isTiming = this.sizes.isInside;
+  }
+
+  private take(bytes: number): boolean {
+    if (this.all.options.budget.take(bytes)) {
+      this.held += bytes;
+      return true;
+    }
+    this.refuse(status.RESOURCE_EXHAUSTED, requestsFull);
+    return false;
+  }
+
+  private end(code: status, details: string): void {
+    const { all, stream } = this;
+    this.isOver = true;
+    all.options.onRefused(this.method, code);
+    const isStatusAlone = !stream.headersSent;
+    this.call.sendStatus({ code, details, metadata: null });
+    all.options.wheel.arm(this, all.options.lingerMs);
+    // What is not written yet when a stream is closed never is: a status alone is by the next turn. Trailers come after
+    // all that the client has to take first; those streams wait for the timer.
+    if (isStatusAlone)
+      setImmediate(() => {
+        stream.close(constants.NGHTTP2_NO_ERROR);
+      });
+  }
+}
+
+/** grpc-js shows the stream of a call to nobody, and bounds nothing of it. @throws when another version has none */
+function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream {
+  const { stream } = call as { readonly stream?: ServerHttp2Stream };
+  if (stream === undefined) throw new Error('grpc-js has no stream in its calls');
+  return stream;
+}
