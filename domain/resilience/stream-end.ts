@@ -1,18 +1,19 @@
 import { isObject, parseObject } from './continuation.ts';
+import { Needle } from '../sse/needle.ts';
 import { eventData } from '../sse/sse.ts';
 import { endsWithDone } from '../sse/whole-events.ts';
 
 /**
  * Whether a stream of OpenAI chunks has come to its end: by its last event, `[DONE]`, or, with servers that leave that
  * out, by the reason why it ended, of each choice that was asked for. One choice's reason stands in the last chunk, or
- * in the one before the usage, and is looked for when the stream is over; those of several choices come at any time,
- * so they are noted as they pass.
+ * in the one before the usage; those of several choices come at any time.
  */
 export class StreamEnd {
   /** The client has the last word. */
   isDone = false;
-  private last = new Copy();
-  private lastButOne = new Copy();
+  /** Its last chunk gave a reason; the one before it did. */
+  private saysLast = false;
+  private saysBefore = false;
   private readonly choices: number;
   /** Choices that gave their reason; null where there is but one. */
   private readonly finished: Set<unknown> | null;
@@ -28,26 +29,29 @@ export class StreamEnd {
    * @param isPiece they end within an event, whose text may sound like the last word
    */
   pass(events: Uint8Array, isPiece = false): void {
-    if (!isPiece) {
-      if (endsWithDone(events)) this.isDone = true;
-      else if (!endsInObject(events)) {
-        const text = new TextDecoder().decode(events);
-        if (saysDone.test(text)) this.isDone = true;
-        if (!hasData.test(text)) return; // a comment says nothing of the answer
-      }
+    if (!isPiece && !endsInObject(events) && this.isNoChunk(events)) return;
+    const says = saysFinish(events);
+    this.saysBefore = this.saysLast;
+    this.saysLast = says;
+    if (says && this.finished !== null) noteFinished(events, this.finished);
+  }
+
+  /** Looks closely at what is no plain chunk. @returns whether it says nothing of the answer, as a comment does */
+  private isNoChunk(events: Uint8Array): boolean {
+    if (endsWithDone(events)) {
+      this.isDone = true;
+      return false;
     }
-    const oldest = this.lastButOne;
-    this.lastButOne = this.last;
-    this.last = oldest;
-    oldest.take(events);
-    if (this.finished !== null && saysFinish(events)) noteFinished(events, this.finished);
+    const text = new TextDecoder().decode(events);
+    if (saysDone.test(text)) this.isDone = true;
+    return !hasData.test(text);
   }
 
   /** Nothing of the answer is missing, but perhaps the last word. */
   get isWhole(): boolean {
     if (this.isDone) return true;
     if (this.finished !== null) return this.finished.size >= this.choices;
-    return saysFinish(this.last.bytes()) || saysFinish(this.lastButOne.bytes());
+    return this.saysLast || this.saysBefore;
   }
 }
 
@@ -61,22 +65,6 @@ function endsInObject(events: Uint8Array): boolean {
   return events[at] === 0x7d;
 }
 
-/** A copy of what was taken last, in memory that is used again. */
-class Copy {
-  private memory = new Uint8Array(0);
-  private length = 0;
-
-  take(bytes: Uint8Array): void {
-    if (bytes.length > this.memory.length) this.memory = new Uint8Array(Math.max(256, bytes.length));
-    this.memory.set(bytes);
-    this.length = bytes.length;
-  }
-
-  bytes(): Uint8Array {
-    return this.memory.subarray(0, this.length);
-  }
-}
-
 /** How many answers a request asks for: `n` to each of its prompts. */
 export function choicesAsked(fields: Readonly<Record<string, unknown>>): number {
   const { n, prompt } = fields;
@@ -85,10 +73,27 @@ export function choicesAsked(fields: Readonly<Record<string, unknown>>): number 
   return isList ? each * prompt.length : each;
 }
 
-/** In a text it would stand with its quotes escaped. */
+const reasonKey = new Needle('"finish_reason"');
+
+/** In a text the key would stand with its quotes escaped. */
 function saysFinish(events: Uint8Array): boolean {
-  return /"finish_reason"\s*:\s*"/.test(new TextDecoder().decode(events));
+  for (let at = reasonKey.indexIn(events); at >= 0; at = reasonKey.indexIn(events, at + reasonKey.length)) {
+    let value = skipSpace(events, at + reasonKey.length);
+    if (events[value] !== colon) continue;
+    value = skipSpace(events, value + 1);
+    if (events[value] === quote) return true;
+  }
+  return false;
 }
+
+function skipSpace(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (bytes[at] === 0x20 || bytes[at] === 0x09 || bytes[at] === 0x0a || bytes[at] === 0x0d) at += 1;
+  return at;
+}
+
+const colon = 0x3a;
+const quote = 0x22;
 
 function noteFinished(events: Uint8Array, finished: Set<unknown>): void {
   for (const data of eventData(new TextDecoder().decode(events))) {

@@ -21,6 +21,12 @@ export function wholeEventsLength(bytes: Uint8Array, from = 0): number {
   return 0;
 }
 
+/** Whether the last byte ends an event, as most servers end theirs. False with CRLF: it is not known. */
+export function endsEvent(bytes: Uint8Array): boolean {
+  const { length } = bytes;
+  return bytes[length - 1] === lf && bytes[length - 2] === lf;
+}
+
 /** Collects chunks until their events are whole. */
 export class WholeEvents {
   /** The begin of an event, in memory that doubles as it grows: each byte is looked at once, and copied a few times. */

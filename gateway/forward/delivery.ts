@@ -1,20 +1,22 @@
 import { answerKind, isResponsesCall } from '../../domain/resilience/continuation.ts';
 import { ResponsesEnd } from '../../domain/resilience/responses-end.ts';
 import { StreamEnd, choicesAsked } from '../../domain/resilience/stream-end.ts';
-import { WholeEvents, endsWithDone } from '../../domain/sse/whole-events.ts';
+import { WholeEvents, endsEvent, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { streamErrorEvent } from '../errors.ts';
 import type { Refusal } from '../errors.ts';
+import type { Exchange } from '../front/exchange.ts';
 import { downstreamHeaders } from '../front/headers.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
+import type { ResponseTap } from '../step.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import { copyOf } from './copies.ts';
 import type { Guard } from './guards.ts';
 import { midStreamOf } from './mid-stream.ts';
 import type { MidStream } from './mid-stream.ts';
-import type { Try } from './try.ts';
+import type { BodySink, Try } from './try.ts';
 
 export interface DeliveryDeps {
   readonly limits: GatewayLimits;
@@ -23,6 +25,8 @@ export interface DeliveryDeps {
   readonly guard: Guard;
   /** The client has taken nothing for too long. */
   onStalled(): void;
+  /** A server that was to go on with a stream says in it that it cannot. */
+  onStreamFailed(source: Try): void;
 }
 
 /** An event beyond this is passed on in pieces. */
@@ -33,12 +37,14 @@ const eventBytesMax = 1024 * 1024;
  * asked again; in whole events where it is a stream of OpenAI chunks, so that an error always has a line of its own;
  * else as it comes. Slow clients hold their server back.
  */
-export class Delivery extends Timed {
+export class Delivery extends Timed implements BodySink {
   /** The try whose bytes come. */
   source: Try;
   readonly midStream: MidStream | null;
   private readonly deps: DeliveryDeps;
   private readonly passage: Passage;
+  private readonly exchange: Exchange;
+  private tap: ResponseTap | null;
   private readonly isEventStream: boolean;
   /** Events of an OpenAI stream, and how it ends; null for all other answers. */
   private readonly events: WholeEvents | null;
@@ -49,12 +55,16 @@ export class Delivery extends Timed {
     readonly parts: Uint8Array[];
   } | null = null;
   private isBlocked = false;
+  /** `events` keeps the begin of an event, or the client has one without its end. */
+  private isAmidEvent = false;
   private drained: (() => void) | null = null;
 
   constructor(deps: DeliveryDeps, passage: Passage, source: Try, headers: HeaderFields) {
     super();
     this.deps = deps;
     this.passage = passage;
+    this.exchange = passage.exchange;
+    this.tap = passage.tap;
     this.source = source;
     const type = headers['content-type'];
     const encoding = headers['content-encoding'] ?? 'identity';
@@ -88,10 +98,10 @@ export class Delivery extends Timed {
   isTruncated(): boolean {
     if (this.events === null) return false;
     const rest = this.events.takeRest();
-    const isOurs = this.passage.exchange.status === 200;
+    const isOurs = this.exchange.status === 200;
     // A last event without its blank line counts when it is the last word; half an event is nobody's.
     const isWithin = this.isWithinEvent;
-    if (rest !== null && (!isOurs || (!isWithin && endsWithDone(rest)))) this.passOn(rest);
+    if (rest !== null && (!isOurs || (!isWithin && endsWithDone(rest)))) this.passOn(rest, false, isWithin);
     if (!isOurs) return false;
     // Whatever it said before: the client has half an event, to which no last word may be glued.
     if (isWithin) return true;
@@ -102,16 +112,16 @@ export class Delivery extends Timed {
   }
 
   start(status: number, given: HeaderFields): void {
-    const { passage, deps } = this;
+    const { tap } = this;
     // What may be said in other words, or with one more, has no length that is known.
     const headers = this.events === null ? given : { ...given, 'content-length': undefined };
-    if (passage.tap !== null) {
+    if (tap !== null) {
       const length = headers['content-length'];
-      if (typeof length === 'string' && Number(length) <= deps.limits.heldAnswerBytesMax) {
+      if (typeof length === 'string' && Number(length) <= this.deps.limits.heldAnswerBytesMax) {
         this.held = { status, headers, parts: [] };
         return;
       }
-      passage.tap.onHead(status, headers);
+      tap.onHead(status, headers);
     }
     this.sendHead(status, headers);
   }
@@ -128,7 +138,7 @@ export class Delivery extends Timed {
     this.finish();
     if (this.held !== null) this.sendHeld(this.held);
     this.endTap(true);
-    this.passage.exchange.end();
+    this.exchange.end();
   }
 
   /** A stream that said its last word, but not that it was the last. */
@@ -147,13 +157,14 @@ export class Delivery extends Timed {
   /** The next server goes on where this one was cut; what it left of an event is dropped. */
   goOn(source: Try): void {
     this.events?.takeRest();
+    this.isAmidEvent = this.events?.isWithin === true;
     this.source = source;
     if (this.isBlocked) source.pause();
   }
 
   /** The answer cannot be whole: an event says so where there are events, else the connection is cut. */
   breakOff(refusal: Refusal): void {
-    const { exchange } = this.passage;
+    const { exchange } = this;
     this.passage.refused = refusal.code;
     this.passage.isCut = true;
     this.finish();
@@ -180,8 +191,7 @@ export class Delivery extends Timed {
 
   /** What taps add as headers (usage, cost) is known now. */
   private sendHeld(held: NonNullable<Delivery['held']>): void {
-    const { passage } = this;
-    const { tap } = passage;
+    const { tap } = this;
     this.held = null;
     if (tap !== null) {
       tap.onHead(held.status, held.headers);
@@ -189,35 +199,48 @@ export class Delivery extends Timed {
       this.endTap(true);
     }
     this.sendHead(held.status, held.headers);
-    for (const part of held.parts) passage.exchange.write(part);
+    for (const part of held.parts) this.exchange.write(part);
   }
 
   private sendHead(status: number, headers: HeaderFields): void {
     const { passage } = this;
     const out = downstreamHeaders(headers, passage.requestId);
     if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);
-    passage.exchange.start(status, out);
+    this.exchange.start(status, out);
   }
 
   private passEvents(events: WholeEvents, chunk: Uint8Array, isLast: boolean): void {
-    const whole = events.push(chunk);
-    if (whole !== null) this.passOn(whole, isLast && !events.hasRest);
+    if (!this.isAmidEvent && endsEvent(chunk)) this.passOn(chunk, isLast, false);
+    else {
+      const whole = events.push(chunk);
+      const { hasRest, isWithin } = events;
+      this.isAmidEvent = hasRest || isWithin;
+      if (whole !== null) this.passOn(whole, isLast && !hasRest, isWithin);
+    }
+    if (this.midStream !== null && this.midStream.hasFailed) this.deps.onStreamFailed(this.source);
   }
 
-  /** @param isLast nothing comes behind it but, where it is not said yet, the last word */
-  private passOn(events: Uint8Array, isLast = false): void {
+  /**
+   * @param isLast nothing comes behind it but, where it is not said yet, the last word
+   * @param isWithin it ends within an event
+   */
+  private passOn(events: Uint8Array, isLast: boolean, isWithin: boolean): void {
     const { midStream } = this;
     const bytes = midStream === null ? events : midStream.pass(events);
     if (bytes === null) return;
-    this.streamEnd?.pass(bytes, this.isWithinEvent);
-    this.pass(bytes, isLast && this.isDone && !this.isWithinEvent);
+    this.streamEnd?.pass(bytes, isWithin);
+    this.pass(bytes, isLast && this.isDone && !isWithin);
   }
 
   /** @param isFinal nothing follows but the end */
   private pass(bytes: Uint8Array, isFinal = false): void {
-    const { tap, exchange } = this.passage;
-    tap?.onData(bytes);
-    if (exchange.write(bytes, isFinal)) return;
+    const { exchange } = this;
+    this.tap?.onData(bytes);
+    if (!exchange.write(bytes, isFinal)) this.block();
+  }
+
+  /** Until the client takes bytes again. */
+  private block(): void {
     this.source.pause();
     if (this.isBlocked) return;
     this.isBlocked = true;
@@ -227,13 +250,13 @@ export class Delivery extends Timed {
       this.deps.timer.remove(this);
       this.source.resume();
     };
-    exchange.onDrain(this.drained);
+    this.exchange.onDrain(this.drained);
   }
 
   private endTap(isWhole: boolean): void {
-    const { passage } = this;
-    const { tap } = passage;
-    passage.tap = null;
+    const { tap } = this;
+    this.tap = null;
+    this.passage.tap = null;
     tap?.onEnd(isWhole);
   }
 

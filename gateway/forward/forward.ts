@@ -103,6 +103,7 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     learn(one, status, dispatch, now);
     if (this.delivery !== null) {
       if (status !== 200) this.onCut(one, broken('STATUS_' + String(status), 'a server refused to go on'));
+      else one.sink = this.delivery;
       return;
     }
     if (status >= 400 && guard.settings.retry.statuses.includes(status)) {
@@ -113,17 +114,13 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     passage.firstByteMs = now - passage.startedMs;
     sayAttempts(passage);
     this.delivery = new Delivery(this, passage, one, headers);
+    one.sink = this.delivery;
     this.delivery.start(status, headers);
   }
 
-  onData(one: Try, chunk: Uint8Array, isLast: boolean): void {
-    const { delivery } = this;
-    if (delivery === null) return;
-    delivery.data(chunk, isLast);
-    if (delivery.midStream?.hasFailed === true) {
-      one.abort();
-      this.onCut(one, broken('STREAM_ERROR', 'a server could not go on with the answer'));
-    }
+  onStreamFailed(one: Try): void {
+    one.abort();
+    this.onCut(one, broken('STREAM_ERROR', 'a server could not go on with the answer'));
   }
 
   onEnd(one: Try): void {

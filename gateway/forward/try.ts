@@ -12,10 +12,14 @@ import type {
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
   onHead(one: Try, status: number, headers: HeaderFields): void;
-  /** @param isLast as an UpstreamHandler's */
-  onData(one: Try, chunk: Uint8Array, isLast: boolean): void;
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
+}
+
+/** Where the body of an answer goes. */
+export interface BodySink {
+  /** @param isLast as an UpstreamHandler's */
+  data(chunk: Uint8Array, isLast: boolean): void;
 }
 
 /** An answer that is not wanted is read up to this, so that its connection can serve again; then it is cut. */
@@ -26,6 +30,8 @@ export class Try implements UpstreamHandler {
   readonly candidate: Candidate<Endpoint>;
   readonly startedMs: number;
   wasSent = false;
+  /** Its owner's, who sets it at the head; what comes before or without one is dropped. */
+  sink: BodySink | null = null;
   private readonly owner: TryOwner;
   private readonly endpoints: Endpoints;
   private call: UpstreamCall | null = null;
@@ -57,6 +63,7 @@ export class Try implements UpstreamHandler {
   /** Nothing is heard of it from now on. */
   abort(): void {
     this.isDiscarded = true;
+    this.sink = null;
     this.call?.abort();
     this.release();
   }
@@ -64,6 +71,7 @@ export class Try implements UpstreamHandler {
   /** Its answer is not wanted, its connection may be. */
   discard(): void {
     this.isDiscarded = true;
+    this.sink = null;
     this.release();
   }
 
@@ -76,12 +84,8 @@ export class Try implements UpstreamHandler {
   }
 
   onData(chunk: Uint8Array, isLast = false): void {
-    if (!this.isDiscarded) {
-      this.owner.onData(this, chunk, isLast);
-      return;
-    }
-    this.discardedBytes += chunk.length;
-    if (this.discardedBytes > discardedBytesMax) this.call?.abort();
+    if (this.sink !== null) this.sink.data(chunk, isLast);
+    else if (this.isDiscarded) this.drop(chunk);
   }
 
   onEnd(): void {
@@ -92,6 +96,11 @@ export class Try implements UpstreamHandler {
   onFailure(failure: UpstreamFailure): void {
     this.release();
     if (!this.isDiscarded) this.owner.onFailure(this, failure);
+  }
+
+  private drop(chunk: Uint8Array): void {
+    this.discardedBytes += chunk.length;
+    if (this.discardedBytes > discardedBytesMax) this.call?.abort();
   }
 
   private release(): void {

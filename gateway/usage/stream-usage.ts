@@ -1,9 +1,11 @@
+import { asBuffer } from '../../domain/sse/as-buffer.ts';
+import { Needle } from '../../domain/sse/needle.ts';
 import { eventData } from '../../domain/sse/sse.ts';
 import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts';
 import { isEventStream, valueOf, without } from '../flat-headers.ts';
+import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
-import { asBuffer } from './as-buffer.ts';
-import { Needle } from './needle.ts';
+import type { UsageTap } from './usage-tap.ts';
 
 /**
  * Streams tell their usage only when asked (`stream_options.include_usage`). Where tokens cost something or are
@@ -28,7 +30,16 @@ const usageKey = new Needle('"usage"');
 /** Leaves out the one event that has a usage and no choices. */
 export class UsageHidingExchange extends WrappedExchange {
   private readonly events = new WholeEvents(eventBytesMax);
+  private readonly tap: UsageTap;
   private isStream = false;
+  /** `events` keeps the begin of an event, or gave one without its end. */
+  private isAmidEvent = false;
+
+  /** @param tap that sees each piece before it comes here, if as another one */
+  constructor(inner: Exchange, tap: UsageTap) {
+    super(inner);
+    this.tap = tap;
+  }
 
   override start(status: number, headers: string[]): void {
     this.isStream =
@@ -37,11 +48,15 @@ export class UsageHidingExchange extends WrappedExchange {
   }
 
   override write(chunk: Uint8Array | string, isFinal = false): boolean {
-    if (!this.isStream) return this.inner.write(chunk, isFinal);
-    const whole = this.events.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    if (!this.isStream || (!this.isAmidEvent && this.tap.isPlain(bytes)))
+      return this.inner.write(bytes, isFinal);
+    const { events } = this;
+    const whole = events.push(bytes);
+    this.isAmidEvent = events.hasRest || events.isWithin;
     if (whole === null) return true;
     const rest = withoutUsage(asBuffer(whole));
-    return rest.length === 0 ? true : this.inner.write(rest, isFinal && !this.events.hasRest);
+    return rest.length === 0 ? true : this.inner.write(rest, isFinal && !events.hasRest);
   }
 
   override end(): void {

@@ -1,7 +1,7 @@
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
-import { asBuffer } from './as-buffer.ts';
-import { Needle } from './needle.ts';
+import { asBuffer } from '../../domain/sse/as-buffer.ts';
+import { Needle } from '../../domain/sse/needle.ts';
 
 /**
  * Finds `"usage": {…}` in an answer as its bytes pass, without parsing the answer. The bytes `"usage"` with a colon
@@ -21,6 +21,11 @@ export class UsageScanner {
   private total = absent;
   private cacheRead = absent;
   private cacheWrite = absent;
+
+  /** What was pushed ended within what may be a usage. */
+  get isWaiting(): boolean {
+    return this.carry !== null;
+  }
 
   /** The bytes may be reused after the call. */
   push(chunk: Uint8Array): void {

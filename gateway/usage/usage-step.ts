@@ -47,11 +47,11 @@ export class UsageStep implements Step {
       flow.refuse(passage, uncounted);
       return false;
     }
-    const isGenerated = hasTokens(passage.operation.head);
+    const tap = new UsageTap(passage, meter.price, hasTokens(passage.operation.head));
     if (passage.fields?.['stream'] === true && canAsk(passage) && this.deps.isCounted(meter))
-      askInPlace(passage);
-    passage.usageTap = new UsageTap(passage, meter.price, isGenerated);
-    passage.tapInto(passage.usageTap);
+      askInPlace(passage, tap);
+    passage.usageTap = tap;
+    passage.tapInto(tap);
     return true;
   }
 
@@ -130,12 +130,12 @@ function canAsk({ operation, fields }: Passage): boolean {
 }
 
 /** All later steps see a client that asked; the client itself sees a stream as it asked for it. */
-function askInPlace(passage: Passage): void {
+function askInPlace(passage: Passage, tap: UsageTap): void {
   const { body, service, fields } = passage;
   const asking = body === null ? null : askForUsage(body);
   if (asking === null || service === null) return;
   passage.body = asking;
   passage.fields = { ...fields, stream_options: { include_usage: true } };
   passage.plan = planFor(passage, service);
-  passage.exchange = new UsageHidingExchange(passage.exchange);
+  passage.exchange = new UsageHidingExchange(passage.exchange, tap);
 }

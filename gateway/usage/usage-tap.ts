@@ -1,11 +1,11 @@
-import { endsWithDone } from '../../domain/sse/whole-events.ts';
+import { Needle } from '../../domain/sse/needle.ts';
+import { endsEvent, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
 import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
-import { Needle } from './needle.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
 /** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
@@ -21,6 +21,10 @@ export class UsageTap implements ResponseTap {
   private isOver = false;
   private events = 0;
   private bytes = 0;
+  /** The scanner waits for more of what may be a usage. */
+  private isWaiting = false;
+  /** The last piece, if it was whole events without a usage. */
+  private plain: Uint8Array | null = null;
 
   constructor(passage: Passage, price: Price | null, isGenerated: boolean) {
     this.passage = passage;
@@ -40,14 +44,27 @@ export class UsageTap implements ResponseTap {
     if (!this.isOk) return;
     this.bytes += chunk.length;
     if (!this.isReadable) return;
-    this.scanner.push(chunk);
     if (this.isStream) this.events += countEvents(chunk);
+    // Most pieces of a stream are this: they need no memory of the scanner's, which is cold by then.
+    if (!this.isWaiting && endsEvent(chunk) && usageKey.indexIn(chunk) < 0) {
+      this.plain = chunk;
+      return;
+    }
+    this.plain = null;
+    this.scanner.push(chunk);
+    this.isWaiting = this.scanner.isWaiting;
+  }
+
+  /** Whether the piece is the one that was seen last, whole events, and has no usage: others need not look again. */
+  isPlain(chunk: Uint8Array): boolean {
+    return this.plain === chunk;
   }
 
   /** Also called when the request is over, since a client that leaves is seen there before its server is told. */
   onEnd(): void {
     if (!this.isOk || this.isOver) return;
     this.isOver = true;
+    this.plain = null;
     const { passage, price } = this;
     const told = this.scanner.usage();
     const usage = told ?? (this.isGenerated ? this.estimate() : nothing);
@@ -77,6 +94,7 @@ export class UsageTap implements ResponseTap {
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
 
+const usageKey = new Needle('"usage"');
 const data = new Needle('data:');
 
 /** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */

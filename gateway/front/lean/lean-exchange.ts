@@ -180,7 +180,7 @@ export class LeanExchange implements Exchange {
     this.isBodyEnded = isFinal;
     const { head } = this;
     this.head = '';
-    const size = `${bytes.length.toString(16)}\r\n`;
+    const size = sizeLine(bytes.length);
     return this.wire.sendAll(
       head === '' ? size : `${head}${chunkedLine}\r\n${size}`,
       bytes,
@@ -193,6 +193,16 @@ export class LeanExchange implements Exchange {
     this.wire.send(`${this.head}${framing}\r\n`);
     this.head = '';
   }
+}
+
+/** Tokens come in few sizes: their lines are made once. */
+const sizeLines: string[] = [];
+const sizeLinesMax = 1024;
+
+function sizeLine(length: number): string {
+  if (length >= sizeLinesMax) return `${length.toString(16)}\r\n`;
+  while (sizeLines.length <= length) sizeLines.push(`${sizeLines.length.toString(16)}\r\n`);
+  return sizeLines[length] ?? '';
 }
 
 const chunkedLine = 'transfer-encoding: chunked\r\n';

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
-import type { UpstreamCall, UpstreamFailure } from '../upstream.ts';
+import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream.ts';
 import type { SocketCall } from './call.ts';
+import { soleChunkFrom } from './chunked.ts';
 import { errorCode, failed } from './failure.ts';
 import type { EndpointAddress } from './address.ts';
 import type { SocketLimits } from './limits.ts';
@@ -37,6 +38,11 @@ export interface ConnectionPool {
 
 export class Connection extends Timed implements ResponseSink, UpstreamCall {
   private call: SocketCall | null = null;
+  /** Of the call: a read of a stream asks for no memory but this connection's own and its handler's. */
+  private handler: UpstreamHandler | null = null;
+  private bodyIdleMs = Infinity;
+  /** The parser is between two chunks of a body. */
+  private isBetweenChunks = false;
   private readonly pool: ConnectionPool;
   private readonly parser: ResponseParser;
   private socket: Socket | null = null;
@@ -84,6 +90,8 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Gives it a request: sent at once on an open connection, else when it opens. */
   take(call: SocketCall): void {
     this.call = call;
+    this.handler = call.handler;
+    this.bodyIdleMs = call.request.bodyIdleMs;
     call.connection = this;
     if (this.isOpen) this.send(call);
   }
@@ -97,7 +105,12 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { call } = this;
     this.isHeard = true;
     try {
-      this.parser.execute(bytes, length);
+      const from = this.isBetweenChunks ? soleChunkFrom(bytes, length) : 0;
+      if (from > 0) this.onBody(bytes.subarray(from, length - 2), false);
+      else {
+        this.parser.execute(bytes, length);
+        this.isBetweenChunks = this.parser.isBetweenChunks;
+      }
     } catch (error) {
       this.faulted(call, error);
     }
@@ -120,6 +133,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** The request is given up; so is the connection, since its answer would still come. */
   abort(): void {
     this.call = null;
+    this.handler = null;
     this.destroy();
   }
 
@@ -137,15 +151,15 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     this.isLast = head.isLast;
     this.keepAliveMs = head.keepAliveMs;
     call.isStarted = true;
-    this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
+    this.pool.shared.wheel.arm(this, this.bodyIdleMs);
     call.handler.onHead(head.status, head.headers);
   }
 
   onBody(bytes: Uint8Array, isLast: boolean): void {
-    const { call } = this;
-    if (call === null) return;
-    if (!this.isPaused) this.pool.shared.wheel.arm(this, call.request.bodyIdleMs);
-    call.handler.onData(bytes, isLast);
+    const { handler } = this;
+    if (handler === null) return;
+    if (!this.isPaused) this.pool.shared.wheel.arm(this, this.bodyIdleMs);
+    handler.onData(bytes, isLast);
   }
 
   onWhole(hasMore: boolean): void {
@@ -243,6 +257,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
   private release(call: SocketCall): void {
     this.call = null;
+    this.handler = null;
     call.connection = null;
   }
 

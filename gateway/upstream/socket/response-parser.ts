@@ -73,6 +73,11 @@ export class ResponseParser {
     }
   }
 
+  /** The next byte is the first of a chunk. */
+  get isBetweenChunks(): boolean {
+    return this.state === inChunks && this.chunks.isBetween;
+  }
+
   /** The server has closed its side. @returns false when it did so in the middle of a response */
   finish(): boolean {
     if (this.state !== untilClose) return this.state === awaitingNothing;

@@ -58,6 +58,18 @@ describe('the end of a stream', () => {
       { isDone: false, isWhole: true },
     ],
     [
+      'its reason, with spaces, behind a choice that goes on',
+      1,
+      ['data: {"choices":[{"finish_reason":null},{"finish_reason" :\t"stop"}]}\n\n'],
+      { isDone: false, isWhole: true },
+    ],
+    [
+      'no reason, though the key is there',
+      1,
+      ['data: {"choices":[{"finish_reason": null}], "finish_reason" "stop"}\n\n'],
+      { isDone: false, isWhole: false },
+    ],
+    [
       'text that looks like a reason',
       1,
       [`data: ${JSON.stringify({ choices: [{ text: '"finish_reason": "stop"' }] })}\n\n`],

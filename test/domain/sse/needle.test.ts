@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Needle } from '../../../gateway/usage/needle.ts';
+import { Needle } from '../../../domain/sse/needle.ts';
 
 describe('a needle', () => {
   test('is found wherever Buffer finds it, in short pieces and long ones', () => {
