@@ -12,7 +12,8 @@ export interface FlightOwner {
 /**
  * The exchange of a request that others wait for: when its client leaves, the server's answer goes on for them, as
  * if it were still being read, until it ends or nobody wants it any more. A client that reads slowly does not hold
- * the others up either; what it has not taken is bounded, as the answer is, by the size of what may be kept.
+ * the others up either, whether they came before or after its server was held back for it; what it has not taken is
+ * bounded, as the answer is, by the size of what may be kept.
  */
 export class FlightExchange extends WrappedExchange {
   private readonly owner: FlightOwner;
@@ -90,6 +91,14 @@ export class FlightExchange extends WrappedExchange {
     });
   }
 
+  /** Called when another begins to wait for the answer. */
+  joined(): void {
+    if (this.draining === null) return;
+    setImmediate(() => {
+      if (this.owner.isWanted()) this.drain(); // a server that was held back for the client goes on
+    });
+  }
+
   /** Called when the client is gone. @returns true when the answer goes on without it */
   outlives(): boolean {
     if (this.isDetached) return true;
@@ -103,7 +112,7 @@ export class FlightExchange extends WrappedExchange {
 
   /** Nobody wants the answer any more: its server is told as if the client had left now. */
   abandon(): void {
-    if (!this.isDetached) return;
+    if (!this.isDetached || this.hasEnded) return;
     for (const each of this.closing) each(false);
     this.endOnce();
   }

@@ -57,6 +57,7 @@ export class Leading {
       // What was under way at a purge is not for those who ask after it.
       if (flight !== null && !this.keeper.isPurged(flight.leader)) {
         this.flights.join(flight, lookup, settings.waitMs, this.waitedTooLong);
+        flight.leader.exchange?.joined();
         return false;
       }
       this.flights.open(lookup);
@@ -169,6 +170,8 @@ export class Leading {
     }
     if (recorded?.isLasting === true) this.unshareable.set(flight.key, true);
     this.next(flight, recorded?.isLasting === true);
+    // Without its client the rest of it, if there is more, is nobody's.
+    if (lookup.exchange?.isOrphan === true) setImmediate(() => lookup.exchange?.abandon());
   }
 
   private giveOrAsk(waiter: Lookup, entry: Entry): void {

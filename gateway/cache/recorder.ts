@@ -29,7 +29,10 @@ export type Recorded =
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
-/** Copies a server's answer as it passes, and says at its end whether it may be given again. */
+/**
+ * Copies a server's answer as it passes, and says at its end whether it may be given again; that it may not, as soon
+ * as it is known: the end of an answer may come as late as its client wants.
+ */
 export class Recorder implements ResponseTap {
   private readonly recording: Recording;
   private readonly nowMs: () => number;
@@ -44,7 +47,10 @@ export class Recorder implements ResponseTap {
   private fault: UnkeptReason | null = null;
   private revision = '';
 
-  /** @param nowMs Date.now */
+  /**
+   * @param nowMs Date.now
+   * @param done called once
+   */
   constructor(recording: Recording, nowMs: () => number, done: (recorded: Recorded) => void) {
     this.recording = recording;
     this.nowMs = nowMs;
@@ -61,12 +67,12 @@ export class Recorder implements ResponseTap {
     this.contentType = text(headers['content-type']);
     this.jsonLength = text(headers['inference-header-content-length']) || null;
     this.revision = this.recording.revision();
-    this.fault = this.headFault(headers);
     const length = Number(headers['content-length']);
-    if (this.fault !== null || !Number.isInteger(length)) return;
-    if (length > this.recording.rules.entryBytesMax) this.fault = 'too_large';
+    const isTooLarge = length > this.recording.rules.entryBytesMax;
+    const fault = this.headFault(headers) ?? (isTooLarge ? 'too_large' : null);
+    if (fault !== null) this.giveUp(fault);
     // Of its own, not of a pool: a small slice would hold its whole pool in memory.
-    else this.body = Buffer.allocUnsafeSlow(length);
+    else if (Number.isInteger(length)) this.body = Buffer.allocUnsafeSlow(length);
   }
 
   onData(chunk: Uint8Array): void {
@@ -74,17 +80,23 @@ export class Recorder implements ResponseTap {
     const { body, bytes } = this;
     this.bytes += chunk.length;
     if (this.bytes > (body?.length ?? this.recording.rules.entryBytesMax)) {
-      this.fault = 'too_large';
       this.parts.length = 0;
+      this.giveUp('too_large');
     } else if (body === null) this.parts.push(Buffer.from(chunk));
     else body.set(chunk, bytes);
   }
 
   onEnd(isWhole: boolean): void {
-    if (this.body !== null && this.bytes < this.body.length) this.fault ??= 'cut';
-    if (this.revision !== this.recording.revision()) this.fault ??= 'mixed';
-    const fault = isWhole ? this.fault : 'cut';
-    this.done(fault === null ? this.conclude() : unfit(fault));
+    if (this.fault !== null) return;
+    const isCut = !isWhole || (this.body !== null && this.bytes < this.body.length);
+    const isMixed = this.revision !== this.recording.revision();
+    if (isCut || isMixed) this.giveUp(isCut ? 'cut' : 'mixed');
+    else this.done(this.conclude());
+  }
+
+  private giveUp(fault: UnkeptReason): void {
+    this.fault = fault;
+    this.done(unfit(fault));
   }
 
   private headFault(headers: Headers): UnkeptReason | null {
