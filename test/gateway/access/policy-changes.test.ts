@@ -1,44 +1,23 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { z } from 'zod';
-import type { AccessPolicy } from '../../../domain/access/access-policy.schema.ts';
-import { sign, startIssuer } from '../../fixtures/access/issuer.ts';
+import { sign } from '../../fixtures/access/issuer.ts';
 import type { SigningKey, TestIssuer } from '../../fixtures/access/issuer.ts';
-import { useAccess } from '../../fixtures/access/keys.ts';
-import { echo, startBackend } from '../../fixtures/gateway/backends.ts';
-import type { Backend } from '../../fixtures/gateway/backends.ts';
+import { TokenSite } from '../../fixtures/access/token-site.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
-import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
-import { service } from '../../fixtures/gateway/tables.ts';
 
 describe('a token that is being verified while the policy changes', () => {
-  let backend: Backend;
+  let site: TokenSite;
   let issuer: TestIssuer;
   let key: SigningKey;
-  let gateway: TestGateway;
   beforeEach(async () => {
-    backend = await startBackend(echo);
-    issuer = await startIssuer();
-    key = await issuer.rotate();
-    gateway = await startTestGateway({ jwksPauseMs: 0, jwksFetchMs: 5_000 });
+    site = await TokenSite.start({ jwksPauseMs: 0, jwksFetchMs: 5_000 });
+    ({ issuer, key } = site);
   });
-  afterEach(async () => {
-    await gateway.close();
-    await issuer.close();
-    await backend.close();
-  });
+  afterEach(() => site.close());
 
-  const use = (issuers: z.input<typeof AccessPolicy>['issuers']) => {
-    useAccess(gateway, [service('tiny', { ready: [backend.address] })], { mode: 'required', issuers });
-  };
   const ours = (audience: string) => {
-    const { url, jwksUri } = issuer;
-    use([{ name: 'idp', issuer: url, jwksUri, audiences: [audience] }]);
+    site.trust({ audiences: [audience] });
   };
-  const ask = (token: string) =>
-    postJson(`${gateway.url}/v1/completions`, { model: 'tiny' }, { authorization: `Bearer ${token}` });
-  const metric = async (name: string) =>
-    Number(new RegExp(`^${name} (\\S+)$`, 'm').exec((await get(`${gateway.url}/metrics`)).text)?.[1]);
+  const ask = (token: string) => site.ask(token);
   /** The issuer does not answer until it is told to. */
   const hold = () => {
     const held: (() => void)[] = [];
@@ -51,7 +30,7 @@ describe('a token that is being verified while the policy changes', () => {
     };
   };
   const waiting = (count: number) =>
-    until(async () => (await metric('muster_gateway_access_verifying')) === count);
+    until(async () => (await site.metric('muster_gateway_access_verifying')) === count);
 
   test('is refused by the new one, whoever asked when', async () => {
     const release = hold();
@@ -66,7 +45,7 @@ describe('a token that is being verified while the policy changes', () => {
     expect((await before).status).toBe(401);
     expect((await after).status).toBe(401);
     expect((await ask(token)).status).toBe(401);
-    expect(backend.seen).toEqual([]);
+    expect(site.backend.seen).toEqual([]);
     await waiting(0);
   });
 
@@ -80,7 +59,7 @@ describe('a token that is being verified while the policy changes', () => {
     release();
     for (const answer of answers) expect((await answer).status).toBe(200);
     expect((await ask(token)).status).toBe(200);
-    expect(await metric('muster_gateway_access_refused_remembered')).toBe(0);
+    expect(await site.metric('muster_gateway_access_refused_remembered')).toBe(0);
   });
 
   test('is known to nobody when its issuer is trusted no longer', async () => {
@@ -89,10 +68,10 @@ describe('a token that is being verified while the policy changes', () => {
     const token = await sign(key, issuer.url);
     const answer = ask(token);
     await waiting(1);
-    use([]);
+    site.use({ issuers: [] });
     release();
     expect((await answer).status).toBe(401);
-    expect(backend.seen).toEqual([]);
+    expect(site.backend.seen).toEqual([]);
   });
 
   test('is answered also when that happens again and again', async () => {
@@ -109,6 +88,6 @@ describe('a token that is being verified while the policy changes', () => {
     expect(answer.body).toMatchObject({ error: { code: 'gateway_busy' } });
     ours('muster');
     expect((await ask(await sign(key, issuer.url))).status).toBe(200);
-    expect(await metric('muster_gateway_access_verifying')).toBe(0);
+    expect(await site.metric('muster_gateway_access_verifying')).toBe(0);
   });
 });

@@ -2,80 +2,45 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { exportSPKI } from 'jose';
 import type { JWK } from 'jose';
-import type { z } from 'zod';
-import type { AccessPolicy } from '../../../domain/access/access-policy.schema.ts';
 import { makeSigningKey, sign, startIssuer } from '../../fixtures/access/issuer.ts';
 import type { SigningKey, TestIssuer } from '../../fixtures/access/issuer.ts';
-import { newKey, useAccess } from '../../fixtures/access/keys.ts';
-import { echo, startBackend } from '../../fixtures/gateway/backends.ts';
-import type { Backend } from '../../fixtures/gateway/backends.ts';
+import { newKey } from '../../fixtures/access/keys.ts';
+import { TokenSite } from '../../fixtures/access/token-site.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
-import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
+import { get, postJson } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
-type IssuerInput = NonNullable<z.input<typeof AccessPolicy>['issuers']>[number];
-
-let backend: Backend;
+let site: TokenSite;
 let issuer: TestIssuer;
 let key: SigningKey;
-let gateway: TestGateway;
 beforeEach(async () => {
-  backend = await startBackend(echo);
-  issuer = await startIssuer();
-  key = await issuer.rotate();
-  gateway = await startTestGateway({ jwksPauseMs: 0, jwksFetchMs: 400 });
+  site = await TokenSite.start({ jwksPauseMs: 0, jwksFetchMs: 400 });
+  ({ issuer, key } = site);
 });
-afterEach(async () => {
-  await gateway.close();
-  await issuer.close();
-  await backend.close();
-});
+afterEach(() => site.close());
 
-const trust = (more: Partial<IssuerInput> = {}) => {
-  const one = {
-    name: 'idp',
-    issuer: issuer.url,
-    jwksUri: issuer.jwksUri,
-    audiences: ['muster'],
-    clockSkewSeconds: 0,
-  };
-  const services = [
-    service('tiny', { ready: [backend.address] }),
-    service('big', { ready: [backend.address] }),
-    service('iris', { namespace: 'team', ready: [backend.address] }),
-  ];
-  useAccess(gateway, services, { mode: 'required', issuers: [{ ...one, ...more }] });
-};
-const ask = (token: string, model = 'tiny') =>
-  postJson(`${gateway.url}/v1/chat/completions`, { model }, { authorization: `Bearer ${token}` });
-const metric = async (name: string) =>
-  Number(
-    new RegExp(`^${name.replaceAll(/[{}"]/g, '\\$&')} (\\S+)$`, 'm').exec(
-      (await get(`${gateway.url}/metrics`)).text,
-    )?.[1] ?? 0,
-  );
-const verified = () => metric('muster_gateway_access_first_sights_total{kind="token"}');
+const ask = (token: string, model?: string) => site.ask(token, model);
+const verified = () => site.metric('muster_gateway_access_first_sights_total{kind="token"}');
 const jwk = { format: 'jwk' } as const;
 const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 describe('a token of a trusted issuer', () => {
   test('is verified once, then known, and stays here', async () => {
-    trust();
+    site.trust();
     const token = await sign(key, issuer.url);
     for (let time = 0; time < 4; time += 1) expect((await ask(token)).status).toBe(200);
     const answers = await Promise.all(
       Array.from({ length: 30 }, async () => await ask(await sign(key, issuer.url))),
     );
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
-    expect(await metric('muster_gateway_access_known_tokens')).toBeGreaterThanOrEqual(2);
-    expect(JSON.stringify(backend.seen.map(({ headers }) => headers))).not.toContain('eyJ');
-    expect(JSON.stringify(gateway.logs)).not.toContain('eyJ');
-    expect(gateway.logs).toContainEqual(expect.objectContaining({ caller: 'idp:ann', status: 200 }));
+    expect(await site.metric('muster_gateway_access_known_tokens')).toBeGreaterThanOrEqual(2);
+    expect(JSON.stringify(site.backend.seen.map(({ headers }) => headers))).not.toContain('eyJ');
+    expect(JSON.stringify(site.gateway.logs)).not.toContain('eyJ');
+    expect(site.gateway.logs).toContainEqual(expect.objectContaining({ caller: 'idp:ann', status: 200 }));
   });
 
   test('that comes many times at once is verified once', async () => {
-    trust();
+    site.trust();
     const token = await sign(key, issuer.url);
     const answers = await Promise.all(Array.from({ length: 40 }, () => ask(token)));
     expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 40 }, () => 200));
@@ -86,25 +51,23 @@ describe('a token of a trusted issuer', () => {
     'may be signed by %s where the policy lists it',
     async (alg) => {
       const other = await issuer.rotate('add', alg);
-      trust({ algorithms: [alg as 'RS256'] });
+      site.trust({ algorithms: [alg as 'RS256'] });
       expect((await ask(await sign(other, issuer.url))).status).toBe(200);
       expect((await ask(await sign(key, issuer.url))).status).toBe(401);
     },
   );
 
   test('may go on to a service that asks for it', async () => {
-    trust();
-    const { table } = { table: [service('tiny', { ready: [backend.address], passAuthorization: true })] };
-    const policy = { mode: 'required' as const };
-    const one = { name: 'idp', issuer: issuer.url, jwksUri: issuer.jwksUri, audiences: ['muster'] };
-    useAccess(gateway, table, { ...policy, issuers: [one] });
+    site.trust();
+    const services = [service('tiny', { ready: [site.backend.address], passAuthorization: true })];
+    site.use({ issuers: [site.trusted] }, services);
     const token = await sign(key, issuer.url);
     expect((await ask(token)).status).toBe(200);
-    expect(backend.seen.at(-1)?.headers.authorization).toBe(`Bearer ${token}`);
+    expect(site.backend.seen.at(-1)?.headers.authorization).toBe(`Bearer ${token}`);
   });
 
   test('ends when it says so, also where it was known', async () => {
-    trust();
+    site.trust();
     const end = Math.floor(Date.now() / 1000) + 2;
     const token = await sign(key, issuer.url, { exp: end });
     expect((await ask(token)).status).toBe(200);
@@ -156,7 +119,7 @@ describe('a token of a trusted issuer', () => {
     ['has four parts', async () => `${await sign(key, issuer.url)}.AAAA`],
     ['is huge', async () => sign(key, issuer.url, { filler: 'x'.repeat(12_000) })],
   ])('that %s is refused, and its server sees nothing of it', async (_what, make) => {
-    trust();
+    site.trust();
     const token = await make();
     for (let time = 0; time < 2; time += 1) {
       const answer = await ask(token);
@@ -164,13 +127,13 @@ describe('a token of a trusted issuer', () => {
       expect(answer.headers.get('www-authenticate')).toContain('invalid_token');
       expect(answer.text).not.toContain('evil.example');
     }
-    expect(backend.seen).toEqual([]);
+    expect(site.backend.seen).toEqual([]);
   });
 
   test('cannot name an address where its keys are to be had', async () => {
     const attacker = await startIssuer();
     const own = await attacker.rotate();
-    trust();
+    site.trust();
     const heads = [
       { jku: attacker.jwksUri, kid: own.kid },
       { x5u: attacker.jwksUri, kid: own.kid },
@@ -183,7 +146,7 @@ describe('a token of a trusted issuer', () => {
   });
 
   test('says by its claims what its caller may', async () => {
-    trust({ claims: { models: 'muster.models', scopes: 'scope' }, scopes: ['*'] });
+    site.trust({ claims: { models: 'muster.models', scopes: 'scope' }, scopes: ['*'] });
     const ann = await sign(key, issuer.url, { muster: { models: ['default/tiny'] }, scope: 'openid infer' });
     expect((await ask(ann)).status).toBe(200);
     expect((await ask(ann, 'big')).status).toBe(403);
@@ -196,40 +159,35 @@ describe('a token of a trusted issuer', () => {
   });
 
   test('of an issuer that is no longer trusted is refused with the next request', async () => {
-    trust();
+    site.trust();
     const token = await sign(key, issuer.url);
     expect((await ask(token)).status).toBe(200);
-    trust({ audiences: ['other'] });
+    site.trust({ audiences: ['other'] });
     expect((await ask(token)).status).toBe(401);
   });
 
   test('finds whether a model is ready where its requests find it, once it was verified', async () => {
-    trust({ namespace: 'team' });
+    site.trust({ namespace: 'team' });
     const headers = { authorization: `Bearer ${await sign(key, issuer.url)}` };
-    const ready = async () => (await get(`${gateway.url}/v2/models/iris/ready`, headers)).status;
+    const ready = async () => (await get(`${site.gateway.url}/v2/models/iris/ready`, headers)).status;
     expect(await ready()).toBe(404);
     expect(await verified()).toBe(0);
-    expect((await postJson(`${gateway.url}/v2/models/iris/infer`, {}, headers)).status).toBe(200);
+    expect((await postJson(`${site.gateway.url}/v2/models/iris/infer`, {}, headers)).status).toBe(200);
     expect(await ready()).toBe(200);
   });
 
   test('does not touch keys: both are taken side by side', async () => {
     const own = newKey();
-    const one = { name: 'idp', issuer: issuer.url, jwksUri: issuer.jwksUri, audiences: ['muster'] };
-    useAccess(gateway, [service('tiny', { ready: [backend.address] })], {
-      mode: 'required',
-      keys: [own.record],
-      issuers: [one],
-    });
+    site.use({ keys: [own.record], issuers: [site.trusted] });
     expect((await ask(own.key)).status).toBe(200);
     expect((await ask(await sign(key, issuer.url))).status).toBe(200);
-    expect(await metric('muster_gateway_access_admitted_total{by="token"}')).toBe(1);
+    expect(await site.metric('muster_gateway_access_admitted_total{by="token"}')).toBe(1);
   });
 });
 
 describe("an issuer's keys", () => {
   test('are fetched once for many tokens, and again for a key that is new', async () => {
-    trust();
+    site.trust();
     for (let time = 0; time < 5; time += 1) {
       const token = await sign(key, issuer.url, { jti: String(time) });
       expect((await ask(token)).status).toBe(200);
@@ -242,9 +200,8 @@ describe("an issuer's keys", () => {
   });
 
   test('that were withdrawn open nothing any more, once what is remembered was looked at again', async () => {
-    await gateway.close();
-    gateway = await startTestGateway({ jwksPauseMs: 0, jwksFreshMs: 0, recheckMs: 100 });
-    trust();
+    await site.restart({ jwksPauseMs: 0, jwksFreshMs: 0, recheckMs: 100 });
+    site.trust();
     const old = await sign(key, issuer.url);
     expect((await ask(old)).status).toBe(200);
     const next = await issuer.rotate('replace');
@@ -253,9 +210,8 @@ describe("an issuer's keys", () => {
   });
 
   test('are not asked for again and again by made-up key names', async () => {
-    await gateway.close();
-    gateway = await startTestGateway({ jwksPauseMs: 60_000 });
-    trust();
+    await site.restart({ jwksPauseMs: 60_000 });
+    site.trust();
     const good = await sign(key, issuer.url);
     expect((await ask(good)).status).toBe(200);
     const forger = await makeSigningKey();
@@ -277,7 +233,7 @@ describe("an issuer's keys", () => {
     ],
     ['answers too much', (_request, response) => response.end(`{"keys":[],"x":"${'y'.repeat(300_000)}"}`)],
   ])('stay in use while the issuer %s', async (_what, respond) => {
-    trust();
+    site.trust();
     expect((await ask(await sign(key, issuer.url))).status).toBe(200);
     issuer.respond = respond;
     const unknown = await makeSigningKey();
@@ -291,7 +247,7 @@ describe("an issuer's keys", () => {
 
   test('that were never to be had are said to be away, not the token to be wrong, until they are there', async () => {
     issuer.respond = (_request, response) => response.writeHead(503).end();
-    trust();
+    site.trust();
     const token = await sign(key, issuer.url);
     const answer = await ask(token);
     expect(answer.status).toBe(503);
@@ -302,9 +258,8 @@ describe("an issuer's keys", () => {
   });
 
   test('are too old to be used when the issuer was away for too long', async () => {
-    await gateway.close();
-    gateway = await startTestGateway({ jwksPauseMs: 0, jwksStaleMs: 300, recheckMs: 50 });
-    trust();
+    await site.restart({ jwksPauseMs: 0, jwksStaleMs: 300, recheckMs: 50 });
+    site.trust();
     const token = await sign(key, issuer.url);
     expect((await ask(token)).status).toBe(200);
     issuer.respond = (_request, response) => response.writeHead(500).end();
@@ -317,25 +272,24 @@ describe("an issuer's keys", () => {
     const elsewhere = await startIssuer();
     const other = await elsewhere.rotate();
     issuer.respond = (_request, response) => response.writeHead(302, { location: elsewhere.jwksUri }).end();
-    trust();
+    site.trust();
     expect((await ask(await sign(other, issuer.url))).status).toBe(503);
     expect(elsewhere.asked).toEqual([]);
     await elsewhere.close();
   });
 
   test('are found by the discovery document, on the origin of the issuer alone', async () => {
-    const { jwksUri: _none, ...found } = { jwksUri: issuer.jwksUri };
-    trust({ ...found, jwksUri: undefined });
+    site.trust({ jwksUri: undefined });
     expect((await ask(await sign(key, issuer.url))).status).toBe(200);
     expect(issuer.asked).toEqual(['/.well-known/openid-configuration', '/keys']);
     const elsewhere = await startIssuer();
     const other = await elsewhere.rotate();
     issuer.respond = (_request, response) =>
       response.end(JSON.stringify({ issuer: issuer.url, jwks_uri: elsewhere.jwksUri }));
-    trust({ jwksUri: undefined, clockSkewSeconds: 1 });
+    site.trust({ jwksUri: undefined, clockSkewSeconds: 1 });
     expect((await ask(await sign(other, issuer.url))).status).toBe(503);
     expect(elsewhere.asked).toEqual([]);
-    expect(JSON.stringify(gateway.logs)).toContain('give jwksUri in the policy');
+    expect(JSON.stringify(site.gateway.logs)).toContain('give jwksUri in the policy');
     await elsewhere.close();
   });
 
@@ -351,24 +305,23 @@ describe("an issuer's keys", () => {
     const kid = 'odd';
     const odd = { ...(await makeSigningKey(alg)), kid };
     issuer.keys.push({ ...make(), kid, alg, use: 'sig' });
-    await gateway.close();
-    gateway = await startTestGateway({ jwksPauseMs: 60_000 });
-    trust();
+    await site.restart({ jwksPauseMs: 60_000 });
+    site.trust();
     for (let time = 0; time < 3; time += 1) {
       const answer = await ask(await sign(odd, issuer.url, { jti: String(time) }));
       expect(answer.status).toBe(401);
       expect(answer.text).toContain('The key of its issuer cannot be used.');
     }
-    const told = gateway.logs.filter(({ msg }) => String(msg).includes('cannot be used'));
+    const told = site.gateway.logs.filter(({ msg }) => String(msg).includes('cannot be used'));
     expect(told).toEqual([expect.objectContaining({ issuer: 'idp', key: kid, why: expect.any(String) })]);
     expect((await ask(await sign(key, issuer.url))).status).toBe(200);
   });
 
   test('stay where they are when a table changes something else', async () => {
-    trust();
+    site.trust();
     const token = await sign(key, issuer.url);
     expect((await ask(token)).status).toBe(200);
-    for (let time = 0; time < 3; time += 1) trust();
+    for (let time = 0; time < 3; time += 1) site.trust();
     expect((await ask(token)).status).toBe(200);
     expect(issuer.asked).toEqual(['/keys']);
     expect(await verified()).toBe(1);
@@ -377,16 +330,15 @@ describe("an issuer's keys", () => {
 
 describe('when too many tokens are new at once', () => {
   test('those beyond the bound are told to come again', async () => {
-    await gateway.close();
-    gateway = await startTestGateway({ verificationsMax: 2, waitersMax: 3, jwksFetchMs: 2_000 });
+    await site.restart({ verificationsMax: 2, waitersMax: 3, jwksFetchMs: 2_000 });
     let release: () => void = () => undefined;
     issuer.respond = (_request, response) => {
       release = () => response.end(JSON.stringify({ keys: issuer.keys }));
     };
-    trust();
+    site.trust();
     const tokens = await Promise.all([0, 1, 2].map((jti) => sign(key, issuer.url, { jti: String(jti) })));
     const waiting = [ask(tokens[0]!), ask(tokens[1]!), ask(tokens[1]!)];
-    await until(async () => (await metric('muster_gateway_access_verifying')) === 3);
+    await until(async () => (await site.metric('muster_gateway_access_verifying')) === 3);
     for (const token of tokens) {
       const answer = await ask(token);
       expect(answer.status).toBe(503);
@@ -395,6 +347,6 @@ describe('when too many tokens are new at once', () => {
     release();
     for (const answer of waiting) expect((await answer).status).toBe(200);
     expect((await ask(tokens[2]!)).status).toBe(200);
-    expect(await metric('muster_gateway_access_verifying')).toBe(0);
+    expect(await site.metric('muster_gateway_access_verifying')).toBe(0);
   });
 });
