@@ -217,7 +217,7 @@ export class Delivery extends Timed implements BodySink {
       this.isAmidEvent = hasRest || isWithin;
       if (whole !== null) this.passOn(whole, isLast && !hasRest, isWithin);
     }
-    if (this.midStream !== null && this.midStream.hasFailed) this.deps.onStreamFailed(this.source);
+    if (this.midStream?.hasFailed === true) this.deps.onStreamFailed(this.source);
   }
 
   /**

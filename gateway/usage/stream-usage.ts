@@ -1,10 +1,10 @@
-import { asBuffer } from '../../domain/sse/as-buffer.ts';
-import { Needle } from '../../domain/sse/needle.ts';
 import { eventData } from '../../domain/sse/sse.ts';
 import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts';
 import { isEventStream, valueOf, without } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
+import { asBuffer } from './as-buffer.ts';
+import { BufferNeedle } from './buffer-needle.ts';
 import type { UsageTap } from './usage-tap.ts';
 
 /**
@@ -25,7 +25,7 @@ export function askForUsage(body: Buffer): Buffer | null {
 }
 
 const eventBytesMax = 1024 * 1024;
-const usageKey = new Needle('"usage"');
+const usageKey = new BufferNeedle('"usage"');
 
 /** Leaves out the one event that has a usage and no choices. */
 export class UsageHidingExchange extends WrappedExchange {

@@ -1,7 +1,7 @@
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
-import { asBuffer } from '../../domain/sse/as-buffer.ts';
-import { Needle } from '../../domain/sse/needle.ts';
+import { asBuffer } from './as-buffer.ts';
+import { BufferNeedle } from './buffer-needle.ts';
 
 /**
  * Finds `"usage": {…}` in an answer as its bytes pass, without parsing the answer. The bytes `"usage"` with a colon
@@ -113,7 +113,7 @@ export class UsageScanner {
   }
 }
 
-const needle = new Needle('"usage"');
+const needle = new BufferNeedle('"usage"');
 const quote = 0x22;
 const backslash = 0x5c;
 const colon = 0x3a;

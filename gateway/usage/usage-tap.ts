@@ -1,4 +1,3 @@
-import { Needle } from '../../domain/sse/needle.ts';
 import { endsEvent, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
@@ -6,6 +5,7 @@ import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
+import { BufferNeedle } from './buffer-needle.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
 /** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
@@ -94,8 +94,8 @@ export class UsageTap implements ResponseTap {
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
 
-const usageKey = new Needle('"usage"');
-const data = new Needle('data:');
+const usageKey = new BufferNeedle('"usage"');
+const data = new BufferNeedle('data:');
 
 /** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
 function countEvents(bytes: Uint8Array): number {
