@@ -28,7 +28,10 @@ export interface GrpcUpstreamOptions {
   readonly messageBytesMax: number;
   /** A call's connection; longer: it counts as refused. */
   readonly connectMs: number;
-  /** For grpcs:// addresses; asked once for each endpoint. Default: the system's authorities, no certificate of ours. */
+  /**
+   * For grpcs:// addresses; asked for each call, and another secure context makes another client. Default: the
+   * system's authorities, no certificate of ours.
+   */
   readonly tls?: (() => UpstreamTls) | undefined;
 }
 
@@ -42,26 +45,17 @@ export function isGrpcAddress(address: string): boolean {
 }
 
 class GrpcUpstream implements Upstream {
-  private readonly client: Client;
-  private readonly connecting: ConnectLimit;
-  private inFlight = 0;
-  private isClosing = false;
+  private readonly address: string;
+  private readonly options: GrpcUpstreamOptions;
+  private readonly wheel: TimerWheel;
+  private secured: SecuredClient;
+  private isClosed = false;
 
-  constructor(address: string, { messageBytesMax, connectMs, tls }: GrpcUpstreamOptions, wheel: TimerWheel) {
-    const target = address.slice(address.indexOf('//') + 2);
-    const { secureContext, serverName } = tls?.() ?? {};
-    this.client = new Client(target, credentialsFor(address, secureContext), {
-      'grpc.max_receive_message_length': messageBytesMax,
-      'grpc.max_send_message_length': messageBytesMax,
-      'grpc.enable_retries': 0,
-      'grpc.service_config_disable_resolution': 1,
-      'grpc.enable_http_proxy': 0, // the table alone says where requests go
-      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1_000,
-    });
-    this.connecting = new ConnectLimit(this.client, wheel, connectMs);
+  constructor(address: string, options: GrpcUpstreamOptions, wheel: TimerWheel) {
+    this.address = address;
+    this.options = options;
+    this.wheel = wheel;
+    this.secured = new SecuredClient(address, options, wheel);
   }
 
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
@@ -71,10 +65,10 @@ class GrpcUpstream implements Upstream {
       state.isOver = true;
       act();
     };
-    this.inFlight += 1;
-    this.start(request, state, (outcome) => {
-      this.inFlight -= 1;
-      if (this.isClosing && this.inFlight === 0) this.client.close();
+    const secured = this.current();
+    secured.begin();
+    this.start(secured, request, state, (outcome) => {
+      secured.end();
       over(() => {
         deliver(outcome, handler);
       });
@@ -90,11 +84,23 @@ class GrpcUpstream implements Upstream {
   }
 
   close(): void {
-    this.isClosing = true;
-    if (this.inFlight === 0) this.client.close();
+    this.isClosed = true;
+    this.secured.close();
+  }
+
+  /** With the certificates of now; calls on the client of former ones are finished. */
+  private current(): SecuredClient {
+    const { address, options, wheel } = this;
+    if (this.isClosed || !address.startsWith('grpcs://')) return this.secured;
+    if (options.tls?.().secureContext !== this.secured.secureContext) {
+      this.secured.close();
+      this.secured = new SecuredClient(address, options, wheel);
+    }
+    return this.secured;
   }
 
   private start(
+    { client, connecting }: SecuredClient,
     request: UpstreamRequest,
     state: { cancel: () => unknown },
     done: (outcome: Outcome) => void,
@@ -111,7 +117,7 @@ class GrpcUpstream implements Upstream {
     let isHeard = false;
     let isLate = false;
     let connected = (): void => undefined; // the call may end before it is watched
-    const call = this.client.makeUnaryRequest<Fields, Fields>(
+    const call = client.makeUnaryRequest<Fields, Fields>(
       definition.path,
       definition.requestSerialize,
       definition.responseDeserialize,
@@ -129,13 +135,55 @@ class GrpcUpstream implements Upstream {
     call.on('metadata', () => {
       isHeard = true;
     });
-    connected = this.connecting.begin(() => {
+    connected = connecting.begin(() => {
       isLate = true;
       call.cancel();
     });
     state.cancel = () => {
       call.cancel();
     };
+  }
+}
+
+/** A client and what it was made with. */
+class SecuredClient {
+  readonly client: Client;
+  readonly connecting: ConnectLimit;
+  readonly secureContext: UpstreamTls['secureContext'];
+  private inFlight = 0;
+  private isClosing = false;
+
+  constructor(address: string, { messageBytesMax, connectMs, tls }: GrpcUpstreamOptions, wheel: TimerWheel) {
+    const target = address.slice(address.indexOf('//') + 2);
+    const { secureContext, serverName } = tls?.() ?? {};
+    this.secureContext = secureContext;
+    this.client = new Client(target, credentialsFor(address, secureContext), {
+      'grpc.max_receive_message_length': messageBytesMax,
+      'grpc.max_send_message_length': messageBytesMax,
+      'grpc.enable_retries': 0,
+      'grpc.service_config_disable_resolution': 1,
+      'grpc.enable_http_proxy': 0, // the table alone says where requests go
+      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+    });
+    this.connecting = new ConnectLimit(this.client, wheel, connectMs);
+  }
+
+  begin(): void {
+    this.inFlight += 1;
+  }
+
+  end(): void {
+    this.inFlight -= 1;
+    if (this.isClosing && this.inFlight === 0) this.client.close();
+  }
+
+  /** When the calls in flight are over. */
+  close(): void {
+    this.isClosing = true;
+    if (this.inFlight === 0) this.client.close();
   }
 }
 

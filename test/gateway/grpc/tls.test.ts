@@ -31,6 +31,9 @@ describe('gRPC over TLS', () => {
   let upstream: Server;
   let address: string;
   let gateway: RunningGateway | null;
+  /** As whom the gateway came; and a call that waits for its answer. */
+  let callers: unknown[];
+  let held: (() => void) | null;
   beforeAll(() => {
     if (!hasOpenssl) return;
     made = makeCertificates();
@@ -43,12 +46,19 @@ describe('gRPC over TLS', () => {
   });
   beforeEach(async () => {
     gateway = null;
+    callers = [];
+    held = null;
     folder = await mkdtemp(join(tmpdir(), 'muster-grpc-tls-'));
     upstream = new Server();
     upstream.addService(inferenceMethods, {
-      ModelInfer: ({ request }: ServerUnaryCall<Fields, Fields>, callback: sendUnaryData<Fields>) => {
-        const { inputs, raw_input_contents: raw } = request;
-        callback(null, { model_name: 'm', outputs: inputs, raw_output_contents: raw });
+      ModelInfer: (call: ServerUnaryCall<Fields, Fields>, callback: sendUnaryData<Fields>) => {
+        const { id, inputs, raw_input_contents: raw } = call.request;
+        callers.push(call.getAuthContext().sslPeerCertificate?.subject.CN ?? null);
+        const answer = () => {
+          callback(null, { model_name: 'm', outputs: inputs, raw_output_contents: raw });
+        };
+        if (id === 'held') held = answer;
+        else answer();
       },
     });
     if (!hasOpenssl) return;
@@ -170,6 +180,28 @@ describe('gRPC over TLS', () => {
     copyFileSync(made.path('renewed.crt'), join(folder, 'live.crt'));
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     expect(await codeOf(ask('alice'))).toBe(status.OK);
+  });
+
+  test('comes to servers with a renewed certificate without a restart, and finishes calls under the old one', async () => {
+    const renew = (name: string) => {
+      for (const kind of ['crt', 'key'])
+        copyFileSync(made.path(`${name}.${kind}`), join(folder, `towards.${kind}`));
+    };
+    renew('gateway');
+    const towards = { certPath: join(folder, 'towards.crt'), keyPath: join(folder, 'towards.key') };
+    await start({}, {}, towards);
+    const first = ask('alice', 'ModelInfer', { ...infer, id: 'held' });
+    await until(() => held !== null);
+    renew('renewed');
+    await until(async () => {
+      await ask('alice');
+      return callers.at(-1) === 'renewed';
+    });
+    expect(callers[0]).toBe('gateway');
+    held?.();
+    expect((await first)['model_name']).toBe('m');
+    await ask('alice');
+    expect(callers.at(-1)).toBe('renewed');
   });
 
   test('takes a renewed certificate without a restart', async () => {
