@@ -19,12 +19,20 @@ export interface HealthDeps {
   readonly everyMs: number;
 }
 
-export function healthService({ isReady, everyMs }: HealthDeps): UntypedServiceImplementation {
+export interface HealthService {
+  readonly implementation: UntypedServiceImplementation;
+  /** The server stops: watchers are told so and sent away, since a watch has no end of its own. */
+  readonly stop: () => void;
+}
+
+export function healthService({ isReady, everyMs }: HealthDeps): HealthService {
+  const watches = new Set<() => void>();
+  let isStopping = false;
   const statusOf = async (service: string): Promise<number> => {
     if (!known.has(service)) return SERVICE_UNKNOWN;
-    return (await isReady().catch(() => false)) ? SERVING : NOT_SERVING;
+    return !isStopping && (await isReady().catch(() => false)) ? SERVING : NOT_SERVING;
   };
-  return {
+  const implementation = {
     Check: ({ request }: ServerUnaryCall<Fields, Fields>, callback: sendUnaryData<Fields>) => {
       const service = String(request['service']);
       if (!known.has(service)) {
@@ -38,20 +46,37 @@ export function healthService({ isReady, everyMs }: HealthDeps): UntypedServiceI
     Watch: (call: ServerWritableStream<Fields, Fields>) => {
       const service = String(call.request['service']);
       let last = -1;
-      const tell = async () => {
-        const value = await statusOf(service);
-        if (value === last || call.cancelled) return;
+      let isOver = false;
+      const tell = (value: number) => {
+        if (value === last || isOver) return;
         last = value;
         call.write({ status: value });
       };
-      void tell();
-      const timer = setInterval(() => void tell(), everyMs);
-      const end = () => {
-        clearInterval(timer);
+      const look = async () => {
+        tell(await statusOf(service));
       };
+      const end = () => {
+        isOver = true;
+        clearInterval(timer);
+        watches.delete(stop);
+      };
+      const stop = () => {
+        if (known.has(service)) tell(NOT_SERVING);
+        end();
+        call.emit('error', { code: status.UNAVAILABLE, details: 'The gateway stops.' });
+      };
+      const timer = setInterval(() => void look(), everyMs);
+      watches.add(stop);
       call.on('cancelled', end);
       call.on('close', end);
       call.on('error', end);
+      if (isStopping) stop();
+      else void look();
     },
   };
+  const stop = () => {
+    isStopping = true;
+    for (const stopWatch of watches) stopWatch();
+  };
+  return { implementation, stop };
 }

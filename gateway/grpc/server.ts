@@ -87,7 +87,8 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     const request = { method: 'GET', path: '/v2/health/ready', headers: {}, body: null };
     return (await ask(request, new AbortController().signal)).status === 200;
   };
-  server.addService(arrivals.measured(healthMethods), healthService({ isReady, everyMs: 1_000 }));
+  const health = healthService({ isReady, everyMs: 1_000 });
+  server.addService(arrivals.measured(healthMethods), health.implementation);
   const injector = server.createConnectionInjector(credentialsOf(options));
   const listener = new GrpcListener({
     connectionsMax: limits.grpcConnectionsMax,
@@ -97,7 +98,11 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   });
   registerBounds(options.registry, { bodies, arrivals, listener });
   const port = await listener.listen(options.host, options.port);
-  return { port, stop: () => shutDown(server, listener, limits.drainMs) };
+  const stop = () => {
+    health.stop();
+    return shutDown(server, listener, limits.drainMs);
+  };
+  return { port, stop };
 }
 
 /** The same files as HTTP's; renewed ones are taken without a restart. @throws when they cannot be used */

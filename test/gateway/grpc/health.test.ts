@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
 import type { Fields } from '../../../gateway/grpc/schema.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -27,5 +28,18 @@ describe('grpc.health.v1', () => {
     await until(() => told.length === 2);
     expect(told).toEqual([1, 2]);
     watch.cancel();
+  });
+
+  test('sends watchers away when it stops, and so does not wait for them', async () => {
+    await front.startM();
+    const told: unknown[] = [];
+    const watch = front.client.watch('');
+    watch.on('data', ({ status: value }: Fields) => told.push(value));
+    watch.on('error', ({ code }: ServiceError) => told.push({ code }));
+    await until(() => told.length === 1);
+    const stopped = front.grpc.stop();
+    await until(() => told.length === 3);
+    expect(told).toEqual([1, 2, { code: status.UNAVAILABLE }]);
+    await stopped;
   });
 });
