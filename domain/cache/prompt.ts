@@ -10,7 +10,7 @@ import type { Delivery } from './request.ts';
  */
 export interface SplitRequest {
   readonly prompt: string;
-  /** Canonical text of the request without its prompt. */
+  /** Canonical text of the body without its prompt. */
   readonly frame: string;
   /**
    * The numbers and negations in the prompt, in order: answers hang on them, and embeddings hardly see them.

@@ -1,5 +1,6 @@
 import type { CacheRules } from '../../domain/cache/cache-policy.schema.ts';
 import { splitRequest } from '../../domain/cache/prompt.ts';
+import { identity } from '../../domain/cache/request.ts';
 import { Vectors, unit } from '../../domain/cache/vectors.ts';
 import type { Neighbour } from '../../domain/cache/vectors.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
@@ -62,14 +63,17 @@ export class SemanticIndex {
   /** Fills in what the prompt means. @returns the most similar earlier prompt, or null */
   async find(lookup: Lookup): Promise<Neighbour | null> {
     const { semantic } = lookup.service.rules;
-    const split = splitRequest(bodyText(lookup.passage.plan?.body ?? nothing), lookup.request.delivery);
+    const { passage } = lookup;
+    const split = splitRequest(bodyText(passage.plan?.body ?? nothing), lookup.request.delivery);
     if (split === null || split.prompt.length > semantic.promptCharsMax) {
       this.metrics.semantic.skipped += 1;
       return null;
     }
     const vector = await this.embed(semantic, split.prompt);
     if (vector === null) return null;
-    const meaning = { ...split, frame: `${lookup.key.version.id}${split.frame}`, vector };
+    // All that the exact key holds beside the body; tenants have places of their own.
+    const beside = identity({ path: passage.operation.head, query: passage.exchange.query, partition: '' });
+    const meaning = { ...split, frame: `${lookup.key.version.id}${beside}${split.frame}`, vector };
     lookup.meaning = meaning;
     const vectors = this.tenants.get(placeOf(lookup));
     return vectors?.nearest(meaning.frame, meaning.marks, vector, semantic.threshold) ?? null;

@@ -160,6 +160,15 @@ describe('the semantic cache', () => {
     expect(server.count).toBe(2);
   });
 
+  test('never answers across another query', async () => {
+    const chatWith = (query: string, content: string) =>
+      postJson(`${gateway.url}/v1/chat/completions${query}`, ask(content));
+    await chatWith('?api-version=1', prompt);
+    expect(level(await chatWith('?api-version=2', similar))).toBe('miss');
+    expect(level(await chatWith('', similar))).toBe('miss');
+    expect(level(await chatWith('?api-version=1', similar))).toBe('semantic');
+  });
+
   test('never answers across numbers and negations, however alike the prompts are', async () => {
     respond = (_seen, response) => {
       json(response, 200, { data: [{ embedding: [1, 0] }] });
