@@ -25,10 +25,17 @@ export interface InternalAnswer {
   readonly body: Buffer;
 }
 
+/** More came of an answer than its asker takes. */
+export class AnswerTooLarge extends Error {
+  constructor(bytesMax: number) {
+    super(`the answer is larger than ${bytesMax} bytes`);
+  }
+}
+
 /**
  * @param handle DataPath.handle, with the caller bound
  * @param bytesMax of the answer's body
- * @throws when the answer is cut, or larger than `bytesMax`, or `signal` fires
+ * @throws AnswerTooLarge when it is larger than `bytesMax`; other errors when it is cut, or `signal` fires
  */
 export function askInternally(
   handle: (exchange: Exchange) => void,
@@ -108,7 +115,7 @@ class InternalExchange implements Exchange {
     if (this.isOver) return true;
     const part = Buffer.from(chunk as Uint8Array); // a copy
     this.bytes += part.length;
-    if (this.bytes > this.bytesMax) this.fail(new Error(`the answer is larger than ${this.bytesMax} bytes`));
+    if (this.bytes > this.bytesMax) this.fail(new AnswerTooLarge(this.bytesMax));
     else this.parts.push(part);
     return true;
   }

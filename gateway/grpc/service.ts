@@ -7,6 +7,7 @@ import type {
   sendUnaryData,
 } from '@grpc/grpc-js';
 import { MusterError } from '../../domain/errors.ts';
+import { AnswerTooLarge } from '../front/internal-exchange.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
 import { isLoopback, peerCertificate } from '../front/peer.ts';
 import type { PeerCertificate } from '../front/peer.ts';
@@ -268,6 +269,8 @@ function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): A
       return await deps.ask({ method, path, headers: own, body: bytes, isLocal, peer }, signal);
     } catch (error) {
       if (error instanceof CallError) throw error; // the caller left
+      if (error instanceof AnswerTooLarge)
+        throw new CallError(status.RESOURCE_EXHAUSTED, `No message may be so large: ${error.message}.`);
       throw new CallError(status.UNAVAILABLE, `The answer was lost: ${String(error)}.`);
     } finally {
       deps.give(held);

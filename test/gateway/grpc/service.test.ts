@@ -234,7 +234,11 @@ describe('inference.GRPCInferenceService', () => {
       response.writeHead(200, { 'content-type': 'application/json' });
       response.end(JSON.stringify({ model_name: 'm', outputs: [], pad: 'x'.repeat(8_192) }));
     };
-    expect((await failure(front.client.ask('ModelInfer', raw()))).code).toBe(status.UNAVAILABLE);
+    const failed = await failure(front.client.ask('ModelInfer', raw()));
+    expect([failed.code, failed.details]).toEqual([
+      status.RESOURCE_EXHAUSTED,
+      expect.stringContaining('answer is larger than 4096 bytes'),
+    ]);
   });
 
   test('refuses a message when all together hold as many bytes as may be', async () => {
