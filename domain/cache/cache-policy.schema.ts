@@ -88,7 +88,7 @@ const Local = z.strictObject({
     .int()
     .min(0)
     .default(64 * 1024 * 1024),
-  /** Memory of one process for the vectors of prompts. */
+  /** Memory of one process for the vectors of prompts; the oldest of the tenant with the most make room. */
   vectorBytesMax: z
     .int()
     .min(0)

@@ -1,7 +1,8 @@
 /**
  * Prompts by what they mean: unit vectors in one flat array, searched whole. Exact, so nothing is missed that an
  * approximate index would miss, and fast enough at its bound: a row is given up as soon as the part of the cosine that
- * is still to come cannot lift it over the threshold (Cauchy-Schwarz). When full, the oldest row makes room.
+ * is still to come cannot lift it over the threshold (Cauchy-Schwarz). When full, the oldest row makes room; whether
+ * there is to be more room before is the owner's to say.
  */
 export interface Neighbour {
   readonly key: string;
@@ -9,10 +10,9 @@ export interface Neighbour {
   readonly similarity: number;
 }
 
-interface Row {
-  /** What must be equal. */
+export interface Row {
+  /** What must be equal, or a digest of it: it is counted as a few bytes. */
   readonly frame: string;
-  readonly marks: string;
   /** Of the answer. */
   readonly key: string;
 }
@@ -22,48 +22,72 @@ export class Vectors {
   private readonly rowsMax: number;
   /** Dimensions that are compared before the first look at the bound. */
   private readonly head: number;
-  /** The first `head` numbers of each row, side by side: most rows are given up after them. */
-  private heads: Float32Array;
-  /** The others. */
-  private rests: Float32Array;
-  /** Length of each row's rest. */
-  private tails: Float32Array;
-  /** A number for each row's frame and marks: equal ones have equal numbers. */
-  private hashes: Int32Array;
-  private readonly rows: Row[] = [];
+  /** Oldest first from `next` on, and then from the begin. */
+  private rows: Row[] = [];
   private readonly rowOf = new Map<string, number>();
+  /** Where the next row goes: on the oldest one, when all places are taken. */
   private next = 0;
+  private places: Places;
 
   constructor(dimensions: number, rowsMax: number) {
     this.dimensions = dimensions;
     this.rowsMax = rowsMax;
     this.head = Math.ceil(dimensions / 4);
-    const rows = Math.min(rowsMax, 64);
-    this.heads = new Float32Array(rows * this.head);
-    this.rests = new Float32Array(rows * (dimensions - this.head));
-    this.tails = new Float32Array(rows);
-    this.hashes = new Int32Array(rows);
+    this.places = this.placesFor(Math.min(rowsMax, rowsMin));
+  }
+
+  /** What the least of them takes. */
+  static bytesMin(dimensions: number, rowsMax: number): number {
+    return bytesOf(Math.min(rowsMax, rowsMin), dimensions);
   }
 
   get size(): number {
-    return this.rows.length;
+    return this.rowOf.size;
   }
 
   get bytes(): number {
-    return this.tails.length * (this.dimensions + 2) * 4 + this.rows.length * rowBytes;
+    return bytesOf(this.capacity, this.dimensions);
+  }
+
+  has(key: string): boolean {
+    return this.rowOf.has(key);
+  }
+
+  /** The next row takes the place of the oldest one. */
+  get isFull(): boolean {
+    return this.rows.length === this.capacity;
+  }
+
+  /** What `grow` takes; 0 when there are as many places as there may be. */
+  get growthBytes(): number {
+    return bytesOf(this.grownCapacity, this.dimensions) - this.bytes;
+  }
+
+  grow(): void {
+    this.resize(this.grownCapacity);
+  }
+
+  get canShrink(): boolean {
+    return this.capacity > rowsMin;
+  }
+
+  /** Gives up a quarter of its memory, and the oldest rows with it. */
+  shrink(): void {
+    this.resize(Math.max(rowsMin, Math.floor(this.capacity * 0.75)));
   }
 
   /** @param vector of length 1 */
   add(row: Row, vector: Float32Array): void {
     if (vector.length !== this.dimensions) throw new RangeError('a vector of another length');
     const at = this.rowOf.get(row.key) ?? this.takeRow();
+    const { heads, rests, tails, hashes } = this.places;
     this.rows[at] = row;
     this.rowOf.set(row.key, at);
-    this.hashes[at] = hashOf(row.frame, row.marks);
+    hashes[at] = hashOf(row.frame);
     const rest = vector.subarray(this.head);
-    this.heads.set(vector.subarray(0, this.head), at * this.head);
-    this.rests.set(rest, at * rest.length);
-    this.tails[at] = Math.sqrt(dot(rest, rest, 0));
+    heads.set(vector.subarray(0, this.head), at * this.head);
+    rests.set(rest, at * rest.length);
+    tails[at] = Math.sqrt(dot(rest, rest, 0));
   }
 
   /** The answer's key is gone for good. */
@@ -74,11 +98,11 @@ export class Vectors {
     this.rows[at] = nobody;
   }
 
-  /** @returns the most similar row of the same frame and marks at or above the threshold, or null */
-  nearest(frame: string, marks: string, vector: Float32Array, threshold: number): Neighbour | null {
+  /** @returns the most similar row of the same frame at or above the threshold, or null */
+  nearest(frame: string, vector: Float32Array, threshold: number): Neighbour | null {
     if (vector.length !== this.dimensions) return null;
-    const { heads, rests, tails, hashes } = this;
-    const hash = hashOf(frame, marks);
+    const { heads, rests, tails, hashes } = this.places;
+    const hash = hashOf(frame);
     const head = vector.subarray(0, this.head);
     const rest = vector.subarray(this.head);
     const tail = Math.sqrt(dot(rest, rest, 0));
@@ -91,55 +115,96 @@ export class Vectors {
       const similarity = begun + dot(rest, rests, at * rest.length);
       if (similarity < best || (found !== null && similarity === best)) continue;
       const row = this.rows[at];
-      if (row?.frame !== frame || row.marks !== marks) continue;
+      if (row?.frame !== frame) continue;
       best = similarity;
       found = row;
     }
     return found === null ? null : { key: found.key, similarity: Math.min(1, best) };
   }
 
+  private get capacity(): number {
+    return this.places.tails.length;
+  }
+
+  private get grownCapacity(): number {
+    return Math.min(this.rowsMax, Math.ceil(this.capacity * 1.5));
+  }
+
   private takeRow(): number {
     const at = this.next;
-    this.next = (at + 1) % this.rowsMax;
+    this.next = (at + 1) % this.capacity;
     const old = this.rows[at];
     if (old !== undefined) this.rowOf.delete(old.key);
-    if (at >= this.tails.length) this.grow();
     return at;
   }
 
-  private grow(): void {
-    const rows = Math.min(this.rowsMax, this.tails.length * 2);
-    this.heads = grown(this.heads, rows * this.head);
-    this.rests = grown(this.rests, rows * (this.dimensions - this.head));
-    this.tails = grown(this.tails, rows);
-    const hashes = new Int32Array(rows);
-    hashes.set(this.hashes);
-    this.hashes = hashes;
+  /** The newest rows keep their order; those that were forgotten leave no gap. */
+  private resize(capacity: number): void {
+    const { rows, places, head } = this;
+    const rest = this.dimensions - head;
+    const order = [...rows.keys()];
+    const kept = [...order.slice(this.next), ...order.slice(0, this.next)]
+      .filter((at) => rows[at] !== nobody)
+      .slice(-capacity);
+    this.places = this.placesFor(capacity);
+    this.rows = [];
+    this.rowOf.clear();
+    for (const from of kept) {
+      const to = this.rows.length;
+      const row = rows[from] ?? nobody;
+      this.rows.push(row);
+      this.rowOf.set(row.key, to);
+      this.places.heads.set(places.heads.subarray(from * head, (from + 1) * head), to * head);
+      this.places.rests.set(places.rests.subarray(from * rest, (from + 1) * rest), to * rest);
+      this.places.tails[to] = places.tails[from] ?? 0;
+      this.places.hashes[to] = places.hashes[from] ?? 0;
+    }
+    this.next = kept.length % capacity;
+  }
+
+  private placesFor(capacity: number): Places {
+    return {
+      heads: new Float32Array(capacity * this.head),
+      rests: new Float32Array(capacity * (this.dimensions - this.head)),
+      tails: new Float32Array(capacity),
+      hashes: new Int32Array(capacity),
+    };
   }
 }
 
-function grown(values: Float32Array, length: number): Float32Array {
-  const more = new Float32Array(length);
-  more.set(values);
-  return more;
+/** Of as many rows as there is room for. */
+interface Places {
+  /** The first numbers of each row, side by side: most rows are given up after them. */
+  readonly heads: Float32Array;
+  /** The others. */
+  readonly rests: Float32Array;
+  /** Length of each row's rest. */
+  readonly tails: Float32Array;
+  /** A number for each row's frame: equal ones have equal numbers. */
+  readonly hashes: Int32Array;
 }
 
-/** FNV-1a over both texts. */
-function hashOf(frame: string, marks: string): number {
+/** Room that each has from its begin. */
+const rowsMin = 8;
+
+/** Frame and key of a row in memory, about. */
+const rowBytes = 300;
+
+function bytesOf(rows: number, dimensions: number): number {
+  return rows * ((dimensions + 2) * 4 + rowBytes);
+}
+
+/** FNV-1a. */
+function hashOf(text: string): number {
   let hash = 0x811c9dc5;
-  for (const text of [frame, '\n', marks]) {
-    for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  }
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   return hash;
 }
 
 /** Cosines of 32-bit vectors with themselves come out this far below 1, at most. */
 const rounding = 1e-5;
 
-/** Frame, marks and key of a row in memory, about. */
-const rowBytes = 300;
-
-const nobody: Row = { frame: '', marks: '', key: '' };
+const nobody: Row = { frame: '', key: '' };
 
 /** Of `a` with the part of `b` that begins at `offset`. Four sums at once: the additions do not wait for each other. */
 function dot(a: Float32Array, b: Float32Array, offset: number): number {

@@ -1,6 +1,6 @@
-import type { SplitRequest } from '../../domain/cache/prompt.ts';
-
 /** What a prompt means, and what must be equal beside it. */
-export interface Meaning extends SplitRequest {
+export interface Meaning {
+  /** A digest. */
+  readonly frame: string;
   readonly vector: Float32Array;
 }

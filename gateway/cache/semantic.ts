@@ -1,7 +1,10 @@
+import { hash } from 'node:crypto';
 import type { CacheRules } from '../../domain/cache/cache-policy.schema.ts';
 import { splitRequest } from '../../domain/cache/prompt.ts';
+import type { SplitRequest } from '../../domain/cache/prompt.ts';
 import { identity } from '../../domain/cache/request.ts';
-import { Vectors, unit } from '../../domain/cache/vectors.ts';
+import { TenantVectors } from '../../domain/cache/tenant-vectors.ts';
+import { unit } from '../../domain/cache/vectors.ts';
 import type { Neighbour } from '../../domain/cache/vectors.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
 import type { CacheMetrics } from './cache-metrics.ts';
@@ -24,10 +27,7 @@ export class SemanticIndex {
   private readonly ask: AskInternally;
   private readonly metrics: CacheMetrics;
   private readonly nowMs: () => number;
-  /** By tenant and embedding model; the least recently used first. */
-  private readonly tenants = new Map<string, Vectors>();
-  private bytesMax = 0;
-  bytes = 0;
+  private readonly prompts = new TenantVectors();
   private inFlight = 0;
   private failures = 0;
   private restsUntilMs = 0;
@@ -39,14 +39,15 @@ export class SemanticIndex {
   }
 
   use(bytesMax: number): void {
-    this.bytesMax = bytesMax;
-    this.trim();
+    this.prompts.use(bytesMax, this.nowMs());
   }
 
   get size(): number {
-    let sum = 0;
-    for (const vectors of this.tenants.values()) sum += vectors.size;
-    return sum;
+    return this.prompts.size;
+  }
+
+  get bytes(): number {
+    return this.prompts.bytes;
   }
 
   isFor(lookup: Lookup): boolean {
@@ -63,52 +64,30 @@ export class SemanticIndex {
   /** Fills in what the prompt means. @returns the most similar earlier prompt, or null */
   async find(lookup: Lookup): Promise<Neighbour | null> {
     const { semantic } = lookup.service.rules;
-    const { passage } = lookup;
-    const split = splitRequest(bodyText(passage.plan?.body ?? nothing), lookup.request.delivery);
+    const split = splitRequest(bodyText(lookup.passage.plan?.body ?? nothing), lookup.request.delivery);
     if (split === null || split.prompt.length > semantic.promptCharsMax) {
       this.metrics.semantic.skipped += 1;
       return null;
     }
     const vector = await this.embed(semantic, split.prompt);
     if (vector === null) return null;
-    // All that the exact key holds beside the body; tenants have places of their own.
-    const beside = identity({ path: passage.operation.head, query: passage.exchange.query, partition: '' });
-    const meaning = { ...split, frame: `${lookup.key.version.id}${beside}${split.frame}`, vector };
-    lookup.meaning = meaning;
-    const vectors = this.tenants.get(placeOf(lookup));
-    return vectors?.nearest(meaning.frame, meaning.marks, vector, semantic.threshold) ?? null;
+    const frame = frameOf(lookup, split);
+    lookup.meaning = { frame, vector };
+    return this.prompts.nearest(placeOf(lookup), frame, vector, semantic.threshold);
   }
 
   /** The lookup's answer was kept under this key: similar prompts may have it. */
   learn(lookup: Lookup, key: string): void {
     const { meaning } = lookup;
-    const { semantic } = lookup.service.rules;
+    const { semantic, ttlSeconds } = lookup.service.rules;
     if (meaning === null || !key.startsWith(lookup.key.version.id)) return;
-    const place = placeOf(lookup);
-    let vectors = this.tenants.get(place);
-    this.tenants.delete(place);
-    if (vectors?.dimensions !== meaning.vector.length) {
-      this.bytes -= vectors?.bytes ?? 0;
-      vectors = new Vectors(meaning.vector.length, semantic.entriesMax);
-      this.bytes += vectors.bytes;
-    }
-    this.tenants.set(place, vectors);
-    this.bytes -= vectors.bytes;
-    vectors.add({ frame: meaning.frame, marks: meaning.marks, key }, meaning.vector);
-    this.bytes += vectors.bytes;
-    this.trim();
+    const nowMs = this.nowMs();
+    const untilMs = nowMs + ttlSeconds * 1000;
+    this.prompts.add(placeOf(lookup), { ...meaning, key, rowsMax: semantic.entriesMax, untilMs }, nowMs);
   }
 
   forget(lookup: Lookup, key: string): void {
-    this.tenants.get(placeOf(lookup))?.remove(key);
-  }
-
-  private trim(): void {
-    for (const [place, vectors] of this.tenants) {
-      if (this.bytes <= this.bytesMax) return;
-      this.tenants.delete(place);
-      this.bytes -= vectors.bytes;
-    }
+    this.prompts.forget(placeOf(lookup), key);
   }
 
   private async embed(rules: CacheRules['semantic'], prompt: string): Promise<Float32Array | null> {
@@ -145,6 +124,16 @@ const embeddingBytesMax = 512 * 1024;
 const failuresMax = 3;
 const restMs = 5_000;
 
+/**
+ * What must be equal: all that the exact key holds but the tenant, who has a place of its own, and the prompt's
+ * meaning. A digest: the words before a prompt may be many, and each prompt would hold them.
+ */
+function frameOf({ key, passage }: Lookup, { frame, marks }: SplitRequest): string {
+  const beside = identity({ path: passage.operation.head, query: passage.exchange.query, partition: '' });
+  return hash('sha256', `${key.version.id}${beside}${frame}\n${marks}`, 'binary');
+}
+
+/** By tenant and embedding model. */
 function placeOf({ request, service }: Lookup): string {
   return `${service.rules.semantic.model}\n${service.rules.semantic.entriesMax}\n${request.partition}`;
 }

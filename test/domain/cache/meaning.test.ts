@@ -120,7 +120,6 @@ describe('vectors', () => {
       fc.record({
         vector: direction(16),
         frame: fc.constantFrom('f', 'g'),
-        marks: fc.constantFrom('', '1'),
       }),
       { maxLength: 40 },
     );
@@ -131,15 +130,14 @@ describe('vectors', () => {
         fc.double({ min: 0.1, max: 1, noNaN: true }),
         (known, asked, threshold) => {
           const vectors = new Vectors(16, 100);
-          known.forEach(({ vector, frame, marks }, at) => {
-            vectors.add({ frame, marks, key: `k${at}` }, vector);
+          known.forEach(({ vector, frame }, at) => {
+            if (vectors.isFull) vectors.grow();
+            vectors.add({ frame, key: `k${at}` }, vector);
           });
-          const found = vectors.nearest('f', '1', asked, threshold);
+          const found = vectors.nearest('f', asked, threshold);
           const cosine = (vector: Float32Array) =>
             vector.reduce((sum, value, at) => sum + value * (asked[at] ?? 0), 0);
-          const plain = known
-            .filter(({ frame, marks }) => frame === 'f' && marks === '1')
-            .map(({ vector }) => cosine(vector));
+          const plain = known.filter(({ frame }) => frame === 'f').map(({ vector }) => cosine(vector));
           const best = Math.max(-1, ...plain);
           if (best > threshold + 1e-4) expect(found?.similarity).toBeCloseTo(Math.min(1, best), 4);
           if (best < threshold - 1e-4) expect(found).toBeNull();
@@ -149,28 +147,52 @@ describe('vectors', () => {
     );
   });
 
+  const filled = (rowsMax: number, count: number) => {
+    const vectors = new Vectors(4, rowsMax);
+    for (let at = 0; at < count; at += 1) {
+      if (vectors.isFull) vectors.grow();
+      vectors.add({ frame: `f${at}`, key: `k${at}` }, some);
+    }
+    return vectors;
+  };
+  const some = unit([1, 2, 3, 4]) ?? new Float32Array();
+
   test('hold no more rows than they may, the newest', () => {
-    const vectors = new Vectors(4, 70);
-    const vector = unit([1, 2, 3, 4]) ?? new Float32Array();
-    for (let at = 0; at < 200; at += 1) vectors.add({ frame: `f${at}`, marks: '', key: `k${at}` }, vector);
+    const vectors = filled(70, 200);
     expect(vectors.size).toBe(70);
-    expect(vectors.nearest('f129', '', vector, 0.9)).toBeNull();
-    expect(vectors.nearest('f130', '', vector, 0.9)?.key).toBe('k130');
-    expect(vectors.nearest('f199', '', vector, 1)?.similarity).toBeGreaterThan(0.9999);
+    expect(vectors.growthBytes).toBe(0);
+    expect(vectors.nearest('f129', some, 0.9)).toBeNull();
+    expect(vectors.nearest('f130', some, 0.9)?.key).toBe('k130');
+    expect(vectors.nearest('f199', some, 1)?.similarity).toBeGreaterThan(0.9999);
+  });
+
+  test('give up their oldest rows, and go on in order', () => {
+    const vectors = filled(40, 50); // 10 to 49
+    vectors.remove('k49');
+    const { bytes } = vectors;
+    vectors.shrink();
+    expect(vectors.bytes).toBe(bytes * 0.75);
+    expect(vectors.size).toBe(30);
+    expect(vectors.nearest('f18', some, 0.9)).toBeNull();
+    expect(vectors.nearest('f19', some, 0.9)?.key).toBe('k19');
+    vectors.add({ frame: 'new', key: 'new' }, some);
+    expect(vectors.nearest('f19', some, 0.9)).toBeNull();
+    for (const key of ['20', '48']) expect(vectors.nearest(`f${key}`, some, 0.9)?.key).toBe(`k${key}`);
+    expect(vectors.nearest('new', some, 0.9)?.key).toBe('new');
   });
 
   test('take a key once, and forget it', () => {
     const vectors = new Vectors(2, 10);
     const [x, y] = [unit([1, 0]), unit([0, 1])];
     if (x === null || y === null) throw new Error('no vectors');
-    vectors.add({ frame: 'f', marks: '', key: 'k' }, x);
-    vectors.add({ frame: 'f', marks: '', key: 'k' }, y);
+    vectors.add({ frame: 'f', key: 'k' }, x);
+    vectors.add({ frame: 'f', key: 'k' }, y);
     expect(vectors.size).toBe(1);
-    expect(vectors.nearest('f', '', x, 0.9)).toBeNull();
+    expect(vectors.nearest('f', x, 0.9)).toBeNull();
     vectors.remove('k');
-    expect(vectors.nearest('f', '', y, 0.9)).toBeNull();
+    expect(vectors.nearest('f', y, 0.9)).toBeNull();
     expect(() => {
-      vectors.add({ frame: 'f', marks: '', key: 'k' }, new Float32Array(3));
+      vectors.add({ frame: 'f', key: 'k' }, new Float32Array(3));
     }).toThrow(RangeError);
   });
 

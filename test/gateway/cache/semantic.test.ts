@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { hash } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { startCachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import type { CachedGateway } from '../../fixtures/cache/cached-gateway.ts';
 import { ask, chatServer, json } from '../../fixtures/cache/openai-server.ts';
@@ -265,6 +267,35 @@ describe('the semantic cache', () => {
     use({}, { local: { vectorBytesMax: 0 } });
     expect(await gateway.metric('muster_gateway_cache_vectors')).toBe(0);
     expect(await gateway.metric('muster_gateway_cache_vector_bytes')).toBe(0);
+  });
+
+  test('remembers a tenant’s prompts though another floods it with its own', async () => {
+    use({}, { local: { vectorBytesMax: 20_000 } }); // of about 35 prompts
+    const [quiet, loud] = [{ authorization: 'Bearer quiet' }, { authorization: 'Bearer loud' }];
+    await chat(ask(prompt), quiet);
+    for (let at = 0; at < 50; at += 1)
+      await chat(ask(`word${'abcdefghij'[at % 10] ?? ''} ${'z'.repeat(at)}`), loud);
+    expect(level(await chat(ask(similar), quiet))).toBe('semantic');
+    expect(level(await chat(ask(`${'z'.repeat(49)} wordj`), loud))).toBe('semantic');
+    expect(await gateway.metric('muster_gateway_cache_vectors')).toBeGreaterThan(15);
+    expect(await gateway.metric('muster_gateway_cache_vector_bytes')).toBeLessThanOrEqual(20_000);
+  });
+
+  test('does not hold the words before a prompt', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const heap = () => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    await chat(ask(prompt));
+    const before = heap();
+    for (let at = 0; at < 60; at += 1) {
+      const system = { role: 'system', content: `${at} ${'x'.repeat(500_000)}` };
+      await chat(ask('', { messages: [system, { role: 'user', content: prompt }] }));
+    }
+    expect(await gateway.metric('muster_gateway_cache_vectors')).toBe(61);
+    expect(heap() - before).toBeLessThan(15_000_000);
   });
 
   test('works with a real encoder on our own model server', async () => {
