@@ -5,15 +5,16 @@ import type { ServerInterceptingCallInterface, ServerInterceptor, ServerListener
 import type { BodyBudget } from '../front/body-budget.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
-import { MessageSizes } from './message-sizes.ts';
-import type { Fields, Methods } from './schema.ts';
+import { Inbound } from './inbound.ts';
+import type { InboundOptions, InboundOwner } from './inbound.ts';
+import type { Fields } from './schema.ts';
 
 /**
  * What has come of calls and is not worked on yet. grpc-js keeps a message until it is whole, and a whole one until the
  * client has ended its side or the stream is read on: all of it for as long as the client likes. Here it is counted in
  * the budget of all bodies from its first byte, and has its time.
  */
-export interface ArrivalOptions {
+export interface ArrivalOptions extends InboundOptions {
   readonly budget: BodyBudget;
   /** Calls of all connections at once. */
   readonly callsMax: number;
@@ -25,9 +26,6 @@ export interface ArrivalOptions {
   readonly onRefused: (method: string, code: status) => void;
 }
 
-/** What even an empty message costs while it waits. */
-const overheadBytes = 1_024;
-
 export const requestsFull = 'The gateway holds as many bytes of requests as it may: try again.';
 
 export class Arrivals {
@@ -37,7 +35,6 @@ export class Arrivals {
   /** Calls that were refused for a bound; and those whose message did not come in time. */
   refused = 0;
   late = 0;
-  private readonly decodedBytes = new WeakMap<Fields, number>();
   private readonly waiting = new WeakMap<Fields, () => void>();
 
   constructor(options: ArrivalOptions) {
@@ -58,19 +55,6 @@ export class Arrivals {
     });
   };
 
-  /** The same methods, whose messages are known by their size once they are decompressed. */
-  measured(methods: Methods): Methods {
-    const entries = Object.entries(methods).map(([name, method]) => {
-      const requestDeserialize = (bytes: Buffer): Fields => {
-        const fields = method.requestDeserialize(bytes);
-        this.decodedBytes.set(fields, bytes.length);
-        return fields;
-      };
-      return [name, { ...method, requestDeserialize }] as const;
-    });
-    return Object.fromEntries(entries);
-  }
-
   /** A message of a stream is worked on now, and no longer counted here. */
   begin(message: Fields): void {
     this.waiting.get(message)?.();
@@ -80,8 +64,7 @@ export class Arrivals {
   private listener(arrival: Arrival, isStream: boolean): ServerListener {
     return {
       onReceiveMessage: (message: Fields, next) => {
-        const bytes = arrival.onMessage(this.decodedBytes.get(message) ?? 0);
-        if (bytes === null) return;
+        const bytes = arrival.nextCost();
         if (isStream) {
           this.waiting.set(message, () => {
             arrival.give(bytes);
@@ -97,16 +80,15 @@ export class Arrivals {
   }
 }
 
-class Arrival extends Timed {
+class Arrival extends Timed implements InboundOwner {
   private readonly all: Arrivals;
   private readonly call: ServerInterceptingCallInterface;
   private readonly stream: ServerHttp2Stream;
   private readonly method: string;
   private readonly isStream: boolean;
-  private readonly sizes = new MessageSizes();
+  private readonly inbound: Inbound;
   private held = 0;
-  /** Its status was sent: what still comes is thrown away. */
-  private isOver = false;
+  private hasStatus = false;
   private isTiming = false;
 
   constructor(all: Arrivals, call: ServerInterceptingCallInterface, method: string, isStream: boolean) {
@@ -116,7 +98,13 @@ class Arrival extends Timed {
     this.stream = streamOf(call);
     this.method = method;
     this.isStream = isStream;
+    this.inbound = new Inbound(this.stream, this, all.options);
     this.watch();
+  }
+
+  /** Its status was sent: what still comes is thrown away. */
+  get isOver(): boolean {
+    return this.hasStatus || this.stream.writableEnded;
   }
 
   onTimeout(): void {
@@ -134,16 +122,22 @@ class Arrival extends Timed {
     this.end(code, details);
   }
 
-  /**
-   * A whole message goes on.
-   * @param decoded its bytes when they are not compressed
-   * @returns what is held for it; null: there is no room, and the call is refused
-   */
-  onMessage(decoded: number): number | null {
-    if (this.isOver) return null;
-    const came = this.sizes.next() + overheadBytes;
-    const more = Math.max(0, decoded + overheadBytes - came);
-    return this.take(more) ? came + more : null;
+  fail(code: status, details: string): void {
+    this.end(code, details);
+  }
+
+  /** @returns what is held for the message that goes on now */
+  nextCost(): number {
+    return this.inbound.nextCost();
+  }
+
+  take(bytes: number): boolean {
+    if (this.all.options.budget.take(bytes)) {
+      this.held += bytes;
+      return true;
+    }
+    this.refuse(status.RESOURCE_EXHAUSTED, requestsFull);
+    return false;
   }
 
   give(bytes: number): void {
@@ -167,38 +161,29 @@ class Arrival extends Timed {
       this.onData(chunk);
     });
     stream.once('finish', () => {
-      this.isOver = true;
       if (!stream.readableEnded) wheel.arm(this, lingerMs);
     });
     stream.once('close', () => {
       all.calls -= 1;
-      this.isOver = true;
+      this.hasStatus = true;
       this.finish();
     });
   }
 
   private onData(chunk: Buffer): void {
-    if (this.isOver || this.stream.writableEnded) return;
-    const whole = this.sizes.add(chunk);
-    if (!this.take(chunk.length + whole * overheadBytes) || !this.isStream) return;
+    if (this.isOver) return;
+    const isAnyWhole = this.inbound.add(chunk);
+    if (this.hasStatus || !this.isStream) return;
     const { wheel, readMs } = this.all.options;
-    if (!this.sizes.isInside) wheel.disarm(this);
-    else if (whole > 0 || !this.isTiming) wheel.arm(this, readMs);
-    this.isTiming = this.sizes.isInside;
-  }
-
-  private take(bytes: number): boolean {
-    if (this.all.options.budget.take(bytes)) {
-      this.held += bytes;
-      return true;
-    }
-    this.refuse(status.RESOURCE_EXHAUSTED, requestsFull);
-    return false;
+    const { isInside } = this.inbound;
+    if (!isInside) wheel.disarm(this);
+    else if (isAnyWhole || !this.isTiming) wheel.arm(this, readMs);
+    this.isTiming = isInside;
   }
 
   private end(code: status, details: string): void {
     const { all, stream } = this;
-    this.isOver = true;
+    this.hasStatus = true;
     all.options.onRefused(this.method, code);
     const isStatusAlone = !stream.headersSent;
     this.call.sendStatus({ code, details, metadata: null });

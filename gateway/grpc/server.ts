@@ -19,6 +19,7 @@ import { TimerWheel } from '../timer-wheel.ts';
 import { Arrivals } from './arrivals.ts';
 import { TlsCertificates } from './certificates.ts';
 import { healthService } from './health.ts';
+import { Inflater } from './inflater.ts';
 import { GrpcListener } from './listener.ts';
 import { healthMethods, inferenceMethods } from './schema.ts';
 import { inferenceService } from './service.ts';
@@ -48,6 +49,8 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   const count = registerCalls(options.registry);
   const arrivals = new Arrivals({
     budget: bodies,
+    inflater: new Inflater(limits.grpcMessageBytesMax),
+    messageBytesMax: limits.grpcMessageBytesMax,
     callsMax: limits.grpcCallsMax,
     readMs: limits.requestReadMs,
     lingerMs: limits.lingerMs,
@@ -66,7 +69,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   const ask: Parameters<typeof inferenceService>[0]['ask'] = (request, signal) =>
     askInternally(handle, request, limits.grpcMessageBytesMax, signal);
   server.addService(
-    arrivals.measured(inferenceMethods),
+    inferenceMethods,
     inferenceService({
       ask,
       take: (bytes) => bodies.take(bytes),
@@ -88,7 +91,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     return (await ask(request, new AbortController().signal)).status === 200;
   };
   const health = healthService({ isReady, everyMs: 1_000 });
-  server.addService(arrivals.measured(healthMethods), health.implementation);
+  server.addService(healthMethods, health.implementation);
   const injector = server.createConnectionInjector(credentialsOf(options));
   const listener = new GrpcListener({
     connectionsMax: limits.grpcConnectionsMax,
