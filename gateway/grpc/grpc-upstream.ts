@@ -237,6 +237,11 @@ function errorAnswer(httpStatus: number, error: string): RestAnswer {
 
 /** @param isHeard the server had begun to answer */
 function outcomeOf(error: ServiceError, isHeard: boolean): Outcome {
+  if (!isFromServer(error) && error.details.startsWith('Received message')) {
+    // grpc-js refused the answer itself: that of another server would be as large.
+    const words = 'The answer is larger than a message of gRPC may be.';
+    return { kind: 'answer', answer: errorAnswer(413, words) };
+  }
   if (isHeard || isFromServer(error)) {
     return { kind: 'answer', answer: errorAnswer(httpStatusOf(error.code), error.details) };
   }
@@ -258,7 +263,6 @@ function failureOf({ code, details }: StatusObject): UpstreamFailure {
   switch (code) {
     case status.DEADLINE_EXCEEDED:
       return { kind: 'timeout', ...told };
-    case status.RESOURCE_EXHAUSTED: // the answer is larger than may be
     case status.UNIMPLEMENTED: // no gRPC at all
     case status.UNKNOWN:
       return { kind: 'garbage', ...told };

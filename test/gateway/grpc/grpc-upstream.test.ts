@@ -151,6 +151,26 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect((await get(`${gateway.url}/metrics`)).text).not.toContain('kind="garbage"');
   });
 
+  test('is not blamed for an answer that is larger than a message may be, and no other is asked', async () => {
+    await gateway.close();
+    gateway = await startTestGateway({ grpcMessageBytesMax: 4_096 });
+    const both = await Promise.all(
+      [1, 2].map(() =>
+        startGrpcServer((_method, { id }) => (id === 'small' ? undefined : { id: 'x'.repeat(8_192) })),
+      ),
+    );
+    servers.push(...both);
+    use(both.map(({ address }) => address));
+    const answer = await infer();
+    expect([answer.status, answer.body]).toEqual([
+      413,
+      { error: expect.stringContaining('answer is larger') },
+    ]);
+    expect(both.flatMap(({ seen }) => seen)).toHaveLength(1);
+    expect((await infer({ ...body, id: 'small' })).status).toBe(200);
+    expect((await get(`${gateway.url}/metrics`)).text).not.toContain('kind="garbage"');
+  });
+
   test('has nothing of what gRPC has not', async () => {
     use([(await add()).address]);
     expect((await postJson(`${gateway.url}/v2/models/m/generate`, {})).status).toBe(501);
