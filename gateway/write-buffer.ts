@@ -12,10 +12,32 @@ const loopCharsMax = 16;
 export class WriteBuffer {
   private bytes: Buffer;
   private readonly size: number;
+  /** Of the memory's begin, by length: tokens come in few lengths, and a view costs more than to find one. */
+  private views: (Buffer | null)[];
 
   constructor(size = mergedBytesMax) {
     this.size = size;
     this.bytes = Buffer.allocUnsafeSlow(size);
+    this.views = noViews();
+  }
+
+  /**
+   * A chunk of `transfer-encoding: chunked`, and where it is the last one the end of the body.
+   * @returns as `merge`
+   */
+  mergeChunk(payload: Uint8Array, isFinal: boolean): Buffer | null {
+    const { bytes } = this;
+    const { length } = payload;
+    if (length + framingBytesMax > this.size) return null;
+    let at = putHex(bytes, length);
+    at = putLine(bytes, at);
+    bytes.set(payload, at);
+    at = putLine(bytes, at + length);
+    if (isFinal) {
+      bytes[at] = zero;
+      at = putLine(bytes, putLine(bytes, at + 1));
+    }
+    return this.view(at);
   }
 
   /**
@@ -26,7 +48,7 @@ export class WriteBuffer {
     const length = head.length + body.length + tail.length;
     if (length > this.size) return null;
     put(this.bytes, head, body, tail);
-    return this.bytes.subarray(0, length);
+    return this.view(length);
   }
 
   /** The same in memory of its own: for sockets that always keep what they are given. */
@@ -41,7 +63,38 @@ export class WriteBuffer {
   /** Somebody holds what was merged last: the next one gets other memory. */
   give(): void {
     this.bytes = Buffer.allocUnsafeSlow(this.size);
+    this.views = noViews();
   }
+
+  private view(length: number): Buffer {
+    if (length >= viewsMax) return this.bytes.subarray(0, length);
+    return (this.views[length] ??= this.bytes.subarray(0, length));
+  }
+}
+
+const viewsMax = 1024;
+const noViews = (): (Buffer | null)[] => new Array<Buffer | null>(viewsMax).fill(null);
+
+/** Eight digits of size, their line end, that of the payload, and an empty chunk. */
+const framingBytesMax = 8 + 2 + 2 + 5;
+const zero = 0x30;
+
+/** @returns where it ends */
+function putHex(bytes: Uint8Array, value: number): number {
+  let digits = 1;
+  for (let left = value >>> 4; left > 0; left >>>= 4) digits += 1;
+  for (let at = digits - 1, left = value; at >= 0; at -= 1, left >>>= 4) {
+    const digit = left & 15;
+    bytes[at] = digit < 10 ? zero + digit : 0x57 + digit;
+  }
+  return digits;
+}
+
+/** A line end. @returns where it ends */
+function putLine(bytes: Uint8Array, at: number): number {
+  bytes[at] = 0x0d;
+  bytes[at + 1] = 0x0a;
+  return at + 2;
 }
 
 function put(bytes: Buffer, head: string, body: Uint8Array, tail: string): void {

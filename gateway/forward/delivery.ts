@@ -12,11 +12,12 @@ import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
+import type { BodySink } from '../upstream/upstream.ts';
 import { copyOf } from './copies.ts';
 import type { Guard } from './guards.ts';
 import { midStreamOf } from './mid-stream.ts';
 import type { MidStream } from './mid-stream.ts';
-import type { BodySink, Try } from './try.ts';
+import type { Try } from './try.ts';
 
 export interface DeliveryDeps {
   readonly limits: GatewayLimits;
@@ -127,7 +128,7 @@ export class Delivery extends Timed implements BodySink {
   }
 
   /** @param isLast `end` follows at once, and the bytes hold until then */
-  data(chunk: Uint8Array, isLast: boolean): void {
+  onData(chunk: Uint8Array, isLast = false): void {
     if (this.held !== null) this.held.parts.push(isLast ? chunk : copyOf(chunk));
     else if (this.events !== null) this.passEvents(this.events, chunk, isLast);
     else this.pass(chunk, isLast);

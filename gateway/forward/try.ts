@@ -3,6 +3,7 @@ import type { Candidate } from '../../domain/routing/pick.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type {
+  BodySink,
   UpstreamCall,
   UpstreamFailure,
   UpstreamHandler,
@@ -14,12 +15,6 @@ export interface TryOwner {
   onHead(one: Try, status: number, headers: HeaderFields): void;
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
-}
-
-/** Where the body of an answer goes. */
-export interface BodySink {
-  /** @param isLast as an UpstreamHandler's */
-  data(chunk: Uint8Array, isLast: boolean): void;
 }
 
 /** An answer that is not wanted is read up to this, so that its connection can serve again; then it is cut. */
@@ -84,7 +79,7 @@ export class Try implements UpstreamHandler {
   }
 
   onData(chunk: Uint8Array, isLast = false): void {
-    if (this.sink !== null) this.sink.data(chunk, isLast);
+    if (this.sink !== null) this.sink.onData(chunk, isLast);
     else if (this.isDiscarded) this.drop(chunk);
   }
 

@@ -42,15 +42,21 @@ export function allHeaders({ common, headers }: UpstreamRequest): readonly strin
   return common === undefined ? headers : [...common.list, ...headers];
 }
 
-export interface UpstreamHandler {
-  onSent(): void;
-  /** @param headers lower-case names; never changed: one object may be given for many equal heads */
-  onHead(status: number, headers: HeaderFields): void;
+/** Where the body of an answer goes. */
+export interface BodySink {
   /**
    * The bytes are the connection's and hold for this call alone: who keeps them copies them.
    * @param isLast `onEnd` follows at once; until it returns the bytes hold, too. Absent or false: not known
    */
   onData(chunk: Uint8Array, isLast?: boolean): void;
+}
+
+export interface UpstreamHandler extends BodySink {
+  /** After `onHead`: where it would only pass the body on to, so that a client may give it there at once. */
+  readonly sink?: BodySink | null;
+  onSent(): void;
+  /** @param headers lower-case names; never changed: one object may be given for many equal heads */
+  onHead(status: number, headers: HeaderFields): void;
   onEnd(): void;
   onFailure(failure: UpstreamFailure): void;
 }

@@ -49,8 +49,8 @@ export class UsageHidingExchange extends WrappedExchange {
 
   override write(chunk: Uint8Array | string, isFinal = false): boolean {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
-    if (!this.isStream || (!this.isAmidEvent && this.tap.isPlain(bytes)))
-      return this.inner.write(bytes, isFinal);
+    const isPlain = this.tap.takePlain(bytes);
+    if (!this.isStream || (isPlain && !this.isAmidEvent)) return this.inner.write(bytes, isFinal);
     const { events } = this;
     const whole = events.push(bytes);
     this.isAmidEvent = events.hasRest || events.isWithin;

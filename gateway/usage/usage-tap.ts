@@ -55,9 +55,14 @@ export class UsageTap implements ResponseTap {
     this.isWaiting = this.scanner.isWaiting;
   }
 
-  /** Whether the piece is the one that was seen last, whole events, and has no usage: others need not look again. */
-  isPlain(chunk: Uint8Array): boolean {
-    return this.plain === chunk;
+  /**
+   * Whether the piece is the one that was seen last, whole events, and has no usage: others need not look again. Told
+   * once, since the next piece may come in the same view.
+   */
+  takePlain(chunk: Uint8Array): boolean {
+    const isPlain = this.plain === chunk;
+    this.plain = null;
+    return isPlain;
   }
 
   /** Also called when the request is over, since a client that leaves is seen there before its server is told. */

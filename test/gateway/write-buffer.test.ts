@@ -21,12 +21,37 @@ test('head, body and tail come out one behind another, whichever memory they lie
   );
 });
 
+test('a chunk is framed as its size says, and ends the body where it is the last', () => {
+  const shared = new WriteBuffer(256);
+  const payload = fc.uint8Array({ minLength: 1, maxLength: 300 });
+  fc.assert(
+    fc.property(payload, fc.boolean(), (bytes, isFinal) => {
+      const merged = shared.mergeChunk(bytes, isFinal);
+      if (bytes.length > 239) expect(merged).toBeNull();
+      else {
+        const size = `${bytes.length.toString(16)}\r\n`;
+        const whole = Buffer.concat([
+          Buffer.from(size),
+          bytes,
+          Buffer.from(isFinal ? '\r\n0\r\n\r\n' : '\r\n'),
+        ]);
+        expect(merged?.equals(whole)).toBe(true);
+      }
+    }),
+  );
+});
+
 test('memory that was given away is not written again', () => {
   const shared = new WriteBuffer(64);
   const first = shared.merge('first', new Uint8Array(0));
+  const chunk = shared.mergeChunk(Buffer.from('ab'), false);
+  expect(chunk?.toString()).toBe('2\r\nab\r\n');
+  shared.merge('first', new Uint8Array(0));
   shared.give();
   shared.merge('other', new Uint8Array(0));
+  shared.mergeChunk(Buffer.from('cde'), false);
   expect(first?.toString()).toBe('first');
+  expect(chunk?.subarray(5).toString()).toBe('\r\n');
 });
 
 test('what is too much for one piece is for its writer to send', () => {

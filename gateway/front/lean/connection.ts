@@ -7,32 +7,15 @@ import { BodyReader } from './body-reader.ts';
 import { BodyShare } from './body-share.ts';
 import { hasBareLineFeed, parseHead } from './head.ts';
 import type { Match, Oddity, RequestHead } from './head.ts';
+import { states } from './connection-state.ts';
+import type { State } from './connection-state.ts';
 import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
-import { sendAll } from './send-all.ts';
+import { sendAll, sendChunk } from './send-all.ts';
 import { ignore, listen, readsAhead, tellEnd } from './socket-events.ts';
 import type { SocketListener } from './socket-events.ts';
 import { unsent } from './unsent.ts';
-
-/**
- * One client connection, read request by request: the next one is begun when the answer before it has ended, and
- * what comes meanwhile waits, within a bound. The first byte that is not plain HTTP/1.1 (head.ts) goes, with
- * all after it, to node's own parser; what was served before stays served.
- */
-const states = {
-  /** Between requests, or within a head. */
-  head: 0,
-  body: 1,
-  answering: 2,
-  /** The answer was given; the socket has still to take its last bytes. */
-  flushing: 3,
-  /** Our side is closed: what the client still sends is read and dropped, so that it can read its answer. */
-  lingering: 4,
-  /** Closed, or somebody else's. */
-  gone: 5,
-} as const;
-type State = (typeof states)[keyof typeof states];
 
 /** Bytes of further requests that wait in memory before the socket is read no more. */
 const pendingBytesMax = 16 * 1024;
@@ -42,6 +25,11 @@ const headEnd = Buffer.from('\r\n\r\n');
 const nothing = Buffer.alloc(0);
 const match: Match = { bodyAt: 0, length: 0 };
 
+/**
+ * One client connection, read request by request: the next one is begun when the answer before it has ended, and
+ * what comes meanwhile waits, within a bound. The first byte that is not plain HTTP/1.1 (head.ts) goes, with
+ * all after it, to node's own parser; what was served before stays served.
+ */
 export class LeanConnection implements Wire, HeldConnection, SocketListener {
   deadline = 0;
   private readonly front: ConnectionHost;
@@ -164,6 +152,10 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
 
   sendAll(head: string, chunk: Uint8Array, tail: string): boolean {
     return sendAll(this.socket, this.writes, head, chunk, tail);
+  }
+
+  sendChunk(payload: Uint8Array, isFinal: boolean): boolean {
+    return sendChunk(this.socket, this.writes, payload, isFinal);
   }
 
   dateLine(): string {

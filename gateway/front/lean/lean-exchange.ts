@@ -11,6 +11,8 @@ export interface Wire {
   send(text: string): boolean;
   /** The same with bytes between, which hold for this call alone; with as few system calls as there can be. */
   sendAll(head: string, chunk: Uint8Array, tail: string): boolean;
+  /** A chunk of a body whose head is sent. @param isFinal the body ends behind it */
+  sendChunk(payload: Uint8Array, isFinal: boolean): boolean;
   /** The line for `date`, and those for `connection`; asked for once a response. */
   dateLine(): string;
   keepLines(isLast: boolean): string;
@@ -179,13 +181,10 @@ export class LeanExchange implements Exchange {
     }
     this.isBodyEnded = isFinal;
     const { head } = this;
+    if (head === '') return this.wire.sendChunk(bytes, isFinal);
     this.head = '';
-    const size = sizeLine(bytes.length);
-    return this.wire.sendAll(
-      head === '' ? size : `${head}${chunkedLine}\r\n${size}`,
-      bytes,
-      isFinal ? lastOfAll : '\r\n',
-    );
+    const start = `${head}${chunkedLine}\r\n${bytes.length.toString(16)}\r\n`;
+    return this.wire.sendAll(start, bytes, isFinal ? lastOfAll : '\r\n');
   }
 
   private endWithHead(): void {
@@ -193,16 +192,6 @@ export class LeanExchange implements Exchange {
     this.wire.send(`${this.head}${framing}\r\n`);
     this.head = '';
   }
-}
-
-/** Tokens come in few sizes: their lines are made once. */
-const sizeLines: string[] = [];
-const sizeLinesMax = 1024;
-
-function sizeLine(length: number): string {
-  if (length >= sizeLinesMax) return `${length.toString(16)}\r\n`;
-  while (sizeLines.length <= length) sizeLines.push(`${sizeLines.length.toString(16)}\r\n`);
-  return sizeLines[length] ?? '';
 }
 
 const chunkedLine = 'transfer-encoding: chunked\r\n';

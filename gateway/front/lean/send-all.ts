@@ -14,7 +14,25 @@ export function sendAll(
   tail: string,
 ): boolean {
   const whole = writes === null ? WriteBuffer.own(head, chunk, tail) : writes.merge(head, chunk, tail);
-  if (whole === null) return sendPieces(socket, head, Buffer.from(chunk), tail);
+  return whole === null
+    ? sendPieces(socket, head, Buffer.from(chunk), tail)
+    : sendWhole(socket, writes, whole);
+}
+
+/** The same for a chunk of `transfer-encoding: chunked`. @param isFinal the body ends behind it */
+export function sendChunk(
+  socket: Socket,
+  writes: WriteBuffer | null,
+  payload: Uint8Array,
+  isFinal: boolean,
+): boolean {
+  const whole = writes === null ? null : writes.mergeChunk(payload, isFinal);
+  if (whole !== null) return sendWhole(socket, writes, whole);
+  const size = `${payload.length.toString(16)}\r\n`;
+  return sendAll(socket, writes, size, payload, isFinal ? '\r\n0\r\n\r\n' : '\r\n');
+}
+
+function sendWhole(socket: Socket, writes: WriteBuffer | null, whole: Buffer): boolean {
   const takesMore = socket.write(whole);
   // What the system took at once need not be waited for, however much it was; its memory is free again.
   if (socket.writableLength === 0) return true;

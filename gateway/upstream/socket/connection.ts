@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
-import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream.ts';
+import type { BodySink, UpstreamCall, UpstreamFailure } from '../upstream.ts';
 import type { SocketCall } from './call.ts';
 import { soleChunkFrom } from './chunked.ts';
 import { errorCode, failed } from './failure.ts';
 import type { EndpointAddress } from './address.ts';
 import type { SocketLimits } from './limits.ts';
+import type { ReadViews } from './read-views.ts';
 import { requestHead } from './request-bytes.ts';
 import type { ResponseHead } from './response-head.ts';
 import { ResponseParser } from './response-parser.ts';
@@ -38,9 +39,9 @@ export interface ConnectionPool {
 
 export class Connection extends Timed implements ResponseSink, UpstreamCall {
   private call: SocketCall | null = null;
-  /** Of the call: a read of a stream asks for no memory but this connection's own and its handler's. */
-  private handler: UpstreamHandler | null = null;
-  private bodyIdleMs = Infinity;
+  /** Of the call: a read of a stream asks for no memory but this connection's own and its sink's. */
+  private sink: BodySink | null = null;
+  private bodyIdleMs = 0;
   /** The parser is between two chunks of a body. */
   private isBetweenChunks = false;
   private readonly pool: ConnectionPool;
@@ -90,14 +91,17 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Gives it a request: sent at once on an open connection, else when it opens. */
   take(call: SocketCall): void {
     this.call = call;
-    this.handler = call.handler;
+    this.sink = call.handler;
     this.bodyIdleMs = call.request.bodyIdleMs;
     call.connection = this;
     if (this.isOpen) this.send(call);
   }
 
-  /** @param length bytes of `bytes` that were read; they hold for this call alone */
-  read(bytes: Buffer, length: number): void {
+  /**
+   * @param length bytes of `bytes` that were read; they hold for this call alone
+   * @param views of `bytes`, where many read into it
+   */
+  read(bytes: Buffer, length: number, views: ReadViews | null = null): void {
     if (this.call === null) {
       this.destroy(); // nobody asked: what an idle server says cannot be somebody's answer
       return;
@@ -106,8 +110,10 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     this.isHeard = true;
     try {
       const from = this.isBetweenChunks ? soleChunkFrom(bytes, length) : 0;
-      if (from > 0) this.onBody(bytes.subarray(from, length - 2), false);
-      else {
+      if (from > 0) {
+        const end = length - 2;
+        this.onBody(views === null ? bytes.subarray(from, end) : views.of(from, end), false);
+      } else {
         this.parser.execute(bytes, length);
         this.isBetweenChunks = this.parser.isBetweenChunks;
       }
@@ -133,7 +139,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** The request is given up; so is the connection, since its answer would still come. */
   abort(): void {
     this.call = null;
-    this.handler = null;
+    this.sink = null;
     this.destroy();
   }
 
@@ -152,14 +158,16 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     this.keepAliveMs = head.keepAliveMs;
     call.isStarted = true;
     this.pool.shared.wheel.arm(this, this.bodyIdleMs);
-    call.handler.onHead(head.status, head.headers);
+    const { handler } = call;
+    handler.onHead(head.status, head.headers);
+    if (this.call === call) this.sink = handler.sink ?? handler;
   }
 
   onBody(bytes: Uint8Array, isLast: boolean): void {
-    const { handler } = this;
-    if (handler === null) return;
+    const { sink } = this;
+    if (sink === null) return;
     if (!this.isPaused) this.pool.shared.wheel.arm(this, this.bodyIdleMs);
-    handler.onData(bytes, isLast);
+    sink.onData(bytes, isLast);
   }
 
   onWhole(hasMore: boolean): void {
@@ -257,7 +265,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
   private release(call: SocketCall): void {
     this.call = null;
-    this.handler = null;
+    this.sink = null;
     call.connection = null;
   }
 

@@ -10,6 +10,7 @@ import { Connection } from './connection.ts';
 import { failed } from './failure.ts';
 import { defaultSocketLimits } from './limits.ts';
 import type { SocketLimits } from './limits.ts';
+import { ReadViews } from './read-views.ts';
 import type { HeadMemo } from './response-parser.ts';
 import { SocketStats } from './stats.ts';
 import { Timed, TimerWheel } from '../../timer-wheel.ts';
@@ -40,10 +41,12 @@ export interface UpstreamTls {
 }
 
 export function socketUpstreams(options: SocketOptions): Connect {
+  const reads = Buffer.allocUnsafeSlow(readBytes);
   const shared: Shared = {
     wheel: new TimerWheel(options.nowMs),
     writes: new WriteBuffer(),
-    reads: Buffer.allocUnsafeSlow(readBytes),
+    reads,
+    views: new ReadViews(reads),
     stats: options.stats ?? new SocketStats(),
     tls: options.tls ?? (() => plainTls),
     onFault: options.onFault ?? throwLater,
@@ -59,6 +62,7 @@ interface Shared {
   readonly writes: WriteBuffer;
   /** Every plain socket reads into it: what was read is handed on before the next read. */
   readonly reads: Buffer;
+  readonly views: ReadViews;
   readonly stats: SocketStats;
   readonly tls: () => UpstreamTls;
   readonly onFault: (error: unknown) => void;
@@ -145,10 +149,10 @@ export class SocketPool implements Upstream {
   }
 
   private plainSocket(connection: Connection): Socket {
-    const { reads, isScribbling } = this.shared;
+    const { reads, views, isScribbling } = this.shared;
     const { host, port } = this.address;
     const callback = (length: number): boolean => {
-      connection.read(reads, length);
+      connection.read(reads, length, views);
       if (isScribbling) reads.fill(0xdb, 0, length);
       return true;
     };
