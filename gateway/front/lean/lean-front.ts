@@ -224,7 +224,7 @@ export class LeanFront implements ConnectionHost {
   private awaitTurn(): void {
     if (this.isTurnAwaited) return;
     this.isTurnAwaited = true;
-    process.nextTick(this.endTurn);
+    void soon.then(this.endTurn); // a third of the time of process.nextTick, whose object literal calls V8's runtime
   }
 
   /** After the work of what called us: heads without a body yet, then answers that ended. */
@@ -237,3 +237,5 @@ export class LeanFront implements ConnectionHost {
     for (const connection of settling) connection.settle();
   };
 }
+
+const soon = Promise.resolve();
