@@ -41,8 +41,9 @@ const nginx: Contender = {
   },
 };
 
-const muster: Contender = {
-  name: 'muster',
+/** @param checkout '': this one */
+const gateway = (name: string, checkout: string): Contender => ({
+  name,
   speaksV2: true,
   start: ({ root, scratch, routesFile, options }, port) => {
     const profile =
@@ -50,14 +51,14 @@ const muster: Contender = {
         ? []
         : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${options.profile}`];
     const flags = ['--disable-warning=ExperimentalWarning', ...profile];
-    return start([process.execPath, ...flags, join(root, 'gateway/main.ts')], {
+    return start([process.execPath, ...flags, join(checkout === '' ? root : checkout, 'gateway/main.ts')], {
       cpus: options.gatewayCpus,
-      logFile: join(scratch, 'muster.log'),
+      logFile: join(scratch, `${name}.log`),
       cwd: scratch,
       kind: 'ipc',
       env: {
         NODE_ENV: 'production',
-        MUSTER_DATA_DIR: join(scratch, 'data'),
+        MUSTER_DATA_DIR: join(scratch, name),
         MUSTER_GATEWAY_ROUTES: routesFile,
         MUSTER_GATEWAY_PORT: String(port),
         MUSTER_GATEWAY_PROCESSES: String(options.processes),
@@ -66,7 +67,7 @@ const muster: Contender = {
       },
     });
   },
-};
+});
 
 /** Versions that were measured; another may be tried by editing here. */
 const python = (folder: string, requirement: string, isV2: boolean, command: PythonCommand): Contender => {
@@ -126,8 +127,9 @@ const peers: readonly Contender[] = [
 
 export const peerNames = peers.map(({ name }) => name);
 
-export function contenders(names: readonly string[]): readonly Contender[] {
-  return [nginx, muster, ...peers.filter(({ name }) => names.includes(name))];
+export function contenders({ peers: names, beside }: Options): readonly Contender[] {
+  const others = beside === '' ? [] : [gateway('beside', beside)];
+  return [nginx, gateway('muster', ''), ...others, ...peers.filter(({ name }) => names.includes(name))];
 }
 
 function installPython(home: string, requirement: string): void {

@@ -53,7 +53,7 @@ async function run(options: Options): Promise<void> {
   checkMachine();
   setNice(options.nice);
   const programs = buildPrograms(root);
-  const chosen = contenders(options.peers);
+  const chosen = contenders(options);
   for (const { prepare } of chosen) prepare?.();
   const mock = await startMock(programs, scratch, options.loadCpus);
   const servers = mock.ports.map((port) => `http://127.0.0.1:${port}`);

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { workloadNames } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';
@@ -11,6 +13,8 @@ export interface Options {
   readonly only: readonly WorkloadName[];
   /** Contenders beside nginx and the gateway. */
   readonly peers: readonly string[];
+  /** Another checkout of this gateway, with its modules, measured beside it; '': none. */
+  readonly beside: string;
   readonly processes: number;
   readonly gatewayCpus: string;
   readonly loadCpus: string;
@@ -34,6 +38,7 @@ export const usage = `npm run bench:gateway -- [options]
   --seconds S          length of a measured window (4)
   --quick              one round of short windows: a look, not a result
   --with A,B           further contenders: envoy, sglang-router, vllm-router, smg, fastify-undici
+  --beside FOLDER      another checkout of this gateway, with its modules, as a further contender: what a change did
   --processes N        of the gateway (1)
   --gateway-cpus LIST  for gateways (1)
   --load-cpus LIST     for mock and load generator (0)
@@ -61,6 +66,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     seconds: count('seconds', values.seconds, isQuick ? 1.5 : 4, 0.5),
     only: only as WorkloadName[],
     peers,
+    beside: checkout(values.beside ?? ''),
     processes: count('processes', values.processes, 1),
     gatewayCpus: values['gateway-cpus'] ?? '1',
     loadCpus: values['load-cpus'] ?? '0',
@@ -87,6 +93,7 @@ function parse(args: readonly string[]) {
         seconds: text,
         quick: flag,
         with: text,
+        beside: text,
         processes: text,
         'gateway-cpus': text,
         'load-cpus': text,
@@ -101,6 +108,15 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+function checkout(folder: string): string {
+  if (folder === '') return '';
+  for (const part of ['gateway/main.ts', 'node_modules']) {
+    if (!existsSync(join(folder, part)))
+      throw new UsageError(`--beside: ${folder} has no ${part}; a checkout with its modules is needed.`);
+  }
+  return resolve(folder);
 }
 
 function reject(given: readonly string[], known: readonly string[], what: string): void {

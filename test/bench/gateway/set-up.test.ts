@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
+import { contenders } from '../../../bench/gateway/contenders.ts';
 import { nginxConfig } from '../../../bench/gateway/nginx.ts';
 import { UsageError, readOptions } from '../../../bench/gateway/options.ts';
 import { makeRoutes } from '../../../bench/gateway/routes.ts';
@@ -52,9 +53,17 @@ describe('the options of the bench', () => {
     ['--rounds', '0'],
     ['--only', 'W6'],
     ['--with', 'apache'],
+    ['--beside', '/tmp/no-such-checkout'],
   ])('refuse %s %s', (name, value) => {
     expect(() => readOptions([name, value], ['envoy'])).toThrow(UsageError);
   });
+});
+
+test('another checkout of the gateway may be a contender beside this one', () => {
+  const root = new URL('../../../', import.meta.url).pathname;
+  const names = (args: readonly string[]) => contenders(readOptions(args, [])).map(({ name }) => name);
+  expect(names(['--beside', root])).toEqual(['nginx', 'muster', 'beside']);
+  expect(names([])).toEqual(['nginx', 'muster']);
 });
 
 test('every workload has a name of its own and is asked of the mock and of the load', () => {
