@@ -83,6 +83,7 @@ export class TenantVectors {
   /** Gives a tenant half as much more where there is memory, or another tenant has more than it would have then. */
   private widen(vectors: Vectors, nowMs: number): void {
     const { growthBytes } = vectors;
+    if (growthBytes === 0) return; // as many as it may have: the oldest makes room
     while (this.bytes + growthBytes > this.bytesMax) {
       const survey = this.survey(nowMs);
       const { largest } = survey;

@@ -93,6 +93,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     this.call = call;
     this.sink = call.handler;
     this.bodyIdleMs = call.request.bodyIdleMs;
+    this.isBetweenChunks = false;
     call.connection = this;
     if (this.isOpen) this.send(call);
   }

@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { TenantVectors } from '../../../domain/cache/tenant-vectors.ts';
 import { Vectors, unit } from '../../../domain/cache/vectors.ts';
@@ -34,6 +34,18 @@ describe('prompts of many tenants in a full memory', () => {
     for (const name of ['a', 'b']) expect(knows(name, 'x')).toBe(true);
     expect([knows('large', oldest), knows('large', 499)]).toEqual([false, true]);
     expect(all.size).toBeGreaterThan(count * 0.7);
+  });
+
+  test('are not copied for one that has as many as it may have', () => {
+    const { all, learn, knows } = prompts(1_000 * least);
+    const grow = jest.spyOn(Vectors.prototype, 'grow');
+    for (let at = 0; at < 1_000; at += 1) learn('a', at);
+    const grown = grow.mock.calls.length;
+    expect(grown).toBeGreaterThan(0);
+    for (let at = 1_000; at < 1_100; at += 1) learn('a', at);
+    expect(grow.mock.calls.length).toBe(grown);
+    expect([all.size, knows('a', 99), knows('a', 100)]).toEqual([1_000, false, true]);
+    grow.mockRestore();
   });
 
   test('stay, whatever another tenant asks', () => {
