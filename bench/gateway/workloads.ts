@@ -47,7 +47,7 @@ export function workloads(isQuick: boolean): readonly Workload[] {
     of(
       'W3',
       '64 streams of 64 chunks, a chunk each 10 ms',
-      ['-c', '64', '-stream', '-chunks', '64', ...warm(1.6, 0)],
+      ['-c', '64', '-stream', '-chunks', '64', ...warm(5, 0)],
       { mock: 'delay_us=10000&ttft_us=20000&cache=0', unit: 'chunks', hasDirect: true },
     ),
     of(
