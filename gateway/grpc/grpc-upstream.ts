@@ -237,20 +237,38 @@ function errorAnswer(httpStatus: number, error: string): RestAnswer {
 
 /** @param isHeard the server had begun to answer */
 function outcomeOf(error: ServiceError, isHeard: boolean): Outcome {
-  if (!isFromServer(error) && error.details.startsWith('Received message')) {
+  const told = readStatus(error);
+  if (told === null) {
+    const words = 'it is compressed, but its grpc-encoding names neither gzip nor deflate.';
+    return { kind: 'answer', answer: errorAnswer(502, `The server's answer cannot be read: ${words}`) };
+  }
+  const { code, details } = told;
+  const isServers = isFromServer(error);
+  const isTooLarge = code === status.RESOURCE_EXHAUSTED && !isServers;
+  if (isTooLarge && details.startsWith('Received message')) {
     // grpc-js refused the answer itself: that of another server would be as large.
     const words = 'The answer is larger than a message of gRPC may be.';
     return { kind: 'answer', answer: errorAnswer(413, words) };
   }
-  if (isHeard || isFromServer(error)) {
-    return { kind: 'answer', answer: errorAnswer(httpStatusOf(error.code), error.details) };
+  if (isHeard || isServers) {
+    return { kind: 'answer', answer: errorAnswer(httpStatusOf(code), details) };
   }
-  if (error.details.startsWith('Attempted to send message')) {
+  if (isTooLarge && details.startsWith('Attempted to send message')) {
     // grpc-js refused the request itself: no server would do better with it.
     const words = 'The request is larger than a message of gRPC may be.';
     return { kind: 'answer', answer: errorAnswer(413, words) };
   }
-  return { kind: 'failure', failure: failureOf(error) };
+  return { kind: 'failure', failure: failureOf(told) };
+}
+
+interface Told {
+  readonly code: status;
+  readonly details: string;
+}
+
+/** @returns null where grpc-js has none: it cannot unpack the answer */
+function readStatus({ code, details }: Partial<ServiceError>): Told | null {
+  return code === undefined ? null : { code, details: details ?? '' };
 }
 
 /** A status that came over the wire brings trailers; one that grpc-js made up has none. */
@@ -258,7 +276,7 @@ function isFromServer({ metadata }: StatusObject): boolean {
   return Object.keys(metadata.getMap()).length > 0;
 }
 
-function failureOf({ code, details }: StatusObject): UpstreamFailure {
+function failureOf({ code, details }: Told): UpstreamFailure {
   const told = { code: status[code], message: details };
   switch (code) {
     case status.DEADLINE_EXCEEDED:

@@ -1,3 +1,6 @@
+import { createServer } from 'node:http2';
+import type { ServerHttp2Stream } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { decodeResponse } from '../../../domain/inference-protocol/response.ts';
@@ -8,6 +11,7 @@ import { startRawBackend } from '../../fixtures/gateway/backends.ts';
 import { get, postJson, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
+import { framed } from '../../fixtures/grpc/raw-client.ts';
 import { startGrpcServer } from '../../fixtures/grpc/servers.ts';
 import type { FakeGrpcServer } from '../../fixtures/grpc/servers.ts';
 
@@ -280,6 +284,36 @@ describe('a service whose servers speak gRPC V2 alone', () => {
     expect([502, 503]).toContain(answer.status);
     await raw.close();
   });
+
+  test.each(['identity', 'snappy'])(
+    'says that it compressed its answer, and by %s: 502, and another server is asked',
+    async (encoding) => {
+      let asked = 0;
+      const strange = createServer().on('stream', (stream: ServerHttp2Stream) => {
+        asked += 1;
+        const head = { ':status': 200, 'content-type': 'application/grpc', 'grpc-encoding': encoding };
+        stream.on('error', () => undefined).resume();
+        stream.respond(head, { waitForTrailers: true });
+        stream.on('wantTrailers', () => {
+          stream.sendTrailers({ 'grpc-status': 0 });
+        });
+        stream.end(framed(Buffer.from('abcd'), { isCompressed: true }));
+      });
+      await new Promise<void>((resolve) => strange.listen(0, '127.0.0.1', resolve));
+      const address = `grpc://127.0.0.1:${(strange.address() as AddressInfo).port}`;
+      use([address]);
+      const answer = await infer();
+      expect([answer.status, answer.body]).toEqual([
+        502,
+        { error: expect.stringContaining("The server's answer cannot be read: it is compressed") },
+      ]);
+      use([address, (await add()).address]);
+      const before = asked;
+      for (let at = 0; at < 6; at += 1) expect((await infer()).status).toBe(200);
+      expect(asked).toBeGreaterThan(before);
+      strange.close();
+    },
+  );
 
   test('says something that is no answer of V2: 502', async () => {
     const strange: Fields = {
