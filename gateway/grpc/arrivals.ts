@@ -146,6 +146,16 @@ class Arrival extends Timed implements InboundOwner {
     this.all.options.budget.give(given);
   }
 
+  /** A stream may be silent between its messages, and not within one. */
+  moved(isAnyWhole: boolean): void {
+    if (!this.isStream) return;
+    const { wheel, readMs } = this.all.options;
+    const { isInside } = this.inbound;
+    if (!isInside) wheel.disarm(this);
+    else if (isAnyWhole || !this.isTiming) wheel.arm(this, readMs);
+    this.isTiming = isInside;
+  }
+
   /** All has come, and is worked on now. */
   finish(): void {
     this.give(this.held);
@@ -158,7 +168,7 @@ class Arrival extends Timed implements InboundOwner {
     all.calls += 1;
     if (!this.isStream) wheel.arm(this, readMs);
     stream.on('data', (chunk: Buffer) => {
-      this.onData(chunk);
+      this.inbound.add(chunk);
     });
     stream.once('finish', () => {
       if (!stream.readableEnded) wheel.arm(this, lingerMs);
@@ -168,17 +178,6 @@ class Arrival extends Timed implements InboundOwner {
       this.hasStatus = true;
       this.finish();
     });
-  }
-
-  private onData(chunk: Buffer): void {
-    if (this.isOver) return;
-    const isAnyWhole = this.inbound.add(chunk);
-    if (this.hasStatus || !this.isStream) return;
-    const { wheel, readMs } = this.all.options;
-    const { isInside } = this.inbound;
-    if (!isInside) wheel.disarm(this);
-    else if (isAnyWhole || !this.isTiming) wheel.arm(this, readMs);
-    this.isTiming = isInside;
   }
 
   private end(code: status, details: string): void {

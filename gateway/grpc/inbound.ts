@@ -10,6 +10,8 @@ export interface InboundOwner {
   /** @returns false when there is no room: the call is over then */
   take(bytes: number): boolean;
   give(bytes: number): void;
+  /** What came was looked at, or what waited for a message to be unpacked. @param isAnyWhole a message got whole */
+  moved(isAnyWhole: boolean): void;
   fail(code: status, details: string): void;
 }
 
@@ -67,18 +69,14 @@ export class Inbound {
     return this.costs.shift() ?? 0;
   }
 
-  /** @returns whether a message got whole */
-  add(chunk: Buffer): boolean {
-    if (this.owner.isOver) return false;
+  add(chunk: Buffer): void {
+    if (this.owner.isOver) return;
     this.later.push(chunk);
-    if (this.isInflating) {
-      this.stream.pause();
-      return false;
-    }
-    return this.goOn();
+    if (this.isInflating) this.stream.pause();
+    else this.goOn();
   }
 
-  private goOn(): boolean {
+  private goOn(): void {
     let isAnyWhole = false;
     while (!this.isInflating && !this.owner.isOver) {
       const chunk = this.later.shift();
@@ -92,7 +90,7 @@ export class Inbound {
       isAnyWhole ||= this.framer.isWhole;
     }
     if (this.owner.isOver) this.later = [];
-    return isAnyWhole;
+    else this.owner.moved(isAnyWhole);
   }
 
   private onPart(bytes: Buffer): void {

@@ -125,6 +125,26 @@ describe('what has come of a call and is not served yet', () => {
     },
   );
 
+  test.each([
+    ['compressed', true],
+    ['plain', false],
+  ])(
+    'has its time where it came in one write with a whole message that is %s',
+    async (_what, isCompressed) => {
+      await start({ requestReadMs: 300, lingerMs: 100 });
+      const call = open().begin('ModelStreamInfer', { 'grpc-encoding': 'gzip' });
+      call.stream.resume();
+      const bytes = inferRequest.encode(raw());
+      const message = framed(isCompressed ? gzipSync(bytes) : bytes, { isCompressed });
+      call.stream.write(Buffer.concat([message, framed(Buffer.alloc(10 * kib), { length: 1_000 * kib })]));
+      await until(() => call.status === status.DEADLINE_EXCEEDED);
+      await until(() => call.isClosed);
+      expect(front.backend.seen).toHaveLength(1);
+      expect(await metric('calls_late_total')).toBe(1);
+      expect(await metric('request_bytes')).toBe(0);
+    },
+  );
+
   test('may be long in coming between the messages of a stream', async () => {
     await start({ requestReadMs: 100 });
     const stream = front.client.stream();
