@@ -1,5 +1,5 @@
 import { constants } from 'node:http2';
-import type { ServerHttp2Stream } from 'node:http2';
+import type { Http2Session, ServerHttp2Stream } from 'node:http2';
 import { ServerInterceptingCall, status } from '@grpc/grpc-js';
 import type { ServerInterceptingCallInterface, ServerInterceptor, ServerListener } from '@grpc/grpc-js';
 import type { BodyBudget } from '../front/body-budget.ts';
@@ -7,16 +7,18 @@ import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import { Inbound } from './inbound.ts';
 import type { InboundOptions, InboundOwner } from './inbound.ts';
+import { healthMethods } from './schema.ts';
 import type { Fields } from './schema.ts';
 
 /**
  * What has come of calls and is not worked on yet. grpc-js keeps a message until it is whole, and a whole one until the
  * client has ended its side or the stream is read on: all of it for as long as the client likes. Here it is counted in
- * the budget of all bodies from its first byte, and has its time.
+ * the budget of all bodies from its first byte, and has its time. Probes (grpc.health.v1) have a little room of their
+ * own on each connection: who fills the budget, or all calls that there may be, does not make the gateway look dead.
  */
 export interface ArrivalOptions extends InboundOptions {
   readonly budget: BodyBudget;
-  /** Calls of all connections at once. */
+  /** Calls of all connections at once, probes apart. */
   readonly callsMax: number;
   /** Time for a whole message; of a call with one message, for that and the end of the client's side. */
   readonly readMs: number;
@@ -28,14 +30,22 @@ export interface ArrivalOptions extends InboundOptions {
 
 export const requestsFull = 'The gateway holds as many bytes of requests as it may: try again.';
 
+/** So many of one connection at once; what comes beyond them is a call as any other. */
+const probesMax = 8;
+/** What one of them may hold. */
+const probeBytesMax = 4 * 1_024;
+const probePaths = new Set(Object.values(healthMethods).map(({ path }) => path));
+
 export class Arrivals {
   readonly options: ArrivalOptions;
-  /** Now. */
+  /** Now; of probes among them. */
   calls = 0;
+  probes = 0;
   /** Calls that were refused for a bound; and those whose message did not come in time. */
   refused = 0;
   late = 0;
   private readonly waiting = new WeakMap<Fields, () => void>();
+  private readonly probesOf = new WeakMap<Http2Session, number>();
 
   constructor(options: ArrivalOptions) {
     this.options = options;
@@ -43,9 +53,8 @@ export class Arrivals {
 
   /** For the server's `interceptors`. */
   readonly intercept: ServerInterceptor = ({ path, requestStream }, call) => {
-    const method = path.slice(path.lastIndexOf('/') + 1);
-    const arrival = new Arrival(this, call, method, requestStream);
-    const isRefused = this.calls > this.options.callsMax;
+    const arrival = new Arrival(this, call, path, requestStream);
+    const isRefused = !arrival.isProbe && this.calls - this.probes > this.options.callsMax;
     return new ServerInterceptingCall(call, {
       start: (next) => {
         if (isRefused) {
@@ -59,6 +68,21 @@ export class Arrivals {
   begin(message: Fields): void {
     this.waiting.get(message)?.();
     this.waiting.delete(message);
+  }
+
+  /** @returns whose probe it is, until `endProbe`; null when it is a call as any other */
+  beginProbe(path: string, { session }: ServerHttp2Stream): Http2Session | null {
+    if (session === undefined || !probePaths.has(path)) return null;
+    const before = this.probesOf.get(session) ?? 0;
+    if (before >= probesMax) return null;
+    this.probesOf.set(session, before + 1);
+    this.probes += 1;
+    return session;
+  }
+
+  endProbe(session: Http2Session): void {
+    this.probesOf.set(session, (this.probesOf.get(session) ?? 1) - 1);
+    this.probes -= 1;
   }
 
   private listener(arrival: Arrival, isStream: boolean): ServerListener {
@@ -86,20 +110,26 @@ class Arrival extends Timed implements InboundOwner {
   private readonly stream: ServerHttp2Stream;
   private readonly method: string;
   private readonly isStream: boolean;
+  private readonly prober: Http2Session | null;
   private readonly inbound: Inbound;
   private held = 0;
   private hasStatus = false;
   private isTiming = false;
 
-  constructor(all: Arrivals, call: ServerInterceptingCallInterface, method: string, isStream: boolean) {
+  constructor(all: Arrivals, call: ServerInterceptingCallInterface, path: string, isStream: boolean) {
     super();
     this.all = all;
     this.call = call;
     this.stream = streamOf(call);
-    this.method = method;
+    this.method = path.slice(path.lastIndexOf('/') + 1);
     this.isStream = isStream;
+    this.prober = all.beginProbe(path, this.stream);
     this.inbound = new Inbound(this.stream, this, all.options);
     this.watch();
+  }
+
+  get isProbe(): boolean {
+    return this.prober !== null;
   }
 
   /** Its status was sent: what still comes is thrown away. */
@@ -132,18 +162,19 @@ class Arrival extends Timed implements InboundOwner {
   }
 
   take(bytes: number): boolean {
-    if (this.all.options.budget.take(bytes)) {
+    const { isProbe } = this;
+    if (isProbe ? this.held + bytes <= probeBytesMax : this.all.options.budget.take(bytes)) {
       this.held += bytes;
       return true;
     }
-    this.refuse(status.RESOURCE_EXHAUSTED, requestsFull);
+    this.refuse(status.RESOURCE_EXHAUSTED, isProbe ? 'No probe is as large as this.' : requestsFull);
     return false;
   }
 
   give(bytes: number): void {
     const given = Math.min(bytes, this.held); // nothing is left when the stream is closed already
     this.held -= given;
-    this.all.options.budget.give(given);
+    if (!this.isProbe) this.all.options.budget.give(given);
   }
 
   /** A stream may be silent between its messages, and not within one. */
@@ -175,6 +206,7 @@ class Arrival extends Timed implements InboundOwner {
     });
     stream.once('close', () => {
       all.calls -= 1;
+      if (this.prober !== null) all.endProbe(this.prober);
       this.hasStatus = true;
       this.finish();
     });

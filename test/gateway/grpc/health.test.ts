@@ -1,9 +1,14 @@
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Fields } from '../../../gateway/grpc/schema.ts';
+import type { GatewayLimits } from '../../../gateway/limits.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
+import { get } from '../../fixtures/gateway/gateway.ts';
+import { service } from '../../fixtures/gateway/tables.ts';
 import { GrpcFront } from '../../fixtures/grpc/grpc-front.ts';
+import { RawClient, framed } from '../../fixtures/grpc/raw-client.ts';
+import type { RawCall } from '../../fixtures/grpc/raw-client.ts';
 import { failure } from '../../fixtures/grpc/servers.ts';
 
 const front = new GrpcFront();
@@ -41,5 +46,85 @@ describe('grpc.health.v1', () => {
     await until(() => told.length === 3);
     expect(told).toEqual([1, 2, { code: status.UNAVAILABLE }]);
     await stopped;
+  });
+});
+
+describe('a probe of grpc.health.v1', () => {
+  const clients: RawClient[] = [];
+  afterEach(() => {
+    for (const client of clients.splice(0)) client.leave();
+  });
+  const start = (limits: Partial<GatewayLimits>) =>
+    front.start([service('m', { ready: [front.backend.address] })], limits);
+  const open = () => {
+    const client = new RawClient(front.grpc.port);
+    clients.push(client);
+    return client;
+  };
+  const half = (client: RawClient, method: string, path = `/inference.GRPCInferenceService/${method}`) => {
+    const call = client.begin(method, { ':path': path });
+    call.stream.resume();
+    call.stream.write(framed(Buffer.alloc(700), { length: 1_000_000 }));
+    return call;
+  };
+  const halfCheck = (client: RawClient) => half(client, 'Check', '/grpc.health.v1.Health/Check');
+  const isFull = ({ status: code }: RawCall) => code === status.RESOURCE_EXHAUSTED;
+  const metric = async (name: string) => {
+    const { text } = await get(`${front.gateway.url}/metrics`);
+    return Number(new RegExp(`^muster_gateway_grpc_${name} (.+)$`, 'm').exec(text)?.[1]);
+  };
+
+  test.each<[string, Partial<GatewayLimits>]>([
+    ['bytes', { bodiesBytesMax: 20_000 }],
+    ['calls', { grpcCallsMax: 20 }],
+  ])('is answered while half messages hold all the %s that there may be', async (_what, limits) => {
+    await start(limits);
+    const calls = [open(), open()].flatMap((client) =>
+      Array.from({ length: 20 }, () => half(client, 'ModelInfer')),
+    );
+    await until(() => calls.filter(isFull).length >= 10);
+    expect((await front.client.ask('Check', { service: '' })).fields).toMatchObject({ status: 1 });
+    const watch = front.client.watch('');
+    const told: unknown[] = [];
+    watch.on('data', ({ status: value }: Fields) => told.push(value));
+    watch.on('error', () => undefined);
+    await until(() => told.length === 1);
+    watch.cancel();
+    expect((await get(`${front.gateway.url}/v2/health/ready`)).status).toBe(200);
+  });
+
+  test('takes a few KiB and no more, and none of the room of the others', async () => {
+    await start({ bodiesBytesMax: 20_000 });
+    const small = halfCheck(open());
+    await until(async () => (await metric('calls')) === 1);
+    expect(await metric('request_bytes')).toBe(0);
+    small.stream.write(Buffer.alloc(5_000));
+    await until(() => isFull(small) && small.isClosed);
+    const asked = front.client.ask('Check', { service: 'x'.repeat(5_000) });
+    expect((await failure(asked)).code).toBe(status.RESOURCE_EXHAUSTED);
+    await until(async () => (await metric('calls')) === 0);
+    expect(await metric('request_bytes')).toBe(0);
+  });
+
+  test('has its time', async () => {
+    await start({ requestReadMs: 100, lingerMs: 100 });
+    const call = halfCheck(open());
+    await until(() => call.status === status.DEADLINE_EXCEEDED && call.isClosed);
+    expect(await metric('calls_late_total')).toBe(1);
+  });
+
+  test('is a call as any other where its connection has eight of them already', async () => {
+    await start({ grpcCallsMax: 2 });
+    const client = open();
+    const calls = Array.from({ length: 11 }, () => halfCheck(client));
+    await until(() => calls.some(isFull));
+    expect(calls.map(isFull)).toEqual(calls.map((_call, at) => at === 10));
+    expect(await metric('request_bytes')).toBeGreaterThan(2 * 700);
+    expect((await front.client.ask('Check', { service: '' })).fields).toMatchObject({ status: 1 });
+    calls[0]?.stream.close();
+    await until(async () => (await metric('calls')) === 9);
+    const next = halfCheck(client);
+    await until(async () => (await metric('calls')) === 10);
+    expect(next.status).toBeNull();
   });
 });
