@@ -48,7 +48,7 @@ export interface GatewayLimits extends RetryBounds, AccessLimits {
   readonly grpcCallsPerConnectionMax: number;
   /** Clients' connections to the gRPC port at once; more are closed at once. */
   readonly grpcConnectionsMax: number;
-  /** gRPC calls of all connections at once, those that are still arriving among them; more: RESOURCE_EXHAUSTED. */
+  /** gRPC calls of all connections at once, arriving ones among them, health probes apart; more: RESOURCE_EXHAUSTED. */
   readonly grpcCallsMax: number;
   /** Requests of one ModelStreamInfer that are worked on at once; more are not read yet. */
   readonly grpcStreamWidth: number;
