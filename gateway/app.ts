@@ -13,7 +13,7 @@ import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
 import { Resilience } from './forward/resilience.ts';
 import { buildFront } from './front/front.ts';
-import type { Exchange } from './front/exchange.ts';
+import type { Exchange, Sender } from './front/exchange.ts';
 import { askInternally } from './front/internal-exchange.ts';
 import type { TlsOptions } from './front/tls-files.ts';
 import { grpcUpstreams, isGrpcAddress } from './grpc/grpc-upstream.ts';
@@ -50,6 +50,8 @@ export interface Gateway {
   readonly control: ControlLink;
   /** For requests that come another way than by the HTTP port. */
   readonly handle: (exchange: Exchange) => void;
+  /** Whether nobody is known by this: what comes of strangers shares a part of the memory. */
+  readonly isStranger: (sender: Sender) => boolean;
   readonly accounting: Accounting;
   /** From now on each response ends its connection, and readiness says no. */
   drain(): void;
@@ -234,6 +236,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     handle: (exchange) => {
       dataPath.handle(exchange);
     },
+    isStranger: (sender) => access.isStranger(sender),
     drain: () => {
       isDraining = true;
       accessLog.stopGathering();

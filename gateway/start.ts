@@ -162,10 +162,13 @@ function tlsDeps({
 async function startGrpcFront(
   { host, limits, logger, tls }: ServeOptions,
   { port, isChosen }: GrpcPort,
-  { app, endpoints, metrics, handle }: Gateway,
+  { app, endpoints, metrics, handle, isStranger }: Gateway,
 ): Promise<RunningGrpc | null> {
   try {
-    return await startGrpc({ host, port, limits, logger, registry: metrics.registry, handle, tls });
+    return await startGrpc({
+      ...{ host, port, limits, logger, tls, handle, isStranger },
+      registry: metrics.registry,
+    });
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === 'EADDRINUSE' && !isChosen) {

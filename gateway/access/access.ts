@@ -7,7 +7,7 @@ import { callerOfCertificate, callerOfRule } from '../../domain/access/callers.t
 import { parseKey } from '../../domain/access/key.ts';
 import { hasScope, isProbe, scopeFor } from '../../domain/access/may.ts';
 import type { Refusal } from '../errors.ts';
-import type { Exchange } from '../front/exchange.ts';
+import type { Sender } from '../front/exchange.ts';
 import type { Passage } from '../passage.ts';
 import type { Flow, Step } from '../step.ts';
 import type { AccessLimits } from './access-limits.ts';
@@ -171,7 +171,7 @@ export class Access implements Step {
    * Whether a request whose body is still to come is nobody's that is known: what it sends must not take the room of
    * others. A token that was never seen is a stranger's, until it is verified.
    */
-  isStranger(exchange: Exchange): boolean {
+  isStranger(exchange: Sender): boolean {
     if (this.mode === 'open') return false;
     const { memo } = exchange;
     const nowMs = this.clocks.nowMs();
@@ -180,7 +180,7 @@ export class Access implements Step {
   }
 
   /** Who it is, without refusing anybody: a bad credential is nobody's, and so is a token that was never verified. */
-  private knownBy(exchange: Exchange, nowMs: number): Identity | null {
+  private knownBy(exchange: Sender, nowMs: number): Identity | null {
     const credential = credentialOf(exchange.headers);
     if (credential === null) return this.ofCertificate(exchange);
     const { raw } = credential;
@@ -243,7 +243,7 @@ export class Access implements Step {
     );
   }
 
-  private ofCertificate(exchange: Exchange): Identity | null {
+  private ofCertificate(exchange: Sender): Identity | null {
     const peer = this.certificates.length === 0 ? null : exchange.peer;
     if (peer === null) return null;
     const known = this.byFingerprint.get(peer.fingerprint);

@@ -72,3 +72,6 @@ export function answer(
   if (exchange.method !== 'HEAD') exchange.write(bytes);
   exchange.end();
 }
+
+/** What of a request tells who sends it. */
+export type Sender = Pick<Exchange, 'headers' | 'memo' | 'peer'>;

@@ -1,10 +1,18 @@
 import { constants } from 'node:http2';
 import type { Http2Session, ServerHttp2Stream } from 'node:http2';
 import { ServerInterceptingCall, status } from '@grpc/grpc-js';
-import type { ServerInterceptingCallInterface, ServerInterceptor, ServerListener } from '@grpc/grpc-js';
+import type {
+  Metadata,
+  ServerInterceptingCallInterface,
+  ServerInterceptor,
+  ServerListener,
+} from '@grpc/grpc-js';
 import type { BodyBudget } from '../front/body-budget.ts';
+import { HeadMemo } from '../front/exchange.ts';
+import type { Sender } from '../front/exchange.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
+import { peerOfCall, requestHeaders } from './caller.ts';
 import { Inbound } from './inbound.ts';
 import type { InboundOptions, InboundOwner } from './inbound.ts';
 import { healthMethods } from './schema.ts';
@@ -18,6 +26,8 @@ import type { Fields } from './schema.ts';
  */
 export interface ArrivalOptions extends InboundOptions {
   readonly budget: BodyBudget;
+  /** Whether nobody is known by a call's metadata and certificate. */
+  readonly isStranger: (sender: Sender) => boolean;
   /** Calls of all connections at once, probes apart. */
   readonly callsMax: number;
   /** Time for a whole message; of a call with one message, for that and the end of the client's side. */
@@ -87,6 +97,10 @@ export class Arrivals {
 
   private listener(arrival: Arrival, isStream: boolean): ServerListener {
     return {
+      onReceiveMetadata: (metadata, next) => {
+        arrival.begin(metadata);
+        next(metadata);
+      },
       onReceiveMessage: (message: Fields, next) => {
         const bytes = arrival.nextCost();
         if (isStream) {
@@ -113,6 +127,7 @@ class Arrival extends Timed implements InboundOwner {
   private readonly prober: Http2Session | null;
   private readonly inbound: Inbound;
   private held = 0;
+  private isStranger = true;
   private hasStatus = false;
   private isTiming = false;
 
@@ -135,6 +150,13 @@ class Arrival extends Timed implements InboundOwner {
   /** Its status was sent: what still comes is thrown away. */
   get isOver(): boolean {
     return this.hasStatus || this.stream.writableEnded;
+  }
+
+  /** Its metadata is there, and nothing else yet. */
+  begin(metadata: Metadata): void {
+    const { call, all } = this;
+    const headers = requestHeaders(call, metadata);
+    this.isStranger = all.options.isStranger({ headers, peer: peerOfCall(call), memo: new HeadMemo() });
   }
 
   onTimeout(): void {
@@ -163,7 +185,7 @@ class Arrival extends Timed implements InboundOwner {
 
   take(bytes: number): boolean {
     const { isProbe } = this;
-    if (isProbe ? this.held + bytes <= probeBytesMax : this.all.options.budget.take(bytes)) {
+    if (isProbe ? this.held + bytes <= probeBytesMax : this.all.options.budget.take(bytes, this.isStranger)) {
       this.held += bytes;
       return true;
     }
@@ -174,7 +196,7 @@ class Arrival extends Timed implements InboundOwner {
   give(bytes: number): void {
     const given = Math.min(bytes, this.held); // nothing is left when the stream is closed already
     this.held -= given;
-    if (!this.isProbe) this.all.options.budget.give(given);
+    if (!this.isProbe) this.all.options.budget.give(given, this.isStranger);
   }
 
   /** A stream may be silent between its messages, and not within one. */

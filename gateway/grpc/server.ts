@@ -10,7 +10,7 @@ import type { Logger } from 'pino';
 import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { BodyBudget } from '../front/body-budget.ts';
-import type { Exchange } from '../front/exchange.ts';
+import type { Exchange, Sender } from '../front/exchange.ts';
 import { askInternally } from '../front/internal-exchange.ts';
 import type { TlsOptions } from '../front/tls-files.ts';
 import type { GatewayLimits } from '../limits.ts';
@@ -33,6 +33,7 @@ export interface GrpcOptions {
   readonly logger: Logger;
   readonly registry: Registry;
   readonly handle: (exchange: Exchange) => void;
+  readonly isStranger: (sender: Sender) => boolean;
   readonly tls?: TlsOptions | undefined;
 }
 
@@ -44,11 +45,12 @@ export interface RunningGrpc {
 
 /** @throws Error with code EADDRINUSE when the port is taken */
 export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
-  const { limits, logger, handle } = options;
-  const bodies = new BodyBudget(limits.bodiesBytesMax);
+  const { limits, logger, handle, isStranger } = options;
+  const bodies = new BodyBudget(limits.bodiesBytesMax, limits.strangersBytesMax);
   const count = registerCalls(options.registry);
   const arrivals = new Arrivals({
     budget: bodies,
+    isStranger,
     inflater: new Inflater(limits.grpcMessageBytesMax),
     messageBytesMax: limits.grpcMessageBytesMax,
     callsMax: limits.grpcCallsMax,
@@ -72,10 +74,11 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     inferenceMethods,
     inferenceService({
       ask,
-      take: (bytes) => bodies.take(bytes),
-      give: (bytes) => {
-        bodies.give(bytes);
+      take: (bytes, isStrange) => bodies.take(bytes, isStrange),
+      give: (bytes, isStrange) => {
+        bodies.give(bytes, isStrange);
       },
+      isStranger,
       onBegin: (message) => {
         arrivals.begin(message);
       },

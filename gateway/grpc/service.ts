@@ -7,11 +7,13 @@ import type {
   sendUnaryData,
 } from '@grpc/grpc-js';
 import { MusterError } from '../../domain/errors.ts';
+import { HeadMemo } from '../front/exchange.ts';
+import type { Sender } from '../front/exchange.ts';
 import { AnswerTooLarge } from '../front/internal-exchange.ts';
 import type { InternalAnswer, InternalRequest } from '../front/internal-exchange.ts';
-import { isLoopback, peerCertificate } from '../front/peer.ts';
-import type { PeerCertificate } from '../front/peer.ts';
+import { isLoopback } from '../front/peer.ts';
 import { requestsFull } from './arrivals.ts';
+import { peerOfCall, requestHeaders } from './caller.ts';
 import type { Fields } from './schema.ts';
 import { codeOf } from './status.ts';
 import { inferResponse, readInferRequest, restRequest } from './translate.ts';
@@ -26,8 +28,9 @@ export interface ServiceDeps {
   /** @throws when the answer is cut or too large, or `signal` fires */
   readonly ask: (request: InternalRequest, signal: AbortSignal) => Promise<InternalAnswer>;
   /** Reserves memory for a message until its answer is there; false: there is none left. */
-  readonly take: (bytes: number) => boolean;
-  readonly give: (bytes: number) => void;
+  readonly take: (bytes: number, isStranger: boolean) => boolean;
+  readonly give: (bytes: number, isStranger: boolean) => void;
+  readonly isStranger: (sender: Sender) => boolean;
   /** A message of a stream is worked on from now: what it held while it waited is free. */
   readonly onBegin: (request: Fields) => void;
   readonly onCall: (method: string, code: status) => void;
@@ -249,7 +252,7 @@ async function drained(call: Duplex, signal: AbortSignal): Promise<void> {
 }
 
 function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): Ask {
-  const headers = requestHeaders(call);
+  const headers = requestHeaders(call, call.metadata);
   const isLocal = isLoopback(
     call
       .getPeer()
@@ -257,13 +260,14 @@ function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): A
       .replace(/^\[|\]$/g, ''),
   );
   const peer = peerOfCall(call);
+  const isStranger = deps.isStranger({ headers, peer, memo: new HeadMemo() });
   return async (method, path, rest) => {
     const bytes =
       rest === undefined
         ? null
         : Buffer.from(rest.bytes.buffer, rest.bytes.byteOffset, rest.bytes.byteLength);
     const held = bytes?.length ?? 0;
-    if (!deps.take(held)) throw new CallError(status.RESOURCE_EXHAUSTED, requestsFull);
+    if (!deps.take(held, isStranger)) throw new CallError(status.RESOURCE_EXHAUSTED, requestsFull);
     try {
       const own = rest === undefined ? headers : { ...headers, ...bodyHeaders(rest) };
       return await deps.ask({ method, path, headers: own, body: bytes, isLocal, peer }, signal);
@@ -273,7 +277,7 @@ function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): A
         throw new CallError(status.RESOURCE_EXHAUSTED, `No message may be so large: ${error.message}.`);
       throw new CallError(status.UNAVAILABLE, `The answer was lost: ${String(error)}.`);
     } finally {
-      deps.give(held);
+      deps.give(held, isStranger);
     }
   };
 }
@@ -284,25 +288,6 @@ function bodyHeaders({ bytes, contentType, headerLength }: RestBody): Record<str
     'content-length': String(bytes.byteLength),
     ...(headerLength === undefined ? {} : { 'inference-header-content-length': String(headerLength) }),
   };
-}
-
-/** Certificates are asked for only where they are required, and so verified (server.ts). */
-function peerOfCall(call: Unary | Duplex): PeerCertificate | null {
-  const certificate = call.getAuthContext().sslPeerCertificate;
-  if (certificate === undefined || Object.keys(certificate).length === 0) return null;
-  return peerCertificate(certificate.subject, certificate.subjectaltname, certificate.fingerprint256);
-}
-
-/** gRPC's own and HTTP/2's are no headers of a request; what is binary has no place in one. */
-const notAHeader =
-  /^(grpc-|:|te$|content-|host$|connection$|transfer-encoding$|inference-header-content-length$)|-bin$/;
-
-function requestHeaders(call: Unary | Duplex): Record<string, string> {
-  const headers: Record<string, string> = { host: call.getHost() };
-  for (const name of Object.keys(call.metadata.getMap())) {
-    if (!notAHeader.test(name)) headers[name] = call.metadata.get(name).join(', ');
-  }
-  return headers;
 }
 
 /** What the gateway itself says beside an answer: the request's id, usage, cost. */

@@ -3,6 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { codec } from '../../../gateway/grpc/schema.ts';
 import type { GatewayLimits } from '../../../gateway/limits.ts';
+import { newKey, useAccess } from '../../fixtures/access/keys.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
 import { get } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
@@ -46,6 +47,32 @@ describe('what has come of a call and is not served yet', () => {
     for (const client of clients) client.leave();
     await until(async () => (await metric('request_bytes')) === 0);
     expect((await front.client.ask('ModelInfer', raw())).fields).toMatchObject({ id: 'r1' });
+  });
+
+  test('has a part of it for strangers: who has no key takes no room from those who have one', async () => {
+    const { key, record } = newKey();
+    await start({ bodiesBytesMax: 300 * kib, strangersBytesMax: 100 * kib });
+    useAccess(front.gateway, [service('m', { ready: [front.backend.address] })], {
+      mode: 'required',
+      keys: [record],
+    });
+    const client = open();
+    const half = framed(Buffer.alloc(30 * kib), { length: 1_000 * kib });
+    const strange = Array.from({ length: 8 }, () => client.begin('ModelInfer'));
+    for (const { stream } of strange) stream.write(half);
+    await until(() => strange.filter(({ status: code }) => code === status.RESOURCE_EXHAUSTED).length >= 5);
+    expect(await metric('request_bytes')).toBeLessThanOrEqual(100 * kib);
+    const authorization = `Bearer ${key}`;
+    const known = client.begin('ModelInfer', { authorization });
+    known.stream.write(framed(Buffer.alloc(120 * kib), { length: 1_000 * kib }));
+    await until(async () => (await metric('request_bytes')) > 120 * kib);
+    const good = client.begin('ModelInfer', { authorization });
+    good.stream.end(framed(inferRequest.encode(raw())));
+    good.stream.resume();
+    await until(() => good.status === status.OK);
+    expect(known.status).toBeNull();
+    client.leave();
+    await until(async () => (await metric('request_bytes')) === 0);
   });
 
   test('counts whole messages of calls whose side the client does not end', async () => {

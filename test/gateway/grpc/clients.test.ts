@@ -51,7 +51,7 @@ describe("tritonclient's gRPC client, unmodified", () => {
       service('silent', { ready: [silent.address], protocols: ['v2'] }),
       service('same', { ready: [`grpc://127.0.0.1:${mlserverPort}`], protocols: ['grpc-v2'] }),
     ]);
-    const { handle, metrics } = gateway;
+    const { handle, isStranger, metrics } = gateway;
     grpc = await startGrpc({
       host: '127.0.0.1',
       port: 0,
@@ -59,6 +59,7 @@ describe("tritonclient's gRPC client, unmodified", () => {
       logger: pino({ level: 'silent' }),
       registry: metrics.registry,
       handle,
+      isStranger,
     });
     const script = join(fixtures, 'triton_grpc_client.py');
     const { stdout } = await run(client, [script, `127.0.0.1:${grpc.port}`, 'same']);
