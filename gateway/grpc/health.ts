@@ -25,12 +25,38 @@ export interface HealthService {
   readonly stop: () => void;
 }
 
+interface Watch {
+  tell(value: number): void;
+  stop(): void;
+}
+
 export function healthService({ isReady, everyMs }: HealthDeps): HealthService {
-  const watches = new Set<() => void>();
+  const watches = new Set<Watch>();
   let isStopping = false;
-  const statusOf = async (service: string): Promise<number> => {
-    if (!known.has(service)) return SERVICE_UNKNOWN;
-    return !isStopping && (await isReady().catch(() => false)) ? SERVING : NOT_SERVING;
+  let timer: NodeJS.Timeout | undefined;
+  let asked: Promise<number> | null = null;
+  /** One question for all who ask before it is answered. */
+  const ask = (): Promise<number> =>
+    (asked ??= isReady()
+      .catch(() => false)
+      .then((isServing) => {
+        asked = null;
+        return isServing && !isStopping ? SERVING : NOT_SERVING;
+      }));
+  const look = async () => {
+    const value = await ask();
+    for (const watch of watches) watch.tell(value);
+  };
+  const begin = (watch: Watch) => {
+    watches.add(watch);
+    timer ??= setInterval(() => void look(), everyMs);
+    void look();
+  };
+  const end = (watch: Watch) => {
+    watches.delete(watch);
+    if (watches.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
   };
   const implementation = {
     Check: ({ request }: ServerUnaryCall<Fields, Fields>, callback: sendUnaryData<Fields>) => {
@@ -39,44 +65,43 @@ export function healthService({ isReady, everyMs }: HealthDeps): HealthService {
         callback({ code: status.NOT_FOUND, details: `There is no service '${service}' here.` });
         return;
       }
-      void statusOf(service).then((value) => {
+      void ask().then((value) => {
         callback(null, { status: value });
       });
     },
     Watch: (call: ServerWritableStream<Fields, Fields>) => {
-      const service = String(call.request['service']);
-      let last = -1;
-      let isOver = false;
-      const tell = (value: number) => {
-        if (value === last || isOver) return;
-        last = value;
-        call.write({ status: value });
-      };
-      const look = async () => {
-        tell(await statusOf(service));
-      };
-      const end = () => {
-        isOver = true;
-        clearInterval(timer);
-        watches.delete(stop);
-      };
-      const stop = () => {
-        if (known.has(service)) tell(NOT_SERVING);
-        end();
-        call.emit('error', { code: status.UNAVAILABLE, details: 'The gateway stops.' });
-      };
-      const timer = setInterval(() => void look(), everyMs);
-      watches.add(stop);
-      call.on('cancelled', end);
-      call.on('close', end);
-      call.on('error', end);
-      if (isStopping) stop();
-      else void look();
+      const watch = watchOf(call);
+      if (!known.has(String(call.request['service']))) watch.tell(SERVICE_UNKNOWN);
+      else if (isStopping) watch.tell(NOT_SERVING);
+      for (const event of ['cancelled', 'close', 'error']) {
+        call.on(event, () => {
+          end(watch);
+        });
+      }
+      if (isStopping) watch.stop();
+      else begin(watch);
     },
   };
   const stop = () => {
     isStopping = true;
-    for (const stopWatch of watches) stopWatch();
+    for (const watch of watches) {
+      watch.tell(NOT_SERVING);
+      watch.stop();
+    }
   };
   return { implementation, stop };
+}
+
+function watchOf(call: ServerWritableStream<Fields, Fields>): Watch {
+  let last = -1;
+  return {
+    tell: (value) => {
+      if (value === last || last === SERVICE_UNKNOWN) return;
+      last = value;
+      call.write({ status: value });
+    },
+    stop: () => {
+      call.emit('error', { code: status.UNAVAILABLE, details: 'The gateway stops.' });
+    },
+  };
 }

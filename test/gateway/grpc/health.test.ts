@@ -1,6 +1,9 @@
+import { EventEmitter } from 'node:events';
+import { setTimeout } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { healthService } from '../../../gateway/grpc/health.ts';
 import type { Fields } from '../../../gateway/grpc/schema.ts';
 import type { GatewayLimits } from '../../../gateway/limits.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -47,6 +50,37 @@ describe('grpc.health.v1', () => {
     expect(told).toEqual([1, 2, { code: status.UNAVAILABLE }]);
     await stopped;
   });
+});
+
+test('readiness is asked once for all who watch, and no more when they left', async () => {
+  const answers: ((isReady: boolean) => void)[] = [];
+  const { implementation } = healthService({
+    isReady: () => new Promise((resolve) => answers.push(resolve)),
+    everyMs: 5,
+  });
+  const watchers = ['', '', 'inference.GRPCInferenceService', 'other'].map((name) => {
+    const told: unknown[] = [];
+    const write = ({ status: value }: Fields) => told.push(value);
+    const call = Object.assign(new EventEmitter(), { request: { service: name }, write });
+    (implementation['Watch'] as (call: unknown) => void)(call);
+    return { told, call };
+  });
+  const told = () => watchers.map((watcher) => watcher.told);
+  for (const [isReady, value] of [
+    [true, 1],
+    [false, 2],
+  ] as const) {
+    await until(() => answers.length === 1);
+    await setTimeout(20); // several turns of its timer
+    expect(answers).toHaveLength(1);
+    answers.pop()?.(isReady);
+    await until(() => told()[0]?.includes(value) === true);
+  }
+  expect(told()).toEqual([[1, 2], [1, 2], [1, 2], [3]]);
+  for (const { call } of watchers) call.emit('close');
+  for (const answer of answers.splice(0)) answer(true);
+  await setTimeout(20);
+  expect(answers).toHaveLength(0);
 });
 
 describe('a probe of grpc.health.v1', () => {
