@@ -8,17 +8,18 @@
 const mergedBytesMax = 16 * 1024;
 /** Up to so many characters a loop is faster than node's call into its own machinery. */
 const loopCharsMax = 16;
+/** Longer pieces have a view of their own each time. */
+const viewsMax = 1024;
 
 export class WriteBuffer {
   private bytes: Buffer;
   private readonly size: number;
   /** Of the memory's begin, by length: tokens come in few lengths, and a view costs more than to find one. */
-  private views: (Buffer | null)[];
+  private readonly views = new Array<Buffer | null>(viewsMax).fill(null);
 
   constructor(size = mergedBytesMax) {
     this.size = size;
     this.bytes = Buffer.allocUnsafeSlow(size);
-    this.views = noViews();
   }
 
   /**
@@ -63,7 +64,7 @@ export class WriteBuffer {
   /** Somebody holds what was merged last: the next one gets other memory. */
   give(): void {
     this.bytes = Buffer.allocUnsafeSlow(this.size);
-    this.views = noViews();
+    this.views.fill(null);
   }
 
   private view(length: number): Buffer {
@@ -71,9 +72,6 @@ export class WriteBuffer {
     return (this.views[length] ??= this.bytes.subarray(0, length));
   }
 }
-
-const viewsMax = 1024;
-const noViews = (): (Buffer | null)[] => new Array<Buffer | null>(viewsMax).fill(null);
 
 /** Eight digits of size, their line end, that of the payload, and an empty chunk. */
 const framingBytesMax = 8 + 2 + 2 + 5;

@@ -1,5 +1,6 @@
 import type { Exchange, HeadMemo } from '../exchange.ts';
 import type { PeerCertificate } from '../peer.ts';
+import { chunkEnd, chunkStart, lastChunk } from './chunk-framing.ts';
 import type { RequestHead } from './head.ts';
 import { responseHead } from './response-head.ts';
 
@@ -183,8 +184,8 @@ export class LeanExchange implements Exchange {
     const { head } = this;
     if (head === '') return this.wire.sendChunk(bytes, isFinal);
     this.head = '';
-    const start = `${head}${chunkedLine}\r\n${bytes.length.toString(16)}\r\n`;
-    return this.wire.sendAll(start, bytes, isFinal ? lastOfAll : '\r\n');
+    const start = `${head}${chunkedLine}\r\n${chunkStart(bytes.length)}`;
+    return this.wire.sendAll(start, bytes, chunkEnd(isFinal));
   }
 
   private endWithHead(): void {
@@ -196,5 +197,3 @@ export class LeanExchange implements Exchange {
 
 const chunkedLine = 'transfer-encoding: chunked\r\n';
 const emptyLine = 'content-length: 0\r\n';
-const lastChunk = '0\r\n\r\n';
-const lastOfAll = `\r\n${lastChunk}`;

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { WriteBuffer } from '../../write-buffer.ts';
+import { chunkEnd, chunkStart } from './chunk-framing.ts';
 
 /**
  * Writes text, bytes and text with as few system calls as there can be. The bytes hold for this call alone.
@@ -28,8 +29,7 @@ export function sendChunk(
 ): boolean {
   const whole = writes === null ? null : writes.mergeChunk(payload, isFinal);
   if (whole !== null) return sendWhole(socket, writes, whole);
-  const size = `${payload.length.toString(16)}\r\n`;
-  return sendAll(socket, writes, size, payload, isFinal ? '\r\n0\r\n\r\n' : '\r\n');
+  return sendAll(socket, writes, chunkStart(payload.length), payload, chunkEnd(isFinal));
 }
 
 function sendWhole(socket: Socket, writes: WriteBuffer | null, whole: Buffer): boolean {
