@@ -23,6 +23,11 @@ export class Inflater {
     this.bytesMax = bytesMax;
   }
 
+  /** Messages that wait or are being unpacked; their bytes are counted where they came. */
+  get size(): number {
+    return this.waiting.length + this.running;
+  }
+
   add(job: Job): void {
     this.waiting.push(job);
     this.start();

@@ -47,11 +47,12 @@ export interface RunningGrpc {
 export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
   const { limits, logger, handle, isStranger } = options;
   const bodies = new BodyBudget(limits.bodiesBytesMax, limits.strangersBytesMax);
+  const inflater = new Inflater(limits.grpcMessageBytesMax);
   const count = registerCalls(options.registry);
   const arrivals = new Arrivals({
     budget: bodies,
     isStranger,
-    inflater: new Inflater(limits.grpcMessageBytesMax),
+    inflater,
     messageBytesMax: limits.grpcMessageBytesMax,
     callsMax: limits.grpcCallsMax,
     readMs: limits.requestReadMs,
@@ -102,7 +103,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
       injector.injectConnection(socket);
     },
   });
-  registerBounds(options.registry, { bodies, arrivals, listener });
+  registerBounds(options.registry, { bodies, arrivals, inflater, listener });
   const port = await listener.listen(options.host, options.port);
   const stop = () => {
     health.stop();
@@ -160,12 +161,14 @@ function registerCalls(registry: Registry): (method: string, code: status) => vo
 interface Bounded {
   readonly bodies: BodyBudget;
   readonly arrivals: Arrivals;
+  readonly inflater: Inflater;
   readonly listener: GrpcListener;
 }
 
-function registerBounds(registry: Registry, { bodies, arrivals, listener }: Bounded): void {
+function registerBounds(registry: Registry, { bodies, arrivals, inflater, listener }: Bounded): void {
   const { gauge, counter } = plainMetrics(registry, 'muster_gateway_grpc_');
   gauge('request_bytes', 'Bytes of gRPC requests that arrive or are being served', () => bodies.bytes);
+  gauge('inflating', 'Compressed messages that wait or are being unpacked', () => inflater.size);
   gauge('connections', 'Connections of gRPC clients', () => listener.connections);
   gauge('calls', 'gRPC calls, those that are still arriving among them', () => arrivals.calls);
   counter(

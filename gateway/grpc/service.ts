@@ -260,8 +260,9 @@ function asking(deps: ServiceDeps, call: Unary | Duplex, signal: AbortSignal): A
       .replace(/^\[|\]$/g, ''),
   );
   const peer = peerOfCall(call);
-  const isStranger = deps.isStranger({ headers, peer, memo: new HeadMemo() });
   return async (method, path, rest) => {
+    // Asked for each message of a stream: a token is known once the first one was served.
+    const isStranger = deps.isStranger({ headers, peer, memo: new HeadMemo() });
     const bytes =
       rest === undefined
         ? null

@@ -26,8 +26,10 @@ describe('Inflater', () => {
         },
       });
     }
+    expect(inflater.size).toBe(20);
     await until(() => done === 20);
     expect(most).toBe(inflationsMax);
+    expect(inflater.size).toBe(0);
   });
 
   test('passes over what nobody wants any more', async () => {
