@@ -113,10 +113,10 @@ describe('files and batches through the gateway', () => {
     const asker = lineAsker({ gatewayUrl: gateway.url, internalToken: () => client.currentToken() });
     const run = async (from: number, to: number) => {
       const { body } = await api.internal('GET', `/internal/batches/${id}/lines?from=0&to=3`);
-      const todo = body as BatchLines;
+      const batch = body as BatchLines;
       const { signal } = new AbortController();
-      for (const each of todo.lines.slice(from, to)) {
-        const result = await asker({ batchId: id, ...todo, ...each }, signal, () => undefined);
+      for (const each of batch.lines.slice(from, to)) {
+        const result = await asker({ batchId: id, ...batch, ...each }, signal, () => undefined);
         await api.internal('POST', `/internal/batches/${id}/results`, { results: [result] });
       }
     };

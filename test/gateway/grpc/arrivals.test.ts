@@ -8,7 +8,7 @@ import { until } from '../../fixtures/gateway/control-api.ts';
 import { get } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 import { GrpcFront, raw } from '../../fixtures/grpc/grpc-front.ts';
-import { RawClient, framed } from '../../fixtures/grpc/raw-client.ts';
+import { RawClients, framed } from '../../fixtures/grpc/raw-client.ts';
 import { failure, identity } from '../../fixtures/grpc/servers.ts';
 
 const front = new GrpcFront();
@@ -16,22 +16,14 @@ const kib = 1_024;
 const inferRequest = codec('ModelInferRequest');
 
 describe('what has come of a call and is not served yet', () => {
-  let clients: RawClient[] = [];
+  const clients = new RawClients();
   afterEach(() => {
-    for (const client of clients) client.leave();
-    clients = [];
+    clients.leave();
   });
   const start = (limits: Partial<GatewayLimits>) =>
     front.start([service('m', { ready: [front.backend.address] })], limits);
-  const open = () => {
-    const client = new RawClient(front.grpc.port);
-    clients.push(client);
-    return client;
-  };
-  const metric = async (name: string) => {
-    const { text } = await get(`${front.gateway.url}/metrics`);
-    return Number(new RegExp(`^muster_gateway_grpc_${name} (.+)$`, 'm').exec(text)?.[1]);
-  };
+  const open = () => clients.open(front.grpc.port);
+  const metric = (name: string) => front.metric(name);
 
   test('is bounded over all connections: half messages beyond it are refused, and their bytes are free again', async () => {
     await start({ bodiesBytesMax: 200 * kib });
@@ -44,7 +36,7 @@ describe('what has come of a call and is not served yet', () => {
     await until(() => refused.every(({ isClosed }) => isClosed));
     expect(await metric('request_bytes')).toBeLessThanOrEqual(200 * kib);
     expect(await metric('calls_refused_total')).toBe(refused.length);
-    for (const client of clients) client.leave();
+    clients.leave();
     await until(async () => (await metric('request_bytes')) === 0);
     expect((await front.client.ask('ModelInfer', raw())).fields).toMatchObject({ id: 'r1' });
   });
@@ -197,16 +189,11 @@ describe('what has come of a call and is not served yet', () => {
 });
 
 describe('the gRPC port', () => {
-  let clients: RawClient[] = [];
+  const clients = new RawClients();
   afterEach(() => {
-    for (const client of clients) client.leave();
-    clients = [];
+    clients.leave();
   });
-  const open = () => {
-    const client = new RawClient(front.grpc.port);
-    clients.push(client);
-    return client;
-  };
+  const open = () => clients.open(front.grpc.port);
   const text = async () => (await get(`${front.gateway.url}/metrics`)).text;
 
   test('serves as many calls at once as it may, of all connections', async () => {
@@ -230,7 +217,7 @@ describe('the gRPC port', () => {
     await front.start([service('m', { ready: [front.backend.address] })], { grpcConnectionsMax: 2 });
     const first = open();
     open();
-    await Promise.all(clients.map((client) => client.ready()));
+    await Promise.all(clients.all.map((client) => client.ready()));
     expect((await failure(front.client.ask('ServerLive', {}))).code).toBe(status.UNAVAILABLE);
     expect(await text()).toMatch(/muster_gateway_grpc_connections_dropped_total [1-9]/);
     expect(await text()).toContain('muster_gateway_grpc_connections 2');

@@ -10,8 +10,8 @@ import { until } from '../../fixtures/gateway/control-api.ts';
 import { get } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 import { GrpcFront } from '../../fixtures/grpc/grpc-front.ts';
-import { RawClient, framed } from '../../fixtures/grpc/raw-client.ts';
-import type { RawCall } from '../../fixtures/grpc/raw-client.ts';
+import { RawClients, framed } from '../../fixtures/grpc/raw-client.ts';
+import type { RawCall, RawClient } from '../../fixtures/grpc/raw-client.ts';
 import { failure } from '../../fixtures/grpc/servers.ts';
 
 const front = new GrpcFront();
@@ -84,17 +84,13 @@ test('readiness is asked once for all who watch, and no more when they left', as
 });
 
 describe('a probe of grpc.health.v1', () => {
-  const clients: RawClient[] = [];
+  const clients = new RawClients();
   afterEach(() => {
-    for (const client of clients.splice(0)) client.leave();
+    clients.leave();
   });
   const start = (limits: Partial<GatewayLimits>) =>
     front.start([service('m', { ready: [front.backend.address] })], limits);
-  const open = () => {
-    const client = new RawClient(front.grpc.port);
-    clients.push(client);
-    return client;
-  };
+  const open = () => clients.open(front.grpc.port);
   const half = (client: RawClient, method: string, path = `/inference.GRPCInferenceService/${method}`) => {
     const call = client.begin(method, { ':path': path });
     call.stream.resume();
@@ -103,10 +99,7 @@ describe('a probe of grpc.health.v1', () => {
   };
   const halfCheck = (client: RawClient) => half(client, 'Check', '/grpc.health.v1.Health/Check');
   const isFull = ({ status: code }: RawCall) => code === status.RESOURCE_EXHAUSTED;
-  const metric = async (name: string) => {
-    const { text } = await get(`${front.gateway.url}/metrics`);
-    return Number(new RegExp(`^muster_gateway_grpc_${name} (.+)$`, 'm').exec(text)?.[1]);
-  };
+  const metric = (name: string) => front.metric(name);
 
   test.each<[string, Partial<GatewayLimits>]>([
     ['bytes', { bodiesBytesMax: 20_000 }],
