@@ -56,7 +56,7 @@ export class Delivery extends Timed implements BodySink {
     readonly parts: Uint8Array[];
   } | null = null;
   private isBlocked = false;
-  /** `events` keeps the begin of an event, or the client has one without its end. */
+  /** `events` keeps the begin of an event, or the client has one without its end: told here, since its memory is cold. */
   private isAmidEvent = false;
   private drained: (() => void) | null = null;
 

@@ -32,7 +32,7 @@ export class UsageHidingExchange extends WrappedExchange {
   private readonly events = new WholeEvents(eventBytesMax);
   private readonly tap: UsageTap;
   private isStream = false;
-  /** `events` keeps the begin of an event, or gave one without its end. */
+  /** `events` keeps the begin of an event, or gave one without its end: told here, since its memory is cold. */
   private isAmidEvent = false;
 
   /** @param tap that sees each piece before it comes here, if as another one */

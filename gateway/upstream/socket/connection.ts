@@ -42,7 +42,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Of the call: a read of a stream asks for no memory but this connection's own and its sink's. */
   private sink: BodySink | null = null;
   private bodyIdleMs = 0;
-  /** The parser is between two chunks of a body. */
+  /** The parser is between two chunks of a body: told here, so that it need not be asked. */
   private isBetweenChunks = false;
   private readonly pool: ConnectionPool;
   private readonly parser: ResponseParser;
