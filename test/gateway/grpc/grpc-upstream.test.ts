@@ -309,7 +309,8 @@ describe('a service whose servers speak gRPC V2 alone', () => {
       ]);
       use([address, (await add()).address]);
       const before = asked;
-      for (let at = 0; at < 6; at += 1) expect((await infer()).status).toBe(200);
+      // Which of the two is asked first is a matter of chance.
+      for (let at = 0; at < 60 && asked === before; at += 1) expect((await infer()).status).toBe(200);
       expect(asked).toBeGreaterThan(before);
       strange.close();
     },
