@@ -2,6 +2,7 @@ import type { Operation } from '../domain/routing/operation.ts';
 import { spliceFormModel } from '../domain/routing/multipart-model.ts';
 import type { RoutedService } from '../domain/routing/routes.ts';
 import { spliceModel } from '../domain/routing/splice-model.ts';
+import { indexOfByte } from './as-buffer.ts';
 import type { ForwardPlan } from './forward/forward-plan.ts';
 import { single } from './front/headers.ts';
 import type { Passage } from './passage.ts';
@@ -37,7 +38,7 @@ function upstreamBody(passage: Passage, service: RoutedService): Uint8Array | nu
   switch (operation.kind) {
     case 'openai-call':
     case 'anthropic-call':
-      return spliceModel(body, upstreamModel);
+      return spliceModel(body, upstreamModel, indexOfByte);
     case 'openai-form':
       return spliceFormModel(body, single(passage.exchange.headers['content-type']) ?? '', upstreamModel);
     default:

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
 import { start } from './children.ts';
 import type { Child } from './children.ts';
 import { nginxConfig } from './nginx.ts';
@@ -50,7 +51,7 @@ const gateway = (name: string, checkout: string): Contender => ({
       options.profile === ''
         ? []
         : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${options.profile}`];
-    const flags = ['--disable-warning=ExperimentalWarning', ...profile];
+    const flags = [...nodeFlagsFor('gateway'), ...profile];
     return start([process.execPath, ...flags, join(checkout === '' ? root : checkout, 'gateway/main.ts')], {
       cpus: options.gatewayCpus,
       logFile: join(scratch, `${name}.log`),

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataFolder } from '../../domain/process/data-folder.ts';
+import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
 import type { Settings } from '../../domain/process/settings.schema.ts';
 import type { ProcessSpec } from './child.ts';
 import { isListening, type WantedPort } from './ports.ts';
@@ -63,13 +64,7 @@ export function ownProcesses(settings: Settings, folder: DataFolder, env: Env): 
     const leash = new URL('leash.ts', import.meta.url).href;
     return {
       name,
-      command: [
-        process.execPath,
-        '--disable-warning=ExperimentalWarning',
-        '--import',
-        leash,
-        join(musterRoot, file),
-      ],
+      command: [process.execPath, ...nodeFlagsFor(name), '--import', leash, join(musterRoot, file)],
       leash: 'node',
       env,
       cwd: musterRoot,

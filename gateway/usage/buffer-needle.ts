@@ -1,5 +1,5 @@
 import { Needle } from '../../domain/sse/needle.ts';
-import { asBuffer } from './as-buffer.ts';
+import { asBuffer } from '../as-buffer.ts';
 
 /** A needle for pieces of any length: in long ones Buffer's own search is up to thirty times as fast (numbers). */
 const shortBytesMax = 1024;

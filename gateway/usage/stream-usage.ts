@@ -3,7 +3,7 @@ import { WholeEvents, wholeEventsLength } from '../../domain/sse/whole-events.ts
 import { isEventStream, valueOf, without } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
-import { asBuffer } from './as-buffer.ts';
+import { asBuffer } from '../as-buffer.ts';
 import { BufferNeedle } from './buffer-needle.ts';
 import type { UsageTap } from './usage-tap.ts';
 

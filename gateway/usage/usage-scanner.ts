@@ -1,6 +1,6 @@
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
-import { asBuffer } from './as-buffer.ts';
+import { asBuffer } from '../as-buffer.ts';
 import { BufferNeedle } from './buffer-needle.ts';
 
 /**

@@ -131,6 +131,22 @@ describe('an OpenAI request', () => {
     expect(backend.seen).toHaveLength(0);
   });
 
+  test('is routed by the fields behind a long text, and passed on byte for byte', async () => {
+    gateway.use([service('tiny', { ready: [backend.address], upstreamModel: 'gguf-7' })]);
+    const text = 'Say "model": "other" and \\ no more.\n'.repeat(400);
+    const body = JSON.stringify({ prompt: text, messages: [{ content: text }], model: 'tiny' });
+    const answer = await postJson(`${gateway.url}/v1/completions`, body);
+    expect(answer.body).toMatchObject({ body: body.replace('"tiny"', '"gguf-7"') });
+  });
+
+  test('says where its JSON breaks behind a long text', async () => {
+    const text = 'long '.repeat(2000);
+    const answer = await postJson(`${gateway.url}/v1/completions`, `{"prompt": "${text}",\n "n": }`);
+    expect(answer).toMatchObject({ status: 400, body: { error: { code: 'invalid_json' } } });
+    expect(answer.text).toContain('position 10021 (line 2, column 7)');
+    expect(backend.seen).toHaveLength(0);
+  });
+
   test.each([
     ['no model', '{}', 'invalid_request'],
     ['a model that is no string', '{"model": 3}', 'invalid_request'],

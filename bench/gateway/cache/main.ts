@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeFlagsFor } from '../../../domain/process/node-flags.ts';
 import { killAll, start, stopAll } from '../children.ts';
 import { freePort } from '../contenders.ts';
 import { admin, runLoad, startMock } from '../measure.ts';
@@ -62,23 +63,20 @@ async function startGateway(server: string, redis: string | null, cache: object)
   const routes = { services: [{ name: 'm', endpoints: [server] }], policy: { cache } };
   writeFileSync(routesFile, JSON.stringify(routes));
   const port = await freePort();
-  const child = start(
-    [process.execPath, '--disable-warning=ExperimentalWarning', join(root, 'gateway/main.ts')],
-    {
-      cpus: cpus.gateway,
-      logFile: join(home, 'log'),
-      kind: 'ipc',
-      env: {
-        NODE_ENV: 'production',
-        MUSTER_DATA_DIR: home,
-        MUSTER_GATEWAY_ROUTES: routesFile,
-        MUSTER_GATEWAY_PORT: String(port),
-        MUSTER_GRPC_PORT: '0',
-        MUSTER_LOG_LEVEL: 'warn',
-        MUSTER_REDIS_URL: redis ?? '',
-      },
+  const child = start([process.execPath, ...nodeFlagsFor('gateway'), join(root, 'gateway/main.ts')], {
+    cpus: cpus.gateway,
+    logFile: join(home, 'log'),
+    kind: 'ipc',
+    env: {
+      NODE_ENV: 'production',
+      MUSTER_DATA_DIR: home,
+      MUSTER_GATEWAY_ROUTES: routesFile,
+      MUSTER_GATEWAY_PORT: String(port),
+      MUSTER_GRPC_PORT: '0',
+      MUSTER_LOG_LEVEL: 'warn',
+      MUSTER_REDIS_URL: redis ?? '',
     },
-  );
+  });
   const metrics = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   for (let at = 0; at < 600; at += 1) {
     const text = await metrics().catch(() => '');

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
+import { nodeFlagsFor } from '../../../domain/process/node-flags.ts';
 import { musterRoot } from '../../up/process-list.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../exit-codes.ts';
@@ -29,12 +30,7 @@ export async function runProcess(
   flags: GatewayFlags = {},
 ): Promise<void> {
   const leash = new URL('../../up/leash.ts', import.meta.url).href;
-  const args = [
-    '--disable-warning=ExperimentalWarning',
-    '--import',
-    leash,
-    join(musterRoot, processFiles[name]),
-  ];
+  const args = [...nodeFlagsFor(name), '--import', leash, join(musterRoot, processFiles[name])];
   const child = spawn(process.execPath, args, {
     cwd: musterRoot,
     env: { ...context.env, ...variables(context, flags), MUSTER_LEASH: String(process.pid) },

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { dataFolder } from '../../../domain/process/data-folder.ts';
+import { nodeFlagsFor } from '../../../domain/process/node-flags.ts';
 import type { DetachMessage, ParentMessage, UpState } from '../../up/state.ts';
 
 export interface ParentEnd {
@@ -32,7 +33,7 @@ export function startParent(
   const main = fileURLToPath(new URL('../../up/main.ts', import.meta.url));
   const child = spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', main, ...(isDetached ? ['--detached'] : [])],
+    [...nodeFlagsFor('up'), main, ...(isDetached ? ['--detached'] : [])],
     {
       env,
       detached: true,

@@ -1,4 +1,8 @@
+import type { IndexOf } from '../domain/routing/json-string.ts';
+
 /** The same bytes, with Buffer's search. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
+
+export const indexOfByte: IndexOf = (bytes, byte, from) => asBuffer(bytes).indexOf(byte, from);
