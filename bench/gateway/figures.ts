@@ -33,7 +33,7 @@ export function figures(runs: readonly Run[]): Figures {
 /** CPU microseconds of the contender's processes for a request, or for a chunk of a stream. */
 export function cpuUs(runs: readonly Run[], contender: string, workload: WorkloadName): number | null {
   return medianOf(runs, contender, workload, ({ load }) => {
-    const units = workload === 'W3' ? load.chunks : load.requests;
+    const units = isStreamed(workload) ? load.chunks : load.requests;
     return (load.gw_cpu_s / units) * 1e6;
   });
 }
@@ -46,9 +46,18 @@ export function addedUs(runs: readonly Run[], contender: string, which: keyof Pe
   return added(runs, contender, 'W2', ({ load }) => load.lat_us?.[which]);
 }
 
-/** Time to the first chunk that a contender adds at W3. */
-export function addedFirstChunkUs(runs: readonly Run[], contender: string): number | null {
-  return added(runs, contender, 'W3', ({ load }) => load.ttfc_us?.p50);
+/** Whether the unit of work is a chunk. */
+export function isStreamed(workload: WorkloadName): boolean {
+  return workload === 'W3' || workload === 'W3b';
+}
+
+/** Median time to the first chunk that a contender adds. */
+export function addedFirstChunkUs(
+  runs: readonly Run[],
+  contender: string,
+  workload: 'W3' | 'W3b',
+): number | null {
+  return added(runs, contender, workload, ({ load }) => load.ttfc_us?.p50);
 }
 
 function added(

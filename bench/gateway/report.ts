@@ -1,4 +1,5 @@
-import { addedFirstChunkUs, addedUs, cpuUs, figures, hitRate, median, medianOf, spread } from './figures.ts';
+import { addedFirstChunkUs, addedUs, cpuUs, figures, hitRate, isStreamed } from './figures.ts';
+import { median, medianOf, spread } from './figures.ts';
 import { workloadNames } from './workloads.ts';
 import type { LoadResult, Run, WorkloadName } from './workloads.ts';
 
@@ -10,7 +11,7 @@ export function report(runs: readonly Run[]): string {
   const cpu = table(
     ['CPU us', ...names, 'muster / nginx'],
     done.map((name) => [
-      name === 'W3' ? 'W3, a chunk' : `${name}, a request`,
+      `${name}, ${isStreamed(name) ? 'a chunk' : 'a request'}`,
       ...names.map((contender) => fixed(cpuUs(runs, contender, name), 1)),
       fixed(ratio(cpuUs(runs, 'muster', name), cpuUs(runs, 'nginx', name)), 2),
     ]),
@@ -23,7 +24,10 @@ export function report(runs: readonly Run[]): string {
       row('W1 system, us', names, runs, 'W1', (load) => (load.gw_sys_s / load.requests) * 1e6, 1),
       ['W2 added p50, us', ...names.map((name) => fixed(addedUs(runs, name, 'p50'), 0))],
       ['W2 added p99, us', ...names.map((name) => fixed(addedUs(runs, name, 'p99'), 0))],
-      ['W3 first chunk added p50, us', ...names.map((name) => fixed(addedFirstChunkUs(runs, name), 0))],
+      ...(['W3', 'W3b'] as const).map((name) => [
+        `${name} first chunk added p50, us`,
+        ...names.map((contender) => fixed(addedFirstChunkUs(runs, contender, name), 0)),
+      ]),
       row('W3 chunk transit p99, us', names, runs, 'W3', (load) => load.transit_us?.p99 ?? 0, 0),
       ['W4 prefix hits of the ideal, %', ...names.map((name) => fixed(percent(hitRate(runs, name)), 1))],
       ['W4 busiest server / mean', ...names.map((name) => fixed(spread(runs, name), 2))],

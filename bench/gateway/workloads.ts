@@ -1,8 +1,10 @@
 /**
  * The workloads: what the load generator does, and how the mock behaves meanwhile. Chat bodies are one fixed text,
  * but for W4, whose 64 groups share a prefix of 2 KB each, twice as many as one server's cache holds times two.
+ * Streams that begin together stay in step for ever (W3): all of them send their next request in the same moment. W3b
+ * has as many at once, each begun in its own.
  */
-export const workloadNames = ['W1', 'W2', 'W3', 'W4', 'W5', 'W7'] as const;
+export const workloadNames = ['W1', 'W2', 'W3', 'W3b', 'W4', 'W5', 'W7'] as const;
 export type WorkloadName = (typeof workloadNames)[number];
 
 export interface Workload {
@@ -18,6 +20,7 @@ export interface Workload {
 }
 
 const still = 'delay_us=0&ttft_us=0&cache=0';
+const paced = { mock: 'delay_us=10000&ttft_us=20000&cache=0', unit: 'chunks', hasDirect: true } as const;
 
 /** @param isQuick shorter warm-ups: a look, not a result */
 export function workloads(isQuick: boolean): readonly Workload[] {
@@ -48,7 +51,13 @@ export function workloads(isQuick: boolean): readonly Workload[] {
       'W3',
       '64 streams of 64 chunks, a chunk each 10 ms',
       ['-c', '64', '-stream', '-chunks', '64', ...warm(5, 0)],
-      { mock: 'delay_us=10000&ttft_us=20000&cache=0', unit: 'chunks', hasDirect: true },
+      paced,
+    ),
+    of(
+      'W3b',
+      '96 streams a second of 64 chunks, a chunk each 10 ms',
+      ['-c', '128', '-stream', '-chunks', '64', '-rate', '96', ...warm(2, 0)],
+      paced,
     ),
     of(
       'W4',

@@ -1,6 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { addedUs, cpuUs, figures, hitRate, median, spread } from '../../../bench/gateway/figures.ts';
+import {
+  addedFirstChunkUs,
+  addedUs,
+  cpuUs,
+  figures,
+  hitRate,
+  median,
+  spread,
+} from '../../../bench/gateway/figures.ts';
 import { report } from '../../../bench/gateway/report.ts';
 import { slope } from '../../../bench/gateway/soak.ts';
 import type { LoadResult, Run, ServerStats, WorkloadName } from '../../../bench/gateway/workloads.ts';
@@ -76,6 +84,13 @@ describe('the figures of the bench', () => {
     expect(addedUs(runs, 'muster', 'p50')).toBe(150);
     expect(figures(runs).w2_added_p50_ms).toBe(0.15);
     expect(figures(runs).w2_added_p99_vs_nginx).toBe(2);
+  });
+
+  test('take the first chunk of streams that begin one by one', () => {
+    const at = (contender: string, p50: number) => run(contender, 'W3b', { ttfc_us: percentiles(p50, p50) });
+    const runs = [at('direct', 20_000), at('muster', 20_250), run('muster', 'W3'), run('direct', 'W3')];
+    expect(addedFirstChunkUs(runs, 'muster', 'W3b')).toBe(250);
+    expect(cpuUs(runs, 'muster', 'W3b')).toBeCloseTo(0.3125);
   });
 
   test('count a prefix that the server had against those that it could have had', () => {
