@@ -13,6 +13,7 @@ import type { Sender } from '../front/exchange.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import { peerOfCall, requestHeaders } from './caller.ts';
+import { Departure } from './departure.ts';
 import { Inbound } from './inbound.ts';
 import type { InboundOptions, InboundOwner } from './inbound.ts';
 import { healthMethods } from './schema.ts';
@@ -34,6 +35,8 @@ export interface ArrivalOptions extends InboundOptions {
   readonly readMs: number;
   /** How long a client may leave its side open after the call's status. */
   readonly lingerMs: number;
+  /** Time for a client to take a message of an answer. */
+  readonly takeMs: number;
   readonly wheel: TimerWheel;
   readonly onRefused: (method: string, code: status) => void;
 }
@@ -54,6 +57,8 @@ export class Arrivals {
   /** Calls that were refused for a bound; and those whose message did not come in time. */
   refused = 0;
   late = 0;
+  /** Calls that were broken off since their client did not take the answer. */
+  stalled = 0;
   private readonly waiting = new WeakMap<Fields, () => void>();
   private readonly probesOf = new WeakMap<Http2Session, number>();
 
@@ -70,6 +75,10 @@ export class Arrivals {
         if (isRefused) {
           arrival.refuse(status.RESOURCE_EXHAUSTED, 'The gateway serves as many calls as it may: try again.');
         } else next(this.listener(arrival, requestStream));
+      },
+      sendMessage: (message, next) => {
+        arrival.beforeAnswer();
+        next(message);
       },
     });
   };
@@ -126,6 +135,7 @@ class Arrival extends Timed implements InboundOwner {
   private readonly isStream: boolean;
   private readonly prober: Http2Session | null;
   private readonly inbound: Inbound;
+  private readonly departure: Departure;
   private held = 0;
   private isStranger = true;
   private hasStatus = false;
@@ -140,6 +150,8 @@ class Arrival extends Timed implements InboundOwner {
     this.isStream = isStream;
     this.prober = all.beginProbe(path, this.stream);
     this.inbound = new Inbound(this.stream, this, all.options);
+    const { wheel, takeMs } = all.options;
+    this.departure = new Departure(this.stream, { wheel, takeMs, onStall: () => (all.stalled += 1) });
     this.watch();
   }
 
@@ -176,6 +188,11 @@ class Arrival extends Timed implements InboundOwner {
 
   fail(code: status, details: string): void {
     this.end(code, details);
+  }
+
+  /** A message of the answer is to be written. */
+  beforeAnswer(): void {
+    this.departure.beforeWrite();
   }
 
   /** @returns what is held for the message that goes on now */

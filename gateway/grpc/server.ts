@@ -57,6 +57,7 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     callsMax: limits.grpcCallsMax,
     readMs: limits.requestReadMs,
     lingerMs: limits.lingerMs,
+    takeMs: limits.clientStallMs,
     wheel: new TimerWheel(() => performance.now()),
     onRefused: count,
   });
@@ -182,4 +183,9 @@ function registerBounds(registry: Registry, { bodies, arrivals, inflater, listen
     () => arrivals.refused,
   );
   counter('calls_late_total', 'Calls whose message did not come in time', () => arrivals.late);
+  counter(
+    'calls_stalled_total',
+    'Calls whose client did not take the answer in time',
+    () => arrivals.stalled,
+  );
 }
