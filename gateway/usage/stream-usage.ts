@@ -4,7 +4,7 @@ import { isEventStream, valueOf, without } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
 import { WrappedExchange } from '../front/wrapped-exchange.ts';
 import { asBuffer } from '../as-buffer.ts';
-import { BufferNeedle } from './buffer-needle.ts';
+import { toldUsage } from './told-usage.ts';
 import type { UsageTap } from './usage-tap.ts';
 
 /**
@@ -25,7 +25,6 @@ export function askForUsage(body: Buffer): Buffer | null {
 }
 
 const eventBytesMax = 1024 * 1024;
-const usageKey = new BufferNeedle('"usage"');
 
 /** Leaves out the one event that has a usage and no choices. */
 export class UsageHidingExchange extends WrappedExchange {
@@ -68,7 +67,7 @@ export class UsageHidingExchange extends WrappedExchange {
 
 /** @param events whole ones, or a piece of one that is too long */
 function withoutUsage(events: Buffer): Buffer {
-  let found = usageKey.indexIn(events);
+  let found = toldUsage(events);
   if (found < 0) return events;
   const kept: Buffer[] = [];
   let from = 0;
@@ -79,7 +78,7 @@ function withoutUsage(events: Buffer): Buffer {
       kept.push(events.subarray(from, begin));
       from = end;
     }
-    found = usageKey.indexIn(events, end);
+    found = toldUsage(events, end);
   }
   if (kept.length === 0) return events;
   kept.push(events.subarray(from));
@@ -94,9 +93,6 @@ function eventEnd(events: Buffer, from: number): number {
 }
 
 function isUsageAlone(event: Buffer): boolean {
-  // Chunks with choices, the most, are told apart without parsing them.
-  const nulls = event.indexOf('"usage":null');
-  if (nulls >= 0 && usageKey.indexIn(event, nulls + usageKey.length) < 0) return false;
   const [data] = eventData(event.toString('utf8'));
   try {
     const chunk: unknown = JSON.parse(data ?? '');

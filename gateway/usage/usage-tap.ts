@@ -6,6 +6,7 @@ import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
 import { BufferNeedle } from './buffer-needle.ts';
+import { toldUsage } from './told-usage.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
 /** Reads what an answer used while it passes, and says it in headers where the answer was held back. */
@@ -23,7 +24,7 @@ export class UsageTap implements ResponseTap {
   private bytes = 0;
   /** The scanner waits for more of what may be a usage. */
   private isWaiting = false;
-  /** The last piece, if it was whole events without a usage. */
+  /** The last piece, if it was whole events that tell no usage. */
   private plain: Uint8Array | null = null;
 
   constructor(passage: Passage, price: Price | null, isGenerated: boolean) {
@@ -46,7 +47,7 @@ export class UsageTap implements ResponseTap {
     if (!this.isReadable) return;
     if (this.isStream) this.events += countEvents(chunk);
     // Most pieces of a stream are this: they need no memory of the scanner's, which is cold by then.
-    if (!this.isWaiting && endsEvent(chunk) && usageKey.indexIn(chunk) < 0) {
+    if (!this.isWaiting && endsEvent(chunk) && toldUsage(chunk) < 0) {
       this.plain = chunk;
       return;
     }
@@ -56,7 +57,7 @@ export class UsageTap implements ResponseTap {
   }
 
   /**
-   * Whether the piece is the one that was seen last, whole events, and has no usage: others need not look again. Told
+   * Whether the piece is the one that was seen last, whole events, and tells no usage: others need not look again. Told
    * once, since the next piece may come in the same view.
    */
   takePlain(chunk: Uint8Array): boolean {
@@ -99,7 +100,6 @@ export class UsageTap implements ResponseTap {
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
 
-const usageKey = new BufferNeedle('"usage"');
 const data = new BufferNeedle('data:');
 
 /** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
