@@ -51,8 +51,11 @@ const gateway = (name: string, checkout: string): Contender => ({
       options.profile === ''
         ? []
         : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${options.profile}`];
-    const flags = [...nodeFlagsFor('gateway'), ...profile];
-    return start([process.execPath, ...flags, join(checkout === '' ? root : checkout, 'gateway/main.ts')], {
+    const folder = checkout === '' ? root : checkout;
+    // One that has none is from before there were any.
+    const isFlagged = existsSync(join(folder, 'domain/process/node-flags.ts'));
+    const flags = [...nodeFlagsFor(isFlagged ? 'gateway' : 'other'), ...profile];
+    return start([process.execPath, ...flags, join(folder, 'gateway/main.ts')], {
       cpus: options.gatewayCpus,
       logFile: join(scratch, `${name}.log`),
       cwd: scratch,

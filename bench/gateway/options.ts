@@ -10,6 +10,8 @@ export interface Options {
   readonly rounds: number;
   /** Seconds of one measured window. */
   readonly seconds: number;
+  /** How often a window that others disturbed is measured again. */
+  readonly patience: number;
   readonly only: readonly WorkloadName[];
   /** Contenders beside nginx and the gateway. */
   readonly peers: readonly string[];
@@ -30,12 +32,16 @@ export interface Options {
   readonly profile: string;
 }
 
+/** What others may take of the CPUs before a window counts as disturbed: the machine's other work, and what its host takes away. */
+export const othersMax = 0.15;
+
 export const usage = `npm run bench:gateway -- [options]
 
   --json               one JSON object on one line in place of the tables
   --rounds N           interleaved rounds (3)
   --only W1,W3         of ${workloadNames.join(', ')}
   --seconds S          length of a measured window (4)
+  --patience N         measure a window again, up to N times, while others take more than ${othersMax} CPUs; the calmest counts (0)
   --quick              one round of short windows: a look, not a result
   --with A,B           further contenders: envoy, sglang-router, vllm-router, smg, fastify-undici
   --beside FOLDER      another checkout of this gateway, with its modules, as a further contender: what a change did
@@ -64,6 +70,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     json: values.json === true,
     rounds: count('rounds', values.rounds, isQuick ? 1 : 3),
     seconds: count('seconds', values.seconds, isQuick ? 1.5 : 4, 0.5),
+    patience: count('patience', values.patience, 0, 0),
     only: only as WorkloadName[],
     peers,
     beside: checkout(values.beside ?? ''),
@@ -91,6 +98,7 @@ function parse(args: readonly string[]) {
         rounds: text,
         only: text,
         seconds: text,
+        patience: text,
         quick: flag,
         with: text,
         beside: text,

@@ -51,6 +51,7 @@ describe('the options of the bench', () => {
     ['--rouds', '3'],
     ['--rounds', 'many'],
     ['--rounds', '0'],
+    ['--patience', '-1'],
     ['--only', 'W6'],
     ['--with', 'apache'],
     ['--beside', '/tmp/no-such-checkout'],
