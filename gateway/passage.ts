@@ -60,7 +60,7 @@ export class Passage {
   namedModel: string | null = null;
   /** What later steps and the server see: the client's own bytes, unless they were translated. */
   body: Buffer | null;
-  /** An OpenAI body (or one translated to it), parsed, its longer strings perhaps as "..."; null for other requests. */
+  /** An OpenAI body (or one translated to it), parsed, long strings of its content as "..." (`abridge`); else null. */
   fields: Readonly<Record<string, unknown>> | null = null;
   /** What goes to the server; set once the service is found. */
   plan: ForwardPlan | null = null;

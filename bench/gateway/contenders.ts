@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
+import type { nodeFlagsFor } from '../../domain/process/node-flags.ts';
 import { start } from './children.ts';
 import type { Child } from './children.ts';
 import { nginxConfig } from './nginx.ts';
@@ -26,7 +26,7 @@ export interface Contender {
   readonly speaksV2: boolean;
   /** Whatever must be there first. @throws Error that says what to do */
   readonly prepare?: () => void;
-  start(setting: Setting, port: number): Child;
+  start(setting: Setting, port: number): Child | Promise<Child>;
 }
 
 const nginx: Contender = {
@@ -46,15 +46,13 @@ const nginx: Contender = {
 const gateway = (name: string, checkout: string): Contender => ({
   name,
   speaksV2: true,
-  start: ({ root, scratch, routesFile, options }, port) => {
+  start: async ({ root, scratch, routesFile, options }, port) => {
     const profile =
       options.profile === ''
         ? []
         : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${options.profile}`];
     const folder = checkout === '' ? root : checkout;
-    // One that has none is from before there were any.
-    const isFlagged = existsSync(join(folder, 'domain/process/node-flags.ts'));
-    const flags = [...nodeFlagsFor(isFlagged ? 'gateway' : 'other'), ...profile];
+    const flags = [...(await nodeFlagsOf(folder)), ...profile];
     return start([process.execPath, ...flags, join(folder, 'gateway/main.ts')], {
       cpus: options.gatewayCpus,
       logFile: join(scratch, `${name}.log`),
@@ -72,6 +70,14 @@ const gateway = (name: string, checkout: string): Contender => ({
     });
   },
 });
+
+/** As that checkout itself starts its gateway; one without the file is from before there were any but this. */
+async function nodeFlagsOf(checkout: string): Promise<readonly string[]> {
+  const file = join(checkout, 'domain/process/node-flags.ts');
+  if (!existsSync(file)) return ['--disable-warning=ExperimentalWarning'];
+  const own = (await import(file)) as { readonly nodeFlagsFor: typeof nodeFlagsFor };
+  return own.nodeFlagsFor('gateway');
+}
 
 /** Versions that were measured; another may be tried by editing here. */
 const python = (folder: string, requirement: string, isV2: boolean, command: PythonCommand): Contender => {

@@ -81,7 +81,7 @@ export async function measureRound(
 
 export async function startContender(bench: Bench, contender: Contender): Promise<Running> {
   const port = await freePort();
-  const child = contender.start(bench.setting, port);
+  const child = await contender.start(bench.setting, port);
   await ready(bench, contender.name, child, port);
   return { contender, child, port };
 }
@@ -116,6 +116,7 @@ async function measure(bench: Bench, round: number, workload: Workload, one: Run
   const { options } = bench.setting;
   let calmest = await measureOnce(bench, round, workload, one);
   for (let tries = 0; othersOf(calmest) > othersMax && tries < options.patience; tries += 1) {
+    bench.say('         disturbed: again');
     const again = await measureOnce(bench, round, workload, one);
     if (othersOf(again) < othersOf(calmest)) calmest = again;
   }

@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataFolder } from '../../domain/process/data-folder.ts';
 import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
+import type { StartedProcess } from '../../domain/process/node-flags.ts';
 import type { Settings } from '../../domain/process/settings.schema.ts';
 import type { ProcessSpec } from './child.ts';
 import { isListening, type WantedPort } from './ports.ts';
@@ -60,7 +61,7 @@ export function ownProcesses(settings: Settings, folder: DataFolder, env: Env): 
     node('gateway', 'gateway/main.ts', () => isListening(settings.host, settings.gatewayPort)),
   ];
 
-  function node(name: string, file: string, isReady: ProcessSpec['isReady']): ProcessSpec {
+  function node(name: StartedProcess, file: string, isReady: ProcessSpec['isReady']): ProcessSpec {
     const leash = new URL('leash.ts', import.meta.url).href;
     return {
       name,

@@ -153,11 +153,19 @@ export function continuationOf(
   const least = fields['min_tokens'];
   if (typeof least === 'number') edits.push(['min_tokens', String(Math.max(0, Math.floor(least) - given))]);
   if (known !== '') {
-    if (kind === 'text') edits.push(['prompt', JSON.stringify(`${String(promptOf(fields))}${known}`)]);
+    if (kind === 'text') edits.push(['prompt', grownPrompt(request.body, known)]);
     else edits.push(...chatEdits(request.body, known, chat));
   }
   const body = edits.reduce((bytes, [name, json]) => spliceField(bytes, name, json), request.body);
   return { body, owed: answer.text.slice(known.length), given, isFull };
+}
+
+/** By its bytes: what was parsed of a long one is not all of it. */
+function grownPrompt(body: Uint8Array, known: string): string {
+  const [from, to] = fieldRanges(body, 'prompt').at(-1) ?? [0, 0];
+  const said = new TextDecoder().decode(body.subarray(from, to)).trim();
+  const text = said.startsWith('[') ? said.slice(1, -1).trim() : said;
+  return text.slice(0, -1) + JSON.stringify(known).slice(1);
 }
 
 function chatEdits(body: Uint8Array, known: string, chat: ChatContinuation): [string, string][] {

@@ -13,7 +13,8 @@ export interface DepartureOptions {
 /**
  * What a call has written and its client has not taken: HTTP/2 lets a client take nothing for as long as it likes, on
  * a connection that is alive. Node tells of a stream only when all of a message is gone (what it knows of progress is
- * that of the whole connection), so the time is for a message, or for as many small ones as are written meanwhile.
+ * that of the whole connection), so the time is for a whole message. A client that does not even read its socket is
+ * left to the keepalive of the connection, which ends it sooner.
  */
 export class Departure extends Timed {
   private readonly stream: ServerHttp2Stream;

@@ -25,6 +25,7 @@ function isNull(bytes: Uint8Array, afterKey: number): boolean {
   return bytes[at] === colon && bytes[skipSpace(bytes, at + 1)] === n;
 }
 
+/** Within a line; where JSON goes on in the next one, the slow way looks closely. */
 function skipSpace(bytes: Uint8Array, from: number): number {
   let at = from;
   while (bytes[at] === 0x20 || bytes[at] === 0x09) at += 1;

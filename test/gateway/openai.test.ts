@@ -139,6 +139,15 @@ describe('an OpenAI request', () => {
     expect(answer.body).toMatchObject({ body: body.replace('"tiny"', '"gguf-7"') });
   });
 
+  test('is routed by a long name, escapes and all, behind a long text', async () => {
+    const name = 'tiny-'.repeat(20) + 'x';
+    gateway.use([service(name, { ready: [backend.address] })]);
+    const escaped = Array.from(name, (char) => `\\u00${char.charCodeAt(0).toString(16)}`).join('');
+    const body = `{"prompt":"${'long '.repeat(2000)}","model":"${escaped}"}`;
+    const answer = await postJson(`${gateway.url}/v1/completions`, body);
+    expect(answer).toMatchObject({ status: 200 });
+  });
+
   test('says where its JSON breaks behind a long text', async () => {
     const text = 'long '.repeat(2000);
     const answer = await postJson(`${gateway.url}/v1/completions`, `{"prompt": "${text}",\n "n": }`);

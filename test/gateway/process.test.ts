@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
 import { formatSnapshot } from '../../gateway/route-table/snapshot-file.ts';
 import { startBackend } from '../fixtures/gateway/backends.ts';
 import { until } from '../fixtures/gateway/control-api.ts';
@@ -28,7 +29,7 @@ describe('the gateway as a process', () => {
   });
 
   const start = (port: number, level = 'info'): Promise<number | null> => {
-    const started = spawn(process.execPath, ['gateway/main.ts'], {
+    const started = spawn(process.execPath, [...nodeFlagsFor('gateway'), 'gateway/main.ts'], {
       env: {
         PATH: process.env['PATH'],
         MUSTER_DATA_DIR: folder,

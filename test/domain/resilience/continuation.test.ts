@@ -91,6 +91,19 @@ describe('requestObstacle', () => {
 describe('continuationOf', () => {
   const answerOf = (...pieces: string[]) => readAnswer('text', pieces.map((text) => piece(text)).join(''));
 
+  test('a prompt grows by what its bytes say, of which the fields may hold less', () => {
+    const long = 'Once upon a \\u0074ime\\n'.repeat(300);
+    for (const prompt of [`"${long}"`, `[ "${long}" ]`]) {
+      const next = continuationOf(
+        'text',
+        { body: encode(`{"prompt":${prompt}}`), fields: { prompt: '...' } },
+        answerOf(' a', ' b'),
+        'never',
+      );
+      expect(decode(next.body)).toBe(`{"prompt":"${long} a b"}`);
+    }
+  });
+
   test('the prompt grows by the text, the tokens shrink by it, and no other byte changes', () => {
     const body = '{ "seed":9007199254740993, "prompt" : "Say", "max_tokens":10, "x":[1.0] }';
     const next = continuationOf(

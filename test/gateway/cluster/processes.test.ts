@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { nodeFlagsFor } from '../../../domain/process/node-flags.ts';
 import { echo, startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend, Respond } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -46,7 +47,7 @@ describe('a gateway in two processes', () => {
   const services = (name: string) => `services: [{name: ${name}, endpoints: ['${backend.address}']}]\n`;
 
   const start = (file = routes): void => {
-    const args = ['gateway/main.ts'];
+    const args = [...nodeFlagsFor('gateway'), 'gateway/main.ts'];
     const started = spawn(process.execPath, args, {
       env: {
         PATH: process.env['PATH'],

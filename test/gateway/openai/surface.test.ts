@@ -127,7 +127,9 @@ describe('a stored response', () => {
           return;
         }
         const id =
-          seen.method === 'POST' && seen.url === '/v1/responses' ? `resp_${index}_${(count += 1)}` : '';
+          seen.method === 'POST' && seen.url === '/v1/responses'
+            ? `resp_${index}_${(count += 1)}_${'0'.repeat(90)}`
+            : '';
         const body = JSON.stringify({ id, from: index, url: seen.url, method: seen.method });
         response.writeHead(200, { 'content-type': stream ? 'text/event-stream' : 'application/json' });
         response.end(stream ? `event: response.created\ndata: {"response":${body}}\n\n` : body);
@@ -210,6 +212,14 @@ describe('a stored response', () => {
       status: 404,
       body: { error: { code: 'response_not_found', param: 'previous_response_id' } },
     });
+    // However it is spelled, and however much stands before it.
+    const escaped = Array.from(id ?? '', (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    const answer = await fetch(`${gateway.url}/v1/responses`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${b.key}` },
+      body: `{"model":"m","input":"${'y'.repeat(5_000)}","previous_response_id":"${escaped.join('')}"}`,
+    });
+    expect(answer.status).toBe(404);
     expect(asked()).toBe(before);
     expect((await post(a.key, { previous_response_id: id })).status).toBe(200);
   });
