@@ -55,7 +55,7 @@ describe('an answer whose client takes nothing of it', () => {
   });
 
   test('is waited for while a stream takes one message after the other, slowly', async () => {
-    await start({ clientStallMs: 1_000 });
+    await start({ clientStallMs: 4_000 });
     const call = open().begin('ModelStreamInfer');
     let bytes = 0;
     call.stream.on('data', (chunk: Buffer) => {
@@ -63,7 +63,7 @@ describe('an answer whose client takes nothing of it', () => {
       bytes += chunk.length;
       if (Math.floor(bytes / large) === before) return;
       call.stream.pause();
-      setTimeout(() => call.stream.resume(), 400);
+      setTimeout(() => call.stream.resume(), 1_500);
     });
     for (let at = 0; at < 4; at += 1) call.stream.write(request);
     call.stream.end();
