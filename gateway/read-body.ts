@@ -11,8 +11,8 @@ import { asBuffer, indexOfByte } from './as-buffer.ts';
 /**
  * The one parse of an OpenAI request. Its bytes stay as they are; the parsed object is for choosing a server
  * (and later for keys, budgets and caches). V1 and V2 bodies are not parsed here: their path names the model,
- * they may be binary, and their servers check them in KServe's own words. Of larger bodies, long strings of content are neither
- * read nor checked (`abridge`): that is the server's part, and a sixth of what a request of 32 KB would cost here.
+ * they may be binary, and their servers check them in KServe's own words. Of larger bodies, long strings of content
+ * are neither read nor checked (`abridge`): that is the server's part, and would be a sixth of the cost of 32 KB here.
  */
 export type ParsedBody =
   | { readonly kind: 'parsed'; readonly fields: Readonly<Record<string, unknown>> }

@@ -1,4 +1,4 @@
-import { quote, stringEnd } from './json-string.ts';
+import { isText, quote, stringEnd } from './json-string.ts';
 import type { IndexOf } from './json-string.ts';
 import { splice } from './splice.ts';
 
@@ -27,7 +27,7 @@ export function abridge(document: Uint8Array, indexOf: IndexOf): Uint8Array {
         const begin = at + 1;
         at = stringEnd(document, begin, indexOf);
         if (at < 0) return abridged(document, ranges);
-        if (isName) isContent = contentFields.some((field) => isText(document, begin, at, field));
+        if (isName) isContent = isContentField(document, begin, at);
         else if (isContent && at - begin > longBytes) {
           ranges.push([begin, at]);
           lookUntil += (at - begin) * (1 + 1 / worthBytes);
@@ -57,9 +57,7 @@ export function abridge(document: Uint8Array, indexOf: IndexOf): Uint8Array {
 }
 
 /** Nothing asks for more of these than their form: of what kind they are, and how many. */
-const contentFields = ['messages', 'input', 'prompt', 'instructions', 'documents', 'tools'].map((name) =>
-  new TextEncoder().encode(name),
-);
+const contentFields = ['messages', 'input', 'prompt', 'instructions', 'documents', 'tools'];
 const mark = new TextEncoder().encode('...');
 const longBytes = 512;
 /** So many bytes beside long strings are looked at, and one more for each few of theirs. */
@@ -77,8 +75,6 @@ function abridged(document: Uint8Array, ranges: readonly [number, number][]): Ui
   return ranges.length === 0 ? document : splice(document, ranges, mark);
 }
 
-function isText(document: Uint8Array, from: number, to: number, text: Uint8Array): boolean {
-  if (to - from !== text.length) return false;
-  for (let i = 0; i < text.length; i += 1) if (document[from + i] !== text[i]) return false;
-  return true;
+function isContentField(document: Uint8Array, from: number, to: number): boolean {
+  return contentFields.some((field) => field.length === to - from && isText(document, from, field));
 }

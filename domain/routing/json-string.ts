@@ -28,3 +28,9 @@ export function stringEnd(document: Uint8Array, from: number, indexOf: IndexOf):
     at = end + 1;
   }
 }
+
+/** @param text ASCII */
+export function isText(document: Uint8Array, from: number, text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) if (document[from + i] !== text.charCodeAt(i)) return false;
+  return true;
+}

@@ -1,4 +1,4 @@
-import { quote, stringEnd } from './json-string.ts';
+import { isText, quote, stringEnd } from './json-string.ts';
 import type { IndexOf } from './json-string.ts';
 import { splice } from './splice.ts';
 
@@ -72,12 +72,6 @@ function isKey(body: Uint8Array, from: number, to: number, field: string): boole
   if (to - from > longest || !body.subarray(from, to).includes(backslash)) return false;
   const raw = new TextDecoder().decode(body.subarray(from, to));
   return JSON.parse(raw) === field;
-}
-
-/** @param text ASCII */
-function isText(body: Uint8Array, from: number, text: string): boolean {
-  for (let i = 0; i < text.length; i += 1) if (body[from + i] !== text.charCodeAt(i)) return false;
-  return true;
 }
 
 /** @returns the position behind the value that begins at `at` */
