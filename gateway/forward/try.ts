@@ -1,7 +1,7 @@
 import { onLeft } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { HeaderFields } from '../header-fields.ts';
-import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
+import type { Endpoint } from '../upstream/endpoints.ts';
 import type {
   BodySink,
   UpstreamCall,
@@ -9,6 +9,7 @@ import type {
   UpstreamHandler,
   UpstreamRequest,
 } from '../upstream/upstream.ts';
+import type { ForwardDeps } from './forward-deps.ts';
 
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
@@ -16,6 +17,9 @@ export interface TryOwner {
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
 }
+
+/** What a try uses of the gateway. */
+export type TryDeps = Pick<ForwardDeps, 'endpoints' | 'poll'>;
 
 /** An answer that is not wanted is read up to this, so that its connection can serve again; then it is cut. */
 const discardedBytesMax = 64 * 1024;
@@ -28,23 +32,27 @@ export class Try implements UpstreamHandler {
   /** Its owner's, who sets it at the head; what comes before or without one is dropped. */
   sink: BodySink | null = null;
   private readonly owner: TryOwner;
-  private readonly endpoints: Endpoints;
+  private readonly deps: TryDeps;
   private call: UpstreamCall | null = null;
   private isReleased = false;
+  /** The event loop stays awake for its answer. */
+  private isPolled = false;
   private isDiscarded = false;
   private discardedBytes = 0;
 
-  constructor(owner: TryOwner, endpoints: Endpoints, candidate: Candidate<Endpoint>, startedMs: number) {
+  constructor(owner: TryOwner, deps: TryDeps, candidate: Candidate<Endpoint>, startedMs: number) {
     this.owner = owner;
-    this.endpoints = endpoints;
+    this.deps = deps;
     this.candidate = candidate;
     this.startedMs = startedMs;
   }
 
   send(request: UpstreamRequest): void {
-    this.endpoints.begin(this.candidate.load);
-    this.call = this.candidate.load.upstream.send(request, this);
+    const { load } = this.candidate;
+    this.deps.endpoints.begin(load);
+    this.call = load.upstream.send(request, this);
     if (this.isDiscarded && this.isReleased) this.call.abort();
+    if (!this.isReleased) this.isPolled = this.deps.poll.begin(this.startedMs, load.health.firstByteMs);
   }
 
   pause(): void {
@@ -75,6 +83,7 @@ export class Try implements UpstreamHandler {
   }
 
   onHead(status: number, headers: HeaderFields): void {
+    this.stopPolling();
     if (!this.isDiscarded) this.owner.onHead(this, status, headers);
   }
 
@@ -101,7 +110,14 @@ export class Try implements UpstreamHandler {
   private release(): void {
     if (this.isReleased) return;
     this.isReleased = true;
+    this.stopPolling();
     onLeft(this.candidate.load, this.startedMs);
-    this.endpoints.end(this.candidate.load);
+    this.deps.endpoints.end(this.candidate.load);
+  }
+
+  private stopPolling(): void {
+    if (!this.isPolled) return;
+    this.isPolled = false;
+    this.deps.poll.end();
   }
 }
