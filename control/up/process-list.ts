@@ -65,7 +65,13 @@ export function ownProcesses(settings: Settings, folder: DataFolder, env: Env): 
     const leash = new URL('leash.ts', import.meta.url).href;
     return {
       name,
-      command: [process.execPath, ...nodeFlagsFor(name), '--import', leash, join(musterRoot, file)],
+      command: [
+        process.execPath,
+        ...nodeFlagsFor(name, env['NODE_OPTIONS']),
+        '--import',
+        leash,
+        join(musterRoot, file),
+      ],
       leash: 'node',
       env,
       cwd: musterRoot,

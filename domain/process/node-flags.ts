@@ -1,6 +1,10 @@
-/** What node is told when it starts one of Muster's processes. */
-export function nodeFlagsFor(name: StartedProcess): readonly string[] {
-  return name === 'gateway' ? gatewayFlags : flags;
+/**
+ * What node is told when it starts one of Muster's processes.
+ * @param nodeOptions NODE_OPTIONS of its environment: what is said there is not said again, since the command line
+ * would win
+ */
+export function nodeFlagsFor(name: StartedProcess, nodeOptions = ''): readonly string[] {
+  return name === 'gateway' && !saysYoung.test(nodeOptions) ? gatewayFlags : flags;
 }
 
 export type StartedProcess = 'up' | 'api' | 'worker' | 'observer' | 'agent' | 'gateway';
@@ -13,3 +17,6 @@ const flags = ['--disable-warning=ExperimentalWarning'];
  * collect everything. With 8 MiB they do not (figures: gateway/README.md).
  */
 const gatewayFlags = [...flags, '--max-semi-space-size=8'];
+
+/** Node takes both spellings. */
+const saysYoung = /(?:^|\s)--(?:max|min)[-_]semi[-_]space[-_]size\b/;

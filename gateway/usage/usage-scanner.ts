@@ -1,6 +1,7 @@
+import { quote, stringEnd } from '../../domain/routing/json-string.ts';
 import { tokensMax } from '../../domain/usage/price.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
-import { asBuffer } from '../as-buffer.ts';
+import { asBuffer, indexOfByte } from '../as-buffer.ts';
 import { BufferNeedle } from './buffer-needle.ts';
 
 /**
@@ -114,8 +115,6 @@ export class UsageScanner {
 }
 
 const needle = new BufferNeedle('"usage"');
-const quote = 0x22;
-const backslash = 0x5c;
 const colon = 0x3a;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
@@ -177,7 +176,7 @@ function readObject(bytes: Buffer, begin: number): number {
   while (at < length) {
     const byte = bytes[at] ?? 0;
     if (byte === quote) {
-      const end = stringEnd(bytes, at + 1);
+      const end = stringEnd(bytes, at + 1, indexOfByte);
       if (end < 0) return -1;
       at = depth > 2 ? end + 1 : readField(bytes, at + 1, end, depth);
       if (at < 0) return -1;
@@ -227,16 +226,6 @@ function fieldOf(bytes: Buffer, begin: number, end: number, depth: number): numb
     let at = 0;
     while (at < length && bytes[begin + at] === name.bytes[at]) at += 1;
     if (at === length) return name.field;
-  }
-  return -1;
-}
-
-/** @returns where the closing quote is; -1 when it is not there */
-function stringEnd(bytes: Buffer, from: number): number {
-  for (let at = from; at < bytes.length; at += 1) {
-    const byte = bytes[at];
-    if (byte === quote) return at;
-    if (byte === backslash) at += 1;
   }
   return -1;
 }
