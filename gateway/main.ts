@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { cpus, homedir, hostname } from 'node:os';
+import { homedir, hostname } from 'node:os';
 import { pino } from 'pino';
 import { ZodError } from 'zod';
 import { dataFolder } from '../domain/process/data-folder.ts';
@@ -47,8 +47,7 @@ const options: ServeOptions = {
   redisUrl: settings.redisUrl,
   processes: settings.gatewayProcesses,
   warmUpMs: settings.gatewayWarmUpMs,
-  // With one CPU the server may be waiting for the very time that polling takes.
-  busyPollShare: cpus().length > 1 ? settings.gatewayBusyPoll : 0,
+  busyPollShare: settings.gatewayBusyPoll,
   client: settings.gatewayClient,
 };
 

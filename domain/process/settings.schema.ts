@@ -32,7 +32,7 @@ const shape = z
     /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
     MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(2_000),
     /** Share of a core's time that the gateway may stay awake for answers due within moments; 0: none. */
-    MUSTER_GATEWAY_BUSY_POLL: z.coerce.number().min(0).max(1).default(0.2),
+    MUSTER_GATEWAY_BUSY_POLL: z.coerce.number().min(0).max(1).default(0),
     /** What the gateway asks servers with: our own client, or undici where that should fail somebody. */
     MUSTER_GATEWAY_CLIENT: z.enum(['own', 'undici']).default('own'),
     /** A routes file: the gateway serves from it alone, without a control API. */

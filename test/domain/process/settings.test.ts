@@ -11,7 +11,7 @@ describe('the settings of a gateway', () => {
       gatewayProcesses: 1,
       gatewayRoutes: undefined,
       gatewayWarmUpMs: 2_000,
-      gatewayBusyPoll: 0.2,
+      gatewayBusyPoll: 0,
       gatewayClient: 'own',
       grpcPort: 8081,
       grpcIsChosen: false,
