@@ -25,9 +25,11 @@ export class BusyPoll {
   spentMs = 0;
   private readonly options: BusyPollOptions;
   private readonly again: (look: () => void) => void;
-  /** Answers that are polled for. */
+  /** Answers that the poll which is on waits for. */
   private awaited = 0;
   private isOn = false;
+  /** Of the poll that is on, or was last. */
+  private number = 0;
   private sinceMs = 0;
   private untilMs = 0;
   /** What the share allows now, as it was at `refilledMs`. */
@@ -41,29 +43,32 @@ export class BusyPoll {
   }
 
   /**
-   * A request went out.
+   * A request goes out.
    * @param meanMs its server's mean time to the first byte; below 0: not known
-   * @returns true: `end` is to be called once, when its answer begins or is not waited for any more
+   * @returns what `end` is to be told when its answer begins or is not waited for any more; 0: nothing
    */
-  begin(nowMs: number, meanMs: number): boolean {
-    if (meanMs < 0 || meanMs > meanMsMax || this.options.shareMax <= 0) return false;
+  begin(nowMs: number, meanMs: number): number {
+    if (meanMs < 0 || meanMs > meanMsMax || this.options.shareMax <= 0) return 0;
     const untilMs = nowMs + 2 * meanMs;
     if (this.isOn) this.untilMs = Math.max(this.untilMs, untilMs);
     else {
       this.refill(nowMs);
-      if (this.spareMs <= 0) return false;
+      if (this.spareMs <= 0) return 0;
       this.isOn = true;
+      this.number += 1;
+      this.awaited = 0;
       this.polls += 1;
       this.sinceMs = nowMs;
       this.untilMs = untilMs;
       this.again(this.look);
     }
     this.awaited += 1;
-    return true;
+    return this.number;
   }
 
-  end(): void {
-    this.awaited -= 1;
+  /** @param number that `begin` gave; a poll that is over does not mind */
+  end(number: number): void {
+    if (this.isOn && number === this.number) this.awaited -= 1;
   }
 
   private readonly look = (): void => {
@@ -75,7 +80,8 @@ export class BusyPoll {
     }
     this.isOn = false;
     if (this.awaited > 0) this.inVain += 1;
-    this.spareMs -= spentMs;
+    // A long turn is other work: it keeps nobody asleep for longer than a burst would.
+    this.spareMs = Math.max(-savedMsMax, this.spareMs - spentMs);
     this.spentMs += spentMs;
   };
 
@@ -94,6 +100,10 @@ const savedMsMax = 5;
 export function registerBusyPollMetrics(registry: Registry, poll: BusyPoll): void {
   const { counter } = plainMetrics(registry, 'muster_gateway_busy_');
   counter('polls_total', 'Times that the event loop stayed awake for an answer', () => poll.polls);
-  counter('polls_in_vain_total', 'Those that ended before an answer came', () => poll.inVain);
-  counter('poll_seconds_total', 'Time of staying awake', () => poll.spentMs / 1000);
+  counter('polls_in_vain_total', 'Those that ended before their answers came', () => poll.inVain);
+  counter(
+    'poll_seconds_total',
+    'Time of staying awake, with what was done meanwhile',
+    () => poll.spentMs / 1000,
+  );
 }

@@ -35,8 +35,8 @@ export class Try implements UpstreamHandler {
   private readonly deps: TryDeps;
   private call: UpstreamCall | null = null;
   private isReleased = false;
-  /** The event loop stays awake for its answer. */
-  private isPolled = false;
+  /** Not 0: the event loop stays awake for its answer. */
+  private polled = 0;
   private isDiscarded = false;
   private discardedBytes = 0;
 
@@ -50,9 +50,9 @@ export class Try implements UpstreamHandler {
   send(request: UpstreamRequest): void {
     const { load } = this.candidate;
     this.deps.endpoints.begin(load);
+    this.polled = this.deps.poll.begin(this.startedMs, load.health.firstByteMs);
     this.call = load.upstream.send(request, this);
     if (this.isDiscarded && this.isReleased) this.call.abort();
-    if (!this.isReleased) this.isPolled = this.deps.poll.begin(this.startedMs, load.health.firstByteMs);
   }
 
   pause(): void {
@@ -116,8 +116,8 @@ export class Try implements UpstreamHandler {
   }
 
   private stopPolling(): void {
-    if (!this.isPolled) return;
-    this.isPolled = false;
-    this.deps.poll.end();
+    if (this.polled === 0) return;
+    this.deps.poll.end(this.polled);
+    this.polled = 0;
   }
 }

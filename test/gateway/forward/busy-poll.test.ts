@@ -49,10 +49,10 @@ function turnsOf(loop: ReturnType<typeof setUp>, max = 10_000): number {
 describe('the event loop', () => {
   test('stays awake until the answer of a fast server comes', () => {
     const loop = setUp();
-    expect(loop.begin(fastMs)).toBe(true);
+    const number = loop.begin(fastMs);
     for (let at = 0; at < 5; at += 1) loop.turn();
     expect(loop.isAwake()).toBe(true);
-    loop.poll.end();
+    loop.poll.end(number);
     loop.turn();
     expect(loop.isAwake()).toBe(false);
     expect(loop.poll).toMatchObject({ polls: 1, inVain: 0 });
@@ -68,12 +68,11 @@ describe('the event loop', () => {
 
   test('stays awake once for several answers, until the last', () => {
     const loop = setUp();
-    for (let at = 0; at < 3; at += 1) expect(loop.begin(fastMs)).toBe(true);
-    loop.poll.end();
-    loop.poll.end();
+    const numbers = [1, 2, 3].map(() => loop.begin(fastMs));
+    for (const number of numbers.slice(1)) loop.poll.end(number);
     loop.turn();
     expect(loop.isAwake()).toBe(true);
-    loop.poll.end();
+    loop.poll.end(numbers[0] ?? 0);
     loop.turn();
     expect(loop.isAwake()).toBe(false);
     expect(loop.poll.polls).toBe(1);
@@ -87,35 +86,67 @@ describe('the event loop', () => {
     expect(turnsOf(loop)).toBeGreaterThan(35);
   });
 
+  test('does not sleep earlier for a later answer that is due sooner', () => {
+    const loop = setUp();
+    loop.begin(0.5);
+    loop.begin(fastMs);
+    expect(turnsOf(loop)).toBeGreaterThan(95);
+  });
+
+  test('does not wait for an answer that an earlier poll gave up', () => {
+    const loop = setUp();
+    const late = loop.begin(fastMs);
+    turnsOf(loop);
+    const number = loop.begin(fastMs);
+    loop.poll.end(late);
+    loop.turn();
+    expect(loop.isAwake()).toBe(true);
+    loop.poll.end(number);
+    loop.turn();
+    expect(loop.isAwake()).toBe(false);
+    expect(loop.poll).toMatchObject({ polls: 2, inVain: 1 });
+  });
+
   test.each([
     ['is not known', -1],
     ['is slow', 0.6],
     ['is slower still', 20],
   ])('does not stay awake for a server that %s', (_what, meanMs) => {
     const loop = setUp();
-    expect(loop.begin(meanMs)).toBe(false);
+    expect(loop.begin(meanMs)).toBe(0);
     expect(loop.isAwake()).toBe(false);
     expect(loop.poll.polls).toBe(0);
   });
 
   test('never stays awake where the share is nothing', () => {
     const loop = setUp(0);
-    expect(loop.begin(fastMs)).toBe(false);
+    expect(loop.begin(fastMs)).toBe(0);
     expect(loop.isAwake()).toBe(false);
   });
 
   test('sleeps as soon as its share is spent, and stays awake again when there is more of it', () => {
     const loop = setUp(0.1);
-    let polls = 0;
-    while (loop.begin(0.5) && polls < 1_000) {
-      turnsOf(loop);
-      loop.poll.end();
-      polls += 1;
-    }
-    expect(polls).toBeLessThan(10);
-    expect(loop.begin(0.5)).toBe(false);
+    let turns = 0;
+    for (; turns < 10_000 && loop.begin(0.5) > 0 && loop.isAwake(); turns += 1) loop.turn(); // never an end
+    expect(turns * turnMs).toBeLessThan(6);
+    expect(loop.begin(0.5)).toBe(0);
     loop.sleep(10);
-    expect(loop.begin(0.5)).toBe(true);
+    expect(loop.begin(0.5)).toBeGreaterThan(0);
+  });
+
+  test('saves no more than a burst, however long nothing came', () => {
+    const loop = setUp(0.1);
+    loop.sleep(10_000);
+    for (let at = 0; at < 10_000 && loop.begin(0.5) > 0; at += 1) loop.turn();
+    expect(loop.poll.spentMs).toBeLessThan(6);
+  });
+
+  test('stays awake again soon after a turn that took long', () => {
+    const loop = setUp(0.1);
+    loop.begin(fastMs);
+    loop.turn(2_000);
+    loop.sleep(60);
+    expect(loop.begin(fastMs)).toBeGreaterThan(0);
   });
 
   test('is never awake for more than its share, whatever comes', () => {
@@ -131,13 +162,12 @@ describe('the event loop', () => {
         fc.double({ min: 0, max: 1, noNaN: true }),
         (steps, share) => {
           const loop = setUp(share);
-          let [elapsed, awaited] = [0, 0];
+          let elapsed = 0;
+          const awaited: number[] = [];
           for (const one of steps) {
-            if ('begin' in one) awaited += loop.begin(one.begin) ? 1 : 0;
-            else if ('end' in one) {
-              if (awaited > 0) loop.poll.end();
-              awaited = Math.max(0, awaited - 1);
-            } else if ('turns' in one) {
+            if ('begin' in one) awaited.push(loop.begin(one.begin));
+            else if ('end' in one) loop.poll.end(awaited.shift() ?? 0);
+            else if ('turns' in one) {
               for (let at = 0; at < one.turns; at += 1) loop.turn();
               elapsed += one.turns * turnMs;
             } else if (!loop.isAwake()) {
@@ -147,8 +177,8 @@ describe('the event loop', () => {
           }
           // What was saved before, and the turn in which the share ran out.
           expect(loop.poll.spentMs).toBeLessThanOrEqual(share * elapsed + 5 + 2 * turnMs);
-          if (awaited === 0) expect(turnsOf(loop)).toBeLessThanOrEqual(1);
-          expect(turnsOf(loop, 1_000)).toBeLessThan(1_000);
+          for (const number of awaited) loop.poll.end(number);
+          expect(turnsOf(loop)).toBeLessThanOrEqual(1);
         },
       ),
     );
@@ -168,12 +198,13 @@ describe('the event loop', () => {
 });
 
 /** A try at a server whose time is known, and the handler that its upstream was given. */
-function tryOnce() {
+function tryOnce(onSend: (handler: UpstreamHandler) => void = () => undefined) {
   const handlers: UpstreamHandler[] = [];
   const call = { abort: () => undefined, pause: () => undefined, resume: () => undefined };
   const endpoints = new Endpoints(() => ({
     send: (_request, given) => {
       handlers.push(given);
+      onSend(given);
       return call;
     },
     close: () => undefined,
@@ -184,9 +215,9 @@ function tryOnce() {
   const { poll } = setUp();
   const ends = { count: 0 };
   const end = poll.end.bind(poll);
-  poll.end = () => {
+  poll.end = (number) => {
     ends.count += 1;
-    end();
+    end(number);
   };
   const owner: TryOwner = { onHead: () => undefined, onEnd: () => undefined, onFailure: () => undefined };
   const one = new Try(owner, { endpoints, poll }, { address, revision: 'r', load }, 1_000);
@@ -224,6 +255,14 @@ describe('an answer is polled for until it', () => {
     act(made);
     expect(made.ends.count).toBe(1);
   });
+});
+
+test('an answer that fails, or begins, while it is asked for is polled for no longer', () => {
+  const fails = (handler: UpstreamHandler) => {
+    handler.onFailure({ kind: 'refused', code: 'X', message: 'x' });
+  };
+  expect(tryOnce(fails).ends.count).toBe(1);
+  expect(tryOnce((handler) => handler.onHead(200, {})).ends.count).toBe(1);
 });
 
 describe('a gateway', () => {
