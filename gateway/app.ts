@@ -11,7 +11,6 @@ import { ChainCallers } from './chain/chain-callers.ts';
 import { ControlLink } from './control-proxy/control-link.ts';
 import { InternalCaller } from './control-proxy/internal-caller.ts';
 import { DataPath } from './data-path.ts';
-import { BusyPoll, registerBusyPollMetrics } from './forward/busy-poll.ts';
 import { Resilience } from './forward/resilience.ts';
 import { buildFront } from './front/front.ts';
 import type { Exchange, Sender } from './front/exchange.ts';
@@ -83,8 +82,6 @@ export interface GatewayDeps {
   /** False: node's parser reads every request (front/front.ts). */
   readonly isLean?: boolean;
   readonly chance?: () => number;
-  /** Of a core's time, for staying awake for fast servers (forward/busy-poll.ts); 0 or absent: none. */
-  readonly busyPollShare?: number;
   /** How long lines of the access log are gathered; 0 or absent: not at all. */
   readonly accessLogEveryMs?: number;
   /** Date.now, where a test does not set the time that cached answers go by. */
@@ -135,8 +132,6 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
     chance,
   });
-  const poll = new BusyPoll({ nowMs: () => performance.now(), shareMax: deps.busyPollShare ?? 0 });
-  registerBusyPollMetrics(metrics.registry, poll);
   const batcher = new Batcher({ registry: metrics.registry, nowMs: () => performance.now() });
   const payloadLog = new PayloadLog({ registry: metrics.registry, logger, now: Date.now });
   const accessLog = new AccessLog(logger, Date.now, deps.accessLogEveryMs);
@@ -209,7 +204,6 @@ export function buildGateway(deps: GatewayDeps): Gateway {
     nowMs: () => performance.now(),
     chance,
     picker: pinnedPicker(picker),
-    poll,
     resilience,
     stored,
     control,

@@ -6,7 +6,6 @@ import { parseOperation } from '../domain/routing/operation.ts';
 import type { ApiProtocol } from '../domain/routing/operation.ts';
 import { refusalBody, refusalHeaders, refusalStatus } from './errors.ts';
 import type { Refusal } from './errors.ts';
-import type { BusyPoll } from './forward/busy-poll.ts';
 import { forward } from './forward/forward.ts';
 import type { ForwardDeps } from './forward/forward-deps.ts';
 import type { Resilience } from './forward/resilience.ts';
@@ -44,7 +43,6 @@ export interface DataPathDeps {
   /** Makes the id of a request that brings none. */
   readonly makeRequestId: () => string;
   readonly picker: Picker;
-  readonly poll: BusyPoll;
   readonly resilience: Resilience;
   readonly stored: StoredResponses;
   readonly control: ControlLink;
@@ -70,7 +68,6 @@ export class DataPath implements Flow {
       picker: deps.picker,
       guards: deps.resilience.guards,
       timer: deps.resilience.timer,
-      poll: deps.poll,
       routes: () => deps.store.current(),
       nowMs: deps.nowMs,
       chance: deps.chance,

@@ -47,7 +47,6 @@ const options: ServeOptions = {
   redisUrl: settings.redisUrl,
   processes: settings.gatewayProcesses,
   warmUpMs: settings.gatewayWarmUpMs,
-  busyPollShare: settings.gatewayBusyPoll,
   client: settings.gatewayClient,
 };
 

@@ -41,8 +41,6 @@ export interface ServeOptions {
   readonly redisUrl?: string | undefined;
   /** What servers are asked with; our own client when absent. */
   readonly client?: GatewayDeps['client'];
-  /** Of a core's time, for staying awake for fast servers; 0 or absent: none. */
-  readonly busyPollShare?: number;
   /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
   readonly warmUpMs?: number;
   /** Before the first table: for what belongs to the process and not to a gateway. */
@@ -116,7 +114,7 @@ export async function serve(
     accounting,
     processes: options.processes ?? 1,
     accessLogEveryMs: 250,
-    ...askingDeps(options),
+    ...(options.client === undefined ? {} : { client: options.client }),
     ...tlsDeps(options),
   });
   const { app, endpoints } = gateway;
@@ -141,14 +139,6 @@ export async function serve(
     redis?.close();
   };
   return { url, grpcPort: grpc?.port ?? null, stop: () => (stopping ??= stop()) };
-}
-
-/** How servers are asked, where somebody chose it. */
-function askingDeps({
-  client,
-  busyPollShare = 0,
-}: ServeOptions): Pick<GatewayDeps, 'client' | 'busyPollShare'> {
-  return { busyPollShare, ...(client === undefined ? {} : { client }) };
 }
 
 /** @throws Error when a file cannot be read or used */

@@ -31,8 +31,6 @@ const shape = z
     MUSTER_GATEWAY_PROCESSES: z.coerce.number().int().min(1).max(256).default(1),
     /** Longest rehearsal of a gateway before its port opens, milliseconds; 0: none. */
     MUSTER_GATEWAY_WARM_UP_MS: z.coerce.number().int().min(0).max(60_000).default(2_000),
-    /** Share of a core's time that the gateway may stay awake for answers due within moments; 0: none. */
-    MUSTER_GATEWAY_BUSY_POLL: z.coerce.number().min(0).max(1).default(0),
     /** What the gateway asks servers with: our own client, or undici where that should fail somebody. */
     MUSTER_GATEWAY_CLIENT: z.enum(['own', 'undici']).default('own'),
     /** A routes file: the gateway serves from it alone, without a control API. */
@@ -92,7 +90,6 @@ export interface Settings {
   readonly upstreamTls: UpstreamTlsSettings | undefined;
   readonly gatewayProcesses: number;
   readonly gatewayWarmUpMs: number;
-  readonly gatewayBusyPoll: number;
   readonly gatewayClient: 'own' | 'undici';
   readonly gatewayRoutes: string | undefined;
   readonly apiPort: number;
@@ -147,7 +144,6 @@ export function parseSettings(env: Readonly<Record<string, string | undefined>>,
     upstreamTls: upstreamTlsOf(s),
     gatewayProcesses: s.MUSTER_GATEWAY_PROCESSES,
     gatewayWarmUpMs: s.MUSTER_GATEWAY_WARM_UP_MS,
-    gatewayBusyPoll: s.MUSTER_GATEWAY_BUSY_POLL,
     gatewayClient: s.MUSTER_GATEWAY_CLIENT,
     gatewayRoutes: s.MUSTER_GATEWAY_ROUTES,
     apiPort: s.MUSTER_API_PORT,

@@ -121,7 +121,7 @@ export class Dispatch implements Witness {
     passage.candidate = candidate;
     passage.tries += 1;
     this.tries.asked.push(candidate.address);
-    const one = new Try(owner, deps, candidate, now);
+    const one = new Try(owner, deps.endpoints, candidate, now);
     one.send({
       method: passage.exchange.method,
       path: plan.path,

@@ -6,7 +6,6 @@ import type { Picker } from '../pick/picker.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type { UpstreamFailure } from '../upstream/upstream.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import type { Guards } from './guards.ts';
 
 /** What forwarding needs of the gateway, and whom it tells. */
@@ -16,7 +15,6 @@ export interface ForwardDeps {
   readonly picker: Picker;
   readonly guards: Guards;
   readonly timer: TimerWheel;
-  readonly poll: BusyPoll;
   /** The table of now. */
   readonly routes: () => Routes<Endpoint> | null;
   readonly nowMs: () => number;

@@ -1,7 +1,7 @@
 import { onLeft } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { HeaderFields } from '../header-fields.ts';
-import type { Endpoint } from '../upstream/endpoints.ts';
+import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type {
   BodySink,
   UpstreamCall,
@@ -9,7 +9,6 @@ import type {
   UpstreamHandler,
   UpstreamRequest,
 } from '../upstream/upstream.ts';
-import type { ForwardDeps } from './forward-deps.ts';
 
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
@@ -17,9 +16,6 @@ export interface TryOwner {
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
 }
-
-/** What a try uses of the gateway. */
-export type TryDeps = Pick<ForwardDeps, 'endpoints' | 'poll'>;
 
 /** An answer that is not wanted is read up to this, so that its connection can serve again; then it is cut. */
 const discardedBytesMax = 64 * 1024;
@@ -32,26 +28,22 @@ export class Try implements UpstreamHandler {
   /** Its owner's, who sets it at the head; what comes before or without one is dropped. */
   sink: BodySink | null = null;
   private readonly owner: TryOwner;
-  private readonly deps: TryDeps;
+  private readonly endpoints: Endpoints;
   private call: UpstreamCall | null = null;
   private isReleased = false;
-  /** Not 0: the event loop stays awake for its answer. */
-  private polled = 0;
   private isDiscarded = false;
   private discardedBytes = 0;
 
-  constructor(owner: TryOwner, deps: TryDeps, candidate: Candidate<Endpoint>, startedMs: number) {
+  constructor(owner: TryOwner, endpoints: Endpoints, candidate: Candidate<Endpoint>, startedMs: number) {
     this.owner = owner;
-    this.deps = deps;
+    this.endpoints = endpoints;
     this.candidate = candidate;
     this.startedMs = startedMs;
   }
 
   send(request: UpstreamRequest): void {
-    const { load } = this.candidate;
-    this.deps.endpoints.begin(load);
-    this.polled = this.deps.poll.begin(this.startedMs, load.health.firstByteMs);
-    this.call = load.upstream.send(request, this);
+    this.endpoints.begin(this.candidate.load);
+    this.call = this.candidate.load.upstream.send(request, this);
     if (this.isDiscarded && this.isReleased) this.call.abort();
   }
 
@@ -83,7 +75,6 @@ export class Try implements UpstreamHandler {
   }
 
   onHead(status: number, headers: HeaderFields): void {
-    this.stopPolling();
     if (!this.isDiscarded) this.owner.onHead(this, status, headers);
   }
 
@@ -110,14 +101,7 @@ export class Try implements UpstreamHandler {
   private release(): void {
     if (this.isReleased) return;
     this.isReleased = true;
-    this.stopPolling();
     onLeft(this.candidate.load, this.startedMs);
-    this.deps.endpoints.end(this.candidate.load);
-  }
-
-  private stopPolling(): void {
-    if (this.polled === 0) return;
-    this.deps.poll.end(this.polled);
-    this.polled = 0;
+    this.endpoints.end(this.candidate.load);
   }
 }

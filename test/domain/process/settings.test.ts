@@ -11,7 +11,6 @@ describe('the settings of a gateway', () => {
       gatewayProcesses: 1,
       gatewayRoutes: undefined,
       gatewayWarmUpMs: 2_000,
-      gatewayBusyPoll: 0,
       gatewayClient: 'own',
       grpcPort: 8081,
       grpcIsChosen: false,
@@ -54,7 +53,6 @@ describe('the settings of a gateway', () => {
     ['half of our own certificate', { MUSTER_UPSTREAM_KEY: '/k' }, 'MUSTER_UPSTREAM_CERT'],
     ['no process', { MUSTER_GATEWAY_PROCESSES: '0' }, 'MUSTER_GATEWAY_PROCESSES'],
     ['processes that are no number', { MUSTER_GATEWAY_PROCESSES: 'two' }, 'MUSTER_GATEWAY_PROCESSES'],
-    ['more polling than there is time', { MUSTER_GATEWAY_BUSY_POLL: '1.5' }, 'MUSTER_GATEWAY_BUSY_POLL'],
     ['a port that is none', { MUSTER_GRPC_PORT: '70000' }, 'MUSTER_GRPC_PORT'],
   ])('refuse %s, and name the variable', (_what, env, variable) => {
     let issues: unknown = null;
