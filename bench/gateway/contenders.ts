@@ -76,7 +76,7 @@ async function nodeFlagsOf(checkout: string): Promise<readonly string[]> {
   const file = join(checkout, 'domain/process/node-flags.ts');
   if (!existsSync(file)) return ['--disable-warning=ExperimentalWarning'];
   const own = (await import(file)) as { readonly nodeFlagsFor: typeof nodeFlagsFor };
-  return own.nodeFlagsFor('gateway');
+  return own.nodeFlagsFor('gateway', process.env['NODE_OPTIONS']);
 }
 
 /** Versions that were measured; another may be tried by editing here. */

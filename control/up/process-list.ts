@@ -63,15 +63,10 @@ export function ownProcesses(settings: Settings, folder: DataFolder, env: Env): 
 
   function node(name: StartedProcess, file: string, isReady: ProcessSpec['isReady']): ProcessSpec {
     const leash = new URL('leash.ts', import.meta.url).href;
+    const flags = nodeFlagsFor(name, env['NODE_OPTIONS']);
     return {
       name,
-      command: [
-        process.execPath,
-        ...nodeFlagsFor(name, env['NODE_OPTIONS']),
-        '--import',
-        leash,
-        join(musterRoot, file),
-      ],
+      command: [process.execPath, ...flags, '--import', leash, join(musterRoot, file)],
       leash: 'node',
       env,
       cwd: musterRoot,

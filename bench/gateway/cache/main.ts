@@ -63,7 +63,8 @@ async function startGateway(server: string, redis: string | null, cache: object)
   const routes = { services: [{ name: 'm', endpoints: [server] }], policy: { cache } };
   writeFileSync(routesFile, JSON.stringify(routes));
   const port = await freePort();
-  const child = start([process.execPath, ...nodeFlagsFor('gateway'), join(root, 'gateway/main.ts')], {
+  const flags = nodeFlagsFor('gateway', process.env['NODE_OPTIONS']);
+  const child = start([process.execPath, ...flags, join(root, 'gateway/main.ts')], {
     cpus: cpus.gateway,
     logFile: join(home, 'log'),
     kind: 'ipc',

@@ -30,12 +30,8 @@ export async function runProcess(
   flags: GatewayFlags = {},
 ): Promise<void> {
   const leash = new URL('../../up/leash.ts', import.meta.url).href;
-  const args = [
-    ...nodeFlagsFor(name, context.env['NODE_OPTIONS']),
-    '--import',
-    leash,
-    join(musterRoot, processFiles[name]),
-  ];
+  const nodeFlags = nodeFlagsFor(name, context.env['NODE_OPTIONS']);
+  const args = [...nodeFlags, '--import', leash, join(musterRoot, processFiles[name])];
   const child = spawn(process.execPath, args, {
     cwd: musterRoot,
     env: { ...context.env, ...variables(context, flags), MUSTER_LEASH: String(process.pid) },
