@@ -31,6 +31,7 @@ const env = {
   NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
   PATH: [join(root, 'node_modules/.bin'), temporalFolder(), process.env.PATH].filter(Boolean).join(':'),
   MUSTER_TEST_TOTALS: totals,
+  MUSTER_TEST_WORKERS: join(scratch, 'workers'),
 };
 
 /** Jest ended otherwise than by counting its tests: then no count can be trusted. */
@@ -46,10 +47,12 @@ function jest(...args) {
       join(root, '.config/jest.config.js'),
       '--reporters=default',
       `--reporters=${join(root, '.config/reporter.mjs')}`,
+      `--reporters=${join(root, '.config/watchdog.mjs')}`,
+      '--workerIdleMemoryLimit=4GB', // with a limit, Jest runs no file in its own process, where none can be ended
       '--passWithNoTests',
       ...args,
     ],
-    { cwd: root, env, stdio: 'inherit' },
+    { cwd: root, env, stdio: 'inherit', timeout: 60 * 60_000, killSignal: 'SIGKILL' },
   );
   const news = readCounts().slice(before);
   isBroken ||= done.status !== 0 && !news.some((result) => result.failed > 0);
@@ -67,7 +70,7 @@ function readCounts() {
 const e2e =
   patterns.length > 0 ? patterns.filter((p) => p.includes('e2e')).concat('/nothing/') : ['/test/e2e/'];
 jest('--maxWorkers=2', '--testPathIgnorePatterns', '/test/e2e/', '--', ...patterns);
-jest('--runInBand', '--testPathPatterns', ...e2e);
+jest('--maxWorkers=1', '--testPathPatterns', ...e2e);
 
 /** The last result of each test file. */
 function results() {
@@ -79,7 +82,7 @@ const failed = [...results().values()].filter((result) => result.failed > 0);
 if (failed.length > 0 && failed.length <= 3) {
   const files = failed.map((result) => result.file);
   console.log(`\nFailed, and now run once more alone:\n${files.map((file) => `  - ${file}`).join('\n')}`);
-  jest('--runInBand', '--runTestsByPath', ...files);
+  jest('--maxWorkers=1', '--runTestsByPath', ...files);
 }
 const unsteady = failed.filter(({ file }) => results().get(file).failed === 0);
 

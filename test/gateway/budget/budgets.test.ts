@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { anonymous } from '../../../domain/access/caller.ts';
 import type { Caller } from '../../../domain/access/caller.ts';
 import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
@@ -40,6 +40,8 @@ beforeEach(() => {
     },
   });
 });
+
+afterEach(() => budgets.close()); // its timer would count in the next test
 
 const use = (...list: object[]) => {
   budgets.use(BudgetsPolicy.parse(list), 1);
