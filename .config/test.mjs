@@ -48,7 +48,9 @@ function jest(...args) {
       '--reporters=default',
       `--reporters=${join(root, '.config/reporter.mjs')}`,
       `--reporters=${join(root, '.config/watchdog.mjs')}`,
-      '--workerIdleMemoryLimit=4GB', // with a limit, Jest runs no file in its own process, where none can be ended
+      // Jest frees no ES modules of a file that is over: two workers grew to 4 GB and the end of their heaps. With a
+      // limit it also runs no file in its own process, where none could be ended when it hangs (see watchdog.mjs).
+      '--workerIdleMemoryLimit=1GB',
       '--passWithNoTests',
       ...args,
     ],

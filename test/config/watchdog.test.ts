@@ -32,7 +32,7 @@ function runTests(): Promise<string> {
     '-c',
     join(folder, 'jest.config.json'),
     '--maxWorkers=2',
-    '--workerIdleMemoryLimit=4GB',
+    '--workerIdleMemoryLimit=1GB',
   ];
   const env = {
     ...process.env,
