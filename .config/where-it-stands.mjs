@@ -60,19 +60,31 @@ function looked(url) {
   });
 }
 
-/** @returns the function of the program in which most samples lie, and its callers; none when it is hardly ever there */
+/** @returns the way down to where most samples lie, innermost first; none when the program is idle */
 function hottest(nodes) {
-  const isOurs = ({ callFrame }) => callFrame.url !== '' && !callFrame.url.startsWith('node:');
-  const [most] = nodes.filter(isOurs).sort((a, b) => b.hitCount - a.hitCount);
-  if (most === undefined || most.hitCount < 100) return [];
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  const childrenOf = (node) => (node.children ?? []).map((id) => byId.get(id));
+  const totals = new Map();
+  const total = (node) => {
+    if (!totals.has(node))
+      totals.set(
+        node,
+        childrenOf(node).reduce((sum, child) => sum + total(child), node.hitCount),
+      );
+    return totals.get(node);
+  };
+  const [root] = nodes;
+  const isIdle = ({ callFrame }) => ['(idle)', '(program)'].includes(callFrame.functionName);
+  const resting = nodes.filter(isIdle).reduce((sum, { hitCount }) => sum + hitCount, 0);
+  const busy = total(root) - resting;
+  if (busy < total(root) / 2) return [];
   const lines = [];
-  for (
-    let node = most;
-    node !== undefined;
-    node = nodes.find(({ children }) => children?.includes(node.id))
-  ) {
+  for (let node = root; node !== undefined && total(node) > busy / 5;) {
     const { functionName, url, lineNumber } = node.callFrame;
-    if (url !== '') lines.push(`  at ${functionName || '(anonymous)'} (${url}:${lineNumber + 1})`);
+    if (url !== '') lines.unshift(`  at ${functionName || '(anonymous)'} (${url}:${lineNumber + 1})`);
+    [node] = childrenOf(node)
+      .filter((child) => !isIdle(child))
+      .sort((x, y) => total(y) - total(x));
   }
   return lines.slice(0, 20);
 }
