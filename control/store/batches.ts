@@ -41,7 +41,7 @@ export interface Batches {
   openBatches(): Promise<BatchRecord[]>;
   /** Changes a batch by a rule, one change at a time. @returns the batch, null when there is none */
   changeBatch(id: string, change: (batch: Batch) => Batch): Promise<BatchRecord | null>;
-  /** A line that has a result keeps its first. */
+  /** A line that has a result keeps its first; a batch whose files are written, or are being written, takes none. */
   addResults(batchId: string, results: readonly BatchResult[]): Promise<void>;
   /** Lines in [from, to) that have a result. */
   answeredLines(batchId: string, from: number, to: number): Promise<Set<number>>;
@@ -52,6 +52,8 @@ export interface Batches {
 }
 
 const isOpen = `status NOT IN (${endedStatuses.map((status) => `'${status}'`).join(', ')})`;
+/** FOR SHARE beside it waits for a change of the status that is under way: no result slips in behind it. */
+const takesResults = `${isOpen} AND status <> 'finalizing'`;
 const isUnread = `NOT EXISTS
   (SELECT 1 FROM batches WHERE batches.${isOpen} AND batches.input_file_id = files.id)`;
 
@@ -140,7 +142,10 @@ export function batchesIn(database: Database): Batches {
     async addResults(batchId, results) {
       for (const { line, ok, text } of results) {
         await database.query(
-          'INSERT INTO batch_results (batch_id, line, ok, text) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
+          `INSERT INTO batch_results (batch_id, line, ok, text)
+           SELECT $1::text, $2::integer, $3::boolean, $4::text
+           FROM (SELECT 1 FROM batches WHERE id = $1 AND ${takesResults} FOR SHARE) AS open
+           ON CONFLICT DO NOTHING`,
           [batchId, line, ok, text],
         );
       }

@@ -42,6 +42,8 @@ interface Checked {
   readonly total: number;
   readonly errors: BatchError[];
 }
+/** Until then a workflow that lives has ended its batch by itself. */
+const overdueMs = 3_600_000;
 const ended: ReadonlySet<Batch['status']> = new Set(endedStatuses);
 
 export class BatchDesk {
@@ -84,17 +86,37 @@ export class BatchDesk {
   }
 
   async cancel(record: BatchRecord): Promise<Batch> {
-    const { store, lifecycle } = this.deps;
+    const { store } = this.deps;
     const { id, status } = record.batch;
     if (ended.has(status))
       throw new MusterError('conflict', `Cannot cancel a batch with status '${status}'.`);
-    await lifecycle.cancelBatch(id);
-    const changed = await store.changeBatch(id, (batch) =>
-      ended.has(batch.status) || batch.status === 'cancelling'
+    const hasWorkflow = await this.hasTold(id);
+    await store.changeBatch(id, (batch) =>
+      isPast(batch) || batch.status === 'cancelling'
         ? batch
         : { ...batch, status: 'cancelling', cancelling_at: this.seconds() },
     );
-    return this.describe(changed ?? record);
+    if (!hasWorkflow) await this.close(id, 'cancelled'); // it was terminated: nobody else would
+    return this.describe(await this.record(id));
+  }
+
+  /** Ends batches whose time was over long ago: their workflow was terminated, or failed for good. */
+  async endOverdue(): Promise<void> {
+    for (const { batch } of await this.deps.store.openBatches()) {
+      const isOverdue = this.deps.now() > batch.expires_at * 1000 + overdueMs;
+      if (isOverdue && !(await this.hasTold(batch.id))) await this.close(batch.id, 'expired');
+    }
+  }
+
+  /** Tells its workflow to end. @returns false when it has none that could */
+  private async hasTold(id: string): Promise<boolean> {
+    try {
+      await this.deps.lifecycle.cancelBatch(id);
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
   }
 
   /** Batches whose workflow may never have been started, because this process was killed in between. */
@@ -115,30 +137,27 @@ export class BatchDesk {
       total,
       expiresAt: batch.expires_at * 1000,
     });
-    if (batch.status === 'failed') return plan(0, false);
+    if (isPast(batch)) return plan(0, false);
     if (batch.in_progress_at !== null) return plan(batch.request_counts.total, true);
     const { total, errors } = await this.check(batch).catch((error: unknown): Checked => {
       if (isNotFound(error)) return { total: 0, errors: [lostInput(batch)] };
       throw error;
     });
     const now = this.seconds();
-    await this.deps.store.changeBatch(id, (known) =>
-      errors.length > 0
-        ? { ...known, status: 'failed', failed_at: now, errors: { object: 'list', data: errors } }
-        : {
-            ...known,
-            status: known.status === 'cancelling' ? 'cancelling' : 'in_progress',
-            in_progress_at: now,
-            request_counts: { total, completed: 0, failed: 0 },
-          },
-    );
-    return plan(total, errors.length === 0);
+    const changed = await this.deps.store.changeBatch(id, (known) => {
+      if (isPast(known)) return known;
+      if (errors.length > 0)
+        return { ...known, status: 'failed', failed_at: now, errors: { object: 'list', data: errors } };
+      const status = known.status === 'cancelling' ? 'cancelling' : 'in_progress';
+      return { ...known, status, in_progress_at: now, request_counts: { total, completed: 0, failed: 0 } };
+    });
+    return changed !== null && isPast(changed.batch) ? plan(0, false) : plan(total, true);
   }
 
   /** Of the lines [from, to) that have no result yet, as many of the first as fit into one answer. */
   async lines(id: string, from: number, to: number): Promise<BatchLines> {
     const { batch, caller } = await this.record(id);
-    if (ended.has(batch.status)) return { endpoint: batch.endpoint, caller, lines: [] };
+    if (isPast(batch)) return { endpoint: batch.endpoint, caller, lines: [] };
     const answered = await this.deps.store.answeredLines(id, from, to);
     const lines: BatchLines['lines'] = [];
     let line = from - 1;
@@ -156,8 +175,8 @@ export class BatchDesk {
   }
 
   async addResults(id: string, results: readonly BatchResult[]): Promise<void> {
-    const { batch } = await this.record(id);
-    if (!ended.has(batch.status)) await this.deps.store.addResults(id, results);
+    await this.record(id);
+    await this.deps.store.addResults(id, results);
   }
 
   /** Writes its files, once. */
@@ -167,8 +186,11 @@ export class BatchDesk {
 
   private async writeFiles(id: string, outcome: BatchOutcome): Promise<void> {
     const { store } = this.deps;
-    const record = await this.record(id);
-    if (ended.has(record.batch.status)) return;
+    // From here on no result is taken: what is counted is what the files hold.
+    const record = await store.changeBatch(id, (batch) =>
+      isPast(batch) ? batch : { ...batch, status: 'finalizing', finalizing_at: this.seconds() },
+    );
+    if (record === null || ended.has(record.batch.status)) return;
     const total = record.batch.request_counts.total;
     const counts = await store.counts(id);
     const missing = total - counts.completed - counts.failed;
@@ -183,7 +205,6 @@ export class BatchDesk {
       status,
       output_file_id: output?.file.id ?? null,
       error_file_id: failed?.file.id ?? null,
-      finalizing_at: now,
       [`${status}_at`]: now,
       ...(status === 'failed' ? { errors: { object: 'list', data: [lostInput(record.batch)] } } : {}),
       request_counts: { total, completed: counts.completed, failed: counts.failed },
@@ -285,6 +306,11 @@ export class BatchDesk {
   private seconds(): number {
     return Math.floor(this.deps.now() / 1000);
   }
+}
+
+/** No line of it is asked any more, and no result is taken. */
+function isPast({ status }: Batch): boolean {
+  return status === 'finalizing' || ended.has(status);
 }
 
 /** Large files take longer than their askers wait, who then ask again: they get what is under way. */

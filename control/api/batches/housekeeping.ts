@@ -5,7 +5,8 @@ import type { FileBytes } from './file-store.ts';
 
 /**
  * What nobody asks for: batches whose workflow was never started (this process was killed between the two) are started,
- * until Temporal has taken them all once; files whose time is over are removed.
+ * until Temporal has taken them all once; those whose workflow was terminated end when their time is over; files whose
+ * time is over are removed.
  */
 export interface HousekeepingDeps {
   readonly desk: BatchDesk;
@@ -50,6 +51,11 @@ export class Housekeeping {
       this.isResumed = true;
     } catch (err) {
       log.debug({ err }, 'batches cannot be taken up again yet');
+    }
+    try {
+      await desk.endOverdue();
+    } catch (err) {
+      log.debug({ err }, 'batches that are overdue cannot be ended yet');
     }
     try {
       for (const id of await store.filesExpiredAt(Math.floor(now() / 1000))) {

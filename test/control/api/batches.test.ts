@@ -249,6 +249,27 @@ describe('a batch', () => {
     expect((await openai.ask('POST', `/batches/${id}/cancel`, {})).status).toBe(409);
   });
 
+  test('whose workflow was terminated ends when it is cancelled', async () => {
+    const id = await create([line('a'), line('b')].join('\n'));
+    await internal(id, 'open', {});
+    await internal(id, 'results', { results: [{ line: 0, ok: true, text: '{"custom_id":"a"}' }] });
+    api.lifecycle.failure = new MusterError('not_found', 'The service has no workflow.');
+    const { status, body } = await openai.ask('POST', `/batches/${id}/cancel`, {});
+    expect([status, body]).toMatchObject([
+      200,
+      { status: 'cancelled', request_counts: { total: 2, completed: 1, failed: 0 } },
+    ]);
+    expect((await openai.contentOf(body['output_file_id'])).text).toBe('{"custom_id":"a"}\n');
+    expect((await openai.contentOf(body['error_file_id'])).body).toMatchObject({ custom_id: 'b' });
+  });
+
+  test('that ended before it was looked through is not begun', async () => {
+    const id = await create(line('a'));
+    await internal(id, 'close', { outcome: 'cancelled' });
+    expect(await internal(id, 'open', {})).toMatchObject({ isValid: false });
+    expect((await openai.ask('GET', `/batches/${id}`)).body['status']).toBe('cancelled');
+  });
+
   test('that Temporal cannot take is not there at all', async () => {
     const input = await openai.upload(line('a'));
     api.lifecycle.failure = new MusterError('temporal_unavailable', 'Temporal is away.');
