@@ -140,6 +140,7 @@ export class DataPath implements Flow {
     passage.modelRoute = from.modelRoute;
     passage.model = from.model;
     passage.namedModel = from.namedModel;
+    passage.mayNameModelTwice = from.mayNameModelTwice;
     deps.metrics.inFlight += 1;
     exchange.onClose((isWhole) => {
       passage.isClosed = true;

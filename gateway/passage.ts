@@ -58,6 +58,8 @@ export class Passage {
   model = '';
   /** As the request named it; null when it did not. */
   namedModel: string | null = null;
+  /** The body may name several, of which a server may take another one. */
+  mayNameModelTwice = false;
   /** What later steps and the server see: the client's own bytes, unless they were translated. */
   body: Buffer | null;
   /** An OpenAI body (or one translated to it), parsed, long strings of its content as "..." (`abridge`); else null. */

@@ -34,7 +34,8 @@ export function upstreamPath(operation: Operation, service: RoutedService): stri
 function upstreamBody(passage: Passage, service: RoutedService): Uint8Array | null {
   const { body, namedModel, operation } = passage;
   const { upstreamModel } = service.route;
-  if (body === null || namedModel === null || namedModel === upstreamModel) return body;
+  if (body === null || namedModel === null) return body;
+  if (namedModel === upstreamModel && !passage.mayNameModelTwice) return body;
   switch (operation.kind) {
     case 'openai-call':
     case 'anthropic-call':

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { abridge } from '../domain/routing/abridge.ts';
 import { describeJsonError } from '../domain/routing/json-error.ts';
-import { boundaryOf, formModel } from '../domain/routing/multipart-model.ts';
+import { boundaryOf, formModel, headBytesMax, partsMax } from '../domain/routing/multipart-model.ts';
 import { hasByteOrderMark } from '../domain/routing/splice-model.ts';
 import type { Refusal } from './errors.ts';
 import { single } from './front/headers.ts';
@@ -15,7 +15,12 @@ import { asBuffer, indexOfByte } from './as-buffer.ts';
  * are neither read nor checked (`abridge`): that is the server's part, and would be a sixth of the cost of 32 KB here.
  */
 export type ParsedBody =
-  | { readonly kind: 'parsed'; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: 'parsed';
+      readonly fields: Readonly<Record<string, unknown>>;
+      /** Several of its names may be `model`: a server may take another one than JSON.parse does. */
+      readonly mayNameModelTwice: boolean;
+    }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** Where an error lies is looked for in bodies up to this size; the look is slow. */
@@ -38,39 +43,54 @@ export function parseBody(exchange: Exchange, parseWhole?: (text: string) => unk
   if (!isUtf8(body)) return refused('invalid_json', 'The body is not valid JSON: it is not UTF-8.');
   const document = hasByteOrderMark(body) ? body.subarray(3) : body;
   let fields: unknown;
+  let mayNameModelTwice = false;
   try {
-    fields = parseWhole === undefined ? parseFields(document) : parseWhole(document.toString());
+    if (parseWhole !== undefined) fields = parseWhole(document.toString());
+    else {
+      const text = shortText(document);
+      fields = JSON.parse(text);
+      mayNameModelTwice = hasSeveralModels(text);
+    }
   } catch {
     return refused('invalid_json', `The body is not valid JSON${locate(document)}.`);
   }
   if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
     return refused('invalid_request', 'The body must be a JSON object.');
   }
-  return { kind: 'parsed', fields: fields as Record<string, unknown> };
+  return { kind: 'parsed', fields: fields as Record<string, unknown>, mayNameModelTwice };
 }
 
-export type FormModel =
-  | { readonly kind: 'read'; readonly model: string | null }
+export type ReadForm =
+  | { readonly kind: 'read'; readonly model: string | null; readonly isModelDoubled: boolean }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** The `model` field of a multipart form, without touching the files beside it. */
-export function readFormModel(exchange: Exchange): FormModel {
+export function readFormModel(exchange: Exchange): ReadForm {
   const type = single(exchange.headers['content-type']) ?? '';
   if (exchange.body === null || boundaryOf(type) === null) {
     const message =
       'Send the request as multipart/form-data with a boundary, and the model in its field "model".';
     return { kind: 'refused', refusal: { code: 'invalid_request', message } };
   }
-  return { kind: 'read', model: formModel(exchange.body, type) };
+  const form = formModel(exchange.body, type);
+  if (form !== null) return { kind: 'read', model: form.model, isModelDoubled: form.isDoubled };
+  const message = `The form cannot be read to its end: it must end with its boundary and two hyphens, have at most ${partsMax} parts, and at most ${headBytesMax} bytes in a part's head.`;
+  return { kind: 'refused', refusal: { code: 'invalid_request', message } };
 }
 
 function refused(code: Refusal['code'], message: string): ParsedBody {
   return { kind: 'refused', refusal: { code, message } };
 }
 
-function parseFields(document: Buffer): unknown {
+function shortText(document: Buffer): string {
   const short = document.length < abridgedBytesMin ? document : asBuffer(abridge(document, indexOfByte));
-  return JSON.parse(short.toString());
+  return short.toString();
+}
+
+/** Quick, and true too often: for names within, and where a letter of `model` may be escaped. */
+function hasSeveralModels(text: string): boolean {
+  const first = text.indexOf('"model"');
+  return text.includes('"model"', first + 1) || text.includes('\\u006');
 }
 
 function locate(document: Buffer): string {

@@ -98,6 +98,7 @@ export class RouteStep implements Step {
     const parsed = parseBody(passage.exchange);
     if (parsed.kind === 'refused') return refused(passage, flow, parsed.refusal);
     passage.fields = parsed.fields;
+    passage.mayNameModelTwice = parsed.mayNameModelTwice;
     const { model } = parsed.fields;
     if (model !== undefined && typeof model !== 'string')
       return refused(passage, flow, unresolved({ kind: 'no-model' }));
@@ -119,6 +120,7 @@ export class RouteStep implements Step {
   private routeForm(passage: Passage, flow: Flow): boolean {
     const read = readFormModel(passage.exchange);
     if (read.kind === 'refused') return refused(passage, flow, read.refusal);
+    passage.mayNameModelTwice = read.isModelDoubled;
     return this.routeNamed(passage, flow, read.model);
   }
 

@@ -7,58 +7,93 @@ import { splice } from './splice.ts';
  */
 export function boundaryOf(contentType: string): string | null {
   if (!/^multipart\/form-data\s*;/i.test(contentType)) return null;
+  if ((contentType.match(/;\s*boundary\s*=/gi) ?? []).length > 1) return null; // readers differ in which counts
   const found = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))/i.exec(contentType);
   return found?.[1] ?? found?.[2] ?? null;
 }
 
-/** @returns the last field's value, as servers' parsers keep it; null when there is none */
-export function formModel(body: Uint8Array, contentType: string): string | null {
-  const range = modelFields(body, contentType).at(-1);
-  return range === undefined ? null : new TextDecoder().decode(body.subarray(range[0], range[1]));
+export interface FormModel {
+  /** The last field's value, as servers' parsers keep it; null when there is none. */
+  readonly model: string | null;
+  /** There are several such fields. */
+  readonly isDoubled: boolean;
+}
+
+/** @returns null when the form cannot be seen to its end: a server may find a field behind that, and ask that model */
+export function formModel(body: Uint8Array, contentType: string): FormModel | null {
+  const { fields, isWhole } = modelFields(body, contentType);
+  if (!isWhole) return null;
+  const range = fields.at(-1);
+  const model = range === undefined ? null : new TextDecoder().decode(body.subarray(range[0], range[1]));
+  return { model, isDoubled: fields.length > 1 };
 }
 
 /** Every `model` field gets the new value, so that all readers see one. */
 export function spliceFormModel(body: Uint8Array, contentType: string, model: string): Uint8Array {
-  return splice(body, modelFields(body, contentType), new TextEncoder().encode(model));
+  return splice(body, modelFields(body, contentType).fields, new TextEncoder().encode(model));
 }
 
-/** Parts of a form beyond this many are not looked at: a form of a million empty fields is an attack. */
-const partsMax = 1000;
-const headBytesMax = 4096;
+/** A form of a million empty fields is an attack. */
+export const partsMax = 1000;
+export const headBytesMax = 4096;
 
-/** Byte ranges [from, to) of the values of fields named `model` that are not files. */
-function modelFields(body: Uint8Array, contentType: string): [number, number][] {
+interface ModelFields {
+  /** Byte ranges [from, to) of the values of fields named `model`. */
+  readonly fields: [number, number][];
+  /** Its closing delimiter was reached. */
+  readonly isWhole: boolean;
+}
+
+function modelFields(body: Uint8Array, contentType: string): ModelFields {
   const boundary = boundaryOf(contentType);
-  const found: [number, number][] = [];
-  if (boundary === null) return found;
+  const fields: [number, number][] = [];
+  if (boundary === null) return { fields, isWhole: false };
   const delimiter = new TextEncoder().encode(`\r\n--${boundary}`);
   let at = startsWith(body, 0, delimiter.subarray(2)) ? delimiter.length - 2 : next(body, 0, delimiter);
-  for (let count = 0; at >= 0 && count < partsMax; count += 1) {
+  for (let count = 0; at >= 0 && count <= partsMax; count += 1) {
+    if (isClosing(body, at)) return { fields, isWhole: true };
     const headStart = indexOf(body, crlf, at);
     const headEnd = indexOf(body, blankLine, headStart < 0 ? at : headStart);
-    if (isClosing(body, at) || headStart < 0 || headEnd < 0 || headEnd - headStart > headBytesMax)
-      return found;
+    if (headStart < 0 || headEnd < 0 || headEnd - headStart > headBytesMax) break;
     const valueStart = headEnd + 4;
     // An empty value's own line break is the one before the delimiter, which the blank line already holds half of.
     const end = delimiterAt(body, delimiter, valueStart - 2);
-    if (end < 0) return found;
+    if (end < 0) break;
     const head = new TextDecoder().decode(body.subarray(headStart + 2, headEnd));
-    if (isModelField(head)) found.push([valueStart, Math.max(valueStart, end)]);
+    if (isModelField(head)) fields.push([valueStart, Math.max(valueStart, end)]);
     at = end + delimiter.length;
   }
-  return found;
+  return { fields, isWhole: false };
 }
 
 const crlf = new Uint8Array([13, 10]);
 const blankLine = new Uint8Array([13, 10, 13, 10]);
 
+/**
+ * Readers differ in what they take for a name (blanks about the equals sign, escapes, a name twice, RFC 8187's `name*`):
+ * what any of them may take for `model` is one, so that none finds another model than the one that was looked for.
+ */
 function isModelField(head: string): boolean {
-  const disposition = /^content-disposition:\s*form-data\s*;(.*)$/im.exec(head)?.[1];
-  return (
-    disposition !== undefined &&
-    /(?:^|;)\s*name="?model"?\s*(?:;|$)/i.test(disposition) &&
-    !/filename\*?=/i.test(disposition)
-  );
+  for (const [, disposition = ''] of head.matchAll(/^content-disposition\s*:((?:.|\r?\n[ \t])*)/gim)) {
+    if (/filename\*?\s*=/i.test(disposition)) continue;
+    for (const [, star, quoted, plain = ''] of disposition.matchAll(parameter)) {
+      const value = quoted?.replace(/\\(.)/g, '$1') ?? plain.trim();
+      if ((star === '*' ? extended(value) : value) === 'model') return true;
+    }
+  }
+  return false;
+}
+
+const parameter = /;\s*name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\r\n]*))/gi;
+
+/** The value of `charset'language'value`. */
+function extended(value: string): string {
+  const text = value.split("'").at(-1) ?? '';
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function isClosing(body: Uint8Array, at: number): boolean {

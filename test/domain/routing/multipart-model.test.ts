@@ -33,15 +33,45 @@ describe('the model of a form', () => {
       'w',
     ],
     ['behind a preamble', Buffer.concat([Buffer.from('hello\r\n'), form(field('model', 'w'))]), 'w'],
-    ['in a form that never ends', Buffer.from(field('model', 'w').slice(0, -2)), null],
+    ['with blanks about the equals sign', form(field('model', 'w').replace('name=', 'name = ')), 'w'],
+    ['with an escaped letter', form(field('model', 'w').replace('"model"', '"mo\\del"')), 'w'],
+    ['in the extended form', form(field('model', 'w').replace('name="model"', "name*=utf-8''mod%65l")), 'w'],
+    ['with its name given twice', form(field('x', 'w').replace('name="x"', 'name="model"; name="x"')), 'w'],
+    [
+      'in a second disposition',
+      form(field('x', 'w').replace('\r\n\r\n', '\r\nContent-Disposition: form-data; name="model"\r\n\r\n')),
+      'w',
+    ],
+    ['in a folded head', form(field('model', 'w').replace('; name', ';\r\n name')), 'w'],
+    [
+      'of another name',
+      form(field('models', 'w').replace('name="models"', 'surname="model"; name="s"')),
+      null,
+    ],
   ])('%s', (_name, body, model) => {
-    expect(formModel(body, type)).toBe(model);
+    expect(formModel(body, type)?.model).toBe(model);
+  });
+
+  test('is doubled when two fields name it', () => {
+    expect(formModel(form(field('model', 'a')), type)?.isDoubled).toBe(false);
+    expect(formModel(form(field('model', 'a'), field('model', 'a')), type)?.isDoubled).toBe(true);
+  });
+
+  test.each([
+    ['never ends', Buffer.from(field('model', 'w').slice(0, -2))],
+    ['has no closing delimiter', Buffer.from(field('model', 'w'))],
+    ['has too many parts', form(...Array<string>(1_001).fill(field('x', '')), field('model', 'w'))],
+    ['has a head that is too long', form(field('x'.repeat(5_000), ''), field('model', 'w'))],
+    ['has another boundary', Buffer.from('--b1--\r\n')],
+  ])('is not told of a form that %s: a server may read on', (_name, body) => {
+    expect(formModel(body, type)).toBeNull();
   });
 
   test('is looked for with the boundary of the content type, quoted or not', () => {
     expect(boundaryOf('multipart/form-data; charset=x; boundary="a b"')).toBe('a b');
     expect(boundaryOf('application/json')).toBeNull();
     expect(boundaryOf('multipart/form-data')).toBeNull();
+    expect(boundaryOf('multipart/form-data; boundary=a; boundary=b')).toBeNull();
   });
 
   test('is replaced everywhere, and every other byte stays', () => {

@@ -90,6 +90,32 @@ describe('models that a key may use', () => {
     expect(answer.text).toContain("Did you mean 'other/iris' or 'team/iris'?");
   });
 
+  test.each([
+    ['a doubled name', '{"model":"secret","model":"tiny"}'],
+    ['a doubled name, once with an escape', '{"mod\\u0065l":"secret","model":"tiny"}'],
+  ])('one that is named beside a permitted one is not told to the server: %s', async (_name, body) => {
+    const before = backend.seen.length;
+    const headers = { ...bearer(mine.key), 'content-type': 'application/json' };
+    const answer = await fetch(`${gateway.url}/v1/chat/completions`, { method: 'POST', headers, body });
+    expect(answer.status).toBe(200);
+    expect(backend.seen[before]?.body.toString()).not.toContain('secret');
+  });
+
+  test('one that a form hides behind blanks is found, and refused', async () => {
+    const part = (name: string, value: string) =>
+      `--b\r\ncontent-disposition: form-data; name${name}\r\n\r\n${value}\r\n`;
+    const headers = { ...bearer(mine.key), 'content-type': 'multipart/form-data; boundary=b' };
+    const ask = async (...parts: string[]) => {
+      const body = `${parts.join('')}--b--\r\n`;
+      const url = `${gateway.url}/v1/audio/transcriptions`;
+      return (await fetch(url, { method: 'POST', headers, body })).status;
+    };
+    expect(await ask(part('="model"', 'tiny'))).toBe(200);
+    expect(await ask(part('="model"', 'tiny'), part(' = "model"', 'secret'))).toBe(403);
+    const many = Array<string>(1_000).fill(part('="x"', ''));
+    expect(await ask(part('="model"', 'tiny'), ...many, part('="model"', 'secret'))).toBe(400);
+  });
+
   test('two of a name are one for who may see only one of them', async () => {
     useAccess(
       gateway,
