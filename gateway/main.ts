@@ -21,6 +21,8 @@ import type { ServeOptions } from './start.ts';
 const settings = readSettings();
 /** Beyond 16 MiB that nobody takes, lines are dropped and counted: a stuck log must not fill the memory. */
 const logBytesMax = 16 * 1024 * 1024;
+/** What the log's reader has for the last lines. */
+const flushMs = 1_000;
 const destination = pino.destination({
   dest: 1,
   sync: false,
@@ -54,10 +56,9 @@ const ending: { running: Promise<void> | null } = { running: null };
 const stopWith = (stop: () => Promise<void>) => {
   const act = (why: string) => {
     logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
-    ending.running ??= stop().then(() => {
-      destination.flushSync();
-      process.exit(0);
-    });
+    ending.running ??= stop()
+      .then(flushLog)
+      .then(() => process.exit(0));
   };
   process.on('SIGTERM', act);
   process.on('SIGINT', act);
@@ -72,7 +73,7 @@ try {
   else if (settings.gatewayProcesses > 1) await runPrimary(settings.gatewayProcesses);
   else await runAlone();
 } catch (error) {
-  if (ending.running === null) fail(error);
+  if (ending.running === null) await fail(error);
 }
 
 async function runAlone(): Promise<void> {
@@ -122,8 +123,23 @@ function makeId(): string {
   return `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
 }
 
-function fail(error: unknown): never {
-  destination.flushSync();
+/**
+ * Not by its `flushSync`, also at exit: that tries for ever when its reader has gone. Where the reader is there and does
+ * not read, a thread of Node's waits in its write, and an exit would wait for that: all work is done, so it is killed.
+ */
+async function flushLog(): Promise<void> {
+  const isWritten = await new Promise<boolean>((resolve) => {
+    destination.flush(() => {
+      resolve(true);
+    });
+    setTimeout(resolve, flushMs, false);
+  });
+  if (!isWritten) process.kill(process.pid, 'SIGKILL');
+  destination.flushSync = () => undefined;
+}
+
+async function fail(error: unknown): Promise<never> {
+  await flushLog();
   if (error instanceof StartFailed) process.exit(error.exitCode); // it has said why
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {

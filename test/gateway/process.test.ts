@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -63,6 +64,23 @@ describe('the gateway as a process', () => {
       `Port ${port} is in use: stop what uses it, or set MUSTER_GATEWAY_PORT to another port.`,
     ]);
     await new Promise((resolve) => holder.close(resolve));
+  });
+
+  test.each([
+    ['has gone', 0, null],
+    ['reads no more', null, 'SIGKILL'],
+  ])('ends also when the reader of its log %s', async (what, code, signal) => {
+    const ended = start(0, 'trace');
+    await until(() => lines('listening').length > 0);
+    const { port } = new URL(String(lines('listening')[0]?.['url']));
+    if (what === 'has gone') child?.stdout?.destroy();
+    else child?.stdout?.pause();
+    // More than a pipe holds, and the last of it not yet written.
+    for (let count = 0; count < 500; count += 1) await get(`http://127.0.0.1:${port}/v1/${'x'.repeat(200)}`);
+    child?.kill('SIGTERM');
+    expect(await once(child!, 'exit')).toEqual([code, signal]);
+    child?.stdout?.destroy();
+    await ended;
   });
 
   test('says in one line which setting is wrong', async () => {
