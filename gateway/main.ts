@@ -89,9 +89,7 @@ async function runPrimary(processes: number): Promise<void> {
   const stopMs = defaultLimits.drainMs + 5_000;
   const primary = new Primary({ ...defaultPrimaryOptions, processes, logger, stopMs });
   const { gatewayRoutes: path } = settings;
-  const onRefused = (why: string) => {
-    logger.error({ why }, 'a route table was refused; the last good one stays in use');
-  };
+  const onRefused = primary.refuse.bind(primary);
   const onTable = primary.setTable.bind(primary);
   const source = path === undefined ? null : new RoutesFileSource({ path, logger, onTable, onRefused });
   stopWith(async () => {

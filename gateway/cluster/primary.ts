@@ -59,6 +59,7 @@ export class Primary {
   private table: RouteTable | null = null;
   private questions = 0;
   private restarts = 0;
+  private refused = 0;
   private isStopping = false;
   private onGone: () => void = () => undefined;
 
@@ -71,6 +72,12 @@ export class Primary {
   setTable(table: RouteTable): void {
     this.table = table;
     for (const worker of this.workers.values()) tell(worker, { muster: 'table', table });
+  }
+
+  /** A table that was wrong: all processes keep the last good one. */
+  refuse(why: string): void {
+    this.refused += 1;
+    this.options.logger.error({ why }, 'a route table was refused; the last good one stays in use');
   }
 
   /**
@@ -212,6 +219,7 @@ export class Primary {
       'Processes of this gateway that ended and were started again',
       () => this.restarts,
     );
+    counter('route_table_refused_total', 'Route tables refused whole', () => this.refused);
   }
 }
 

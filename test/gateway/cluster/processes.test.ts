@@ -141,6 +141,7 @@ describe('a gateway in two processes', () => {
     await until(async () => (await both()).every((status) => status === 200));
     await writeFile(routes, 'services: wrong');
     await until(() => out.includes('a route table was refused'));
+    expect(await metric('muster_gateway_route_table_refused_total')).toBe(1);
     process.kill((await workers())[0] ?? 0, 'SIGKILL');
     await until(() => out.includes('a process of the gateway ended'));
     await until(async () => (await workers()).length === 2);
