@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import Fastify from 'fastify';
 import type { FastifyError, FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify';
 import type { Logger } from 'pino';
@@ -10,6 +11,7 @@ import type { Exchange } from './exchange.ts';
 import { registerFrontMetrics } from './front-metrics.ts';
 import { LeanFront } from './lean/lean-front.ts';
 import { NodeExchange } from './node-exchange.ts';
+import { Pipelines, waitingMax } from './pipelines.ts';
 import { readNodeBody } from './read-node-body.ts';
 import { TlsFiles } from './tls-files.ts';
 import type { TlsOptions } from './tls-files.ts';
@@ -62,8 +64,18 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
   });
   registerFrontMetrics(deps.registry, lean, bodies, tls);
   const exchange = (request: IncomingMessage, response: ServerResponse, body: Buffer | null) =>
-    new NodeExchange(request, response, body, isDraining);
+    new NodeExchange(request, response, body, { isDraining, stallMs: limits.clientStallMs });
+  const pipelines = new Pipelines();
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    const begin = (): void => {
+      serveNow(request, response);
+    };
+    pipelines.enter(request, response, begin, () => {
+      response.shouldKeepAlive = false;
+      deps.refuse(exchange(request, response, null), tooManyAhead);
+    });
+  };
+  const serveNow = (request: IncomingMessage, response: ServerResponse): void => {
     if (hasSeveralHosts(request)) {
       response.shouldKeepAlive = false;
       deps.refuse(exchange(request, response, null), severalHosts);
@@ -104,6 +116,7 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     reply.hijack();
     deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
   });
+  deferErrors(app.server, pipelines);
   app.removeAllContentTypeParsers();
   // Not read by Fastify: the body is read once its request is known to be one of ours.
   app.addContentTypeParser('*', (_request, _payload, done) => {
@@ -120,6 +133,17 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
   return app;
 }
 
+/** Bytes that are no request, behind some that are: those are answered first. */
+function deferErrors(server: Server, pipelines: Pipelines): void {
+  const listeners = server.listeners('clientError');
+  server.removeAllListeners('clientError');
+  server.on('clientError', (error: Error, socket: Socket) => {
+    pipelines.fail(socket, () => {
+      for (const listener of listeners) listener.call(server, error, socket);
+    });
+  });
+}
+
 /** Two hosts may be two services, to two readers (RFC 9112 section 3.2: such a request is refused). */
 function hasSeveralHosts({ rawHeaders }: IncomingMessage): boolean {
   let hosts = 0;
@@ -132,6 +156,11 @@ function hasSeveralHosts({ rawHeaders }: IncomingMessage): boolean {
 const severalHosts: Refusal = {
   code: 'invalid_request',
   message: 'The request has more than one host header: send one.',
+};
+
+const tooManyAhead: Refusal = {
+  code: 'invalid_request',
+  message: `More than ${waitingMax} requests wait on this connection: read their answers before you send more.`,
 };
 
 function frontRefusal(error: FastifyError): Refusal {

@@ -3,7 +3,15 @@ import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import { isLoopback, peerOf } from './peer.ts';
 import type { PeerCertificate } from './peer.ts';
+import { unsent } from './lean/unsent.ts';
 import { reset } from './reset.ts';
+
+export interface NodeExchangeOptions {
+  /** While draining, each response also ends its connection. */
+  readonly isDraining: () => boolean;
+  /** A client that takes nothing of its response for so long is dropped. */
+  readonly stallMs: number;
+}
 
 /** An Exchange over node:http, written raw: no stream is piped and no promise is made on the hot path. */
 export class NodeExchange implements Exchange {
@@ -17,14 +25,13 @@ export class NodeExchange implements Exchange {
   bytes = 0;
   private readonly request: IncomingMessage;
   private readonly response: ServerResponse;
-  /** While draining, each response also ends its connection. */
-  private readonly isDraining: () => boolean;
+  private readonly options: NodeExchangeOptions;
 
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
     body: Buffer | null,
-    isDraining: () => boolean,
+    options: NodeExchangeOptions,
   ) {
     const url = originForm(request.url ?? '/');
     const mark = url.indexOf('?');
@@ -35,7 +42,7 @@ export class NodeExchange implements Exchange {
     this.body = body;
     this.request = request;
     this.response = response;
-    this.isDraining = isDraining;
+    this.options = options;
   }
 
   get peer(): PeerCertificate | null {
@@ -52,7 +59,7 @@ export class NodeExchange implements Exchange {
 
   start(status: number, headers: string[]): void {
     this.status = status;
-    if (this.isDraining()) headers.push('connection', 'close');
+    if (this.options.isDraining()) headers.push('connection', 'close');
     // node: `date` is added when absent; a flat array keeps repeated headers such as set-cookie apart.
     this.response.writeHead(status, headers);
   }
@@ -64,6 +71,21 @@ export class NodeExchange implements Exchange {
 
   end(): void {
     this.response.end();
+    if (!this.response.writableFinished) this.watch();
+  }
+
+  /** Its client has not taken all: it may take its time, as long as it takes something. */
+  private watch(): void {
+    const { socket } = this.request;
+    let left = unsent(socket);
+    const timer = setInterval(() => {
+      const now = unsent(socket);
+      if (now === left) reset(socket);
+      left = now;
+    }, this.options.stallMs).unref();
+    this.response.once('close', () => {
+      clearInterval(timer);
+    });
   }
 
   cut(): void {

@@ -1,0 +1,80 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+/**
+ * One request of a connection at a time, as our own reader has it: node's parser hands out all that a client sends
+ * without waiting for answers, and a single connection could take every place of the gateway. The connection is not
+ * read while requests wait; what was read already waits within a bound.
+ */
+export class Pipelines {
+  private readonly lines = new WeakMap<Socket, Line>();
+
+  /**
+   * @param begin called at once, or when the answers to all requests before it have ended; never once the client has left
+   * @param refuse called in its place for the first request too many, whose answer is to be the connection's last
+   */
+  enter(request: IncomingMessage, response: ServerResponse, begin: () => void, refuse: () => void): void {
+    const { socket } = request;
+    const line = this.lineOf(socket);
+    if (line.current === null) {
+      this.run(socket, line, { request, response, begin });
+      return;
+    }
+    if (line.isFull) return;
+    line.isFull = line.waiting.length >= waitingMax;
+    line.waiting.push({ request, response, begin: line.isFull ? refuse : begin });
+    socket.pause();
+  }
+
+  /** What came next is no request. @param refuse ends the connection: at once, or behind the answers to whole requests */
+  fail(socket: Socket, refuse: () => void): void {
+    const line = this.lines.get(socket);
+    if (line?.current?.request.complete !== true || socket.destroyed) {
+      refuse();
+      return;
+    }
+    line.isFull = true;
+    line.waiting = line.waiting.filter(({ request }) => request.complete);
+    line.onEnd = refuse;
+  }
+
+  private lineOf(socket: Socket): Line {
+    const known = this.lines.get(socket);
+    if (known !== undefined) return known;
+    const line: Line = { current: null, waiting: [], isFull: false, onEnd: null };
+    this.lines.set(socket, line);
+    return line;
+  }
+
+  private run(socket: Socket, line: Line, turn: Turn): void {
+    line.current = turn;
+    turn.response.once('close', () => {
+      line.current = null;
+      if (socket.destroyed) return;
+      const next = line.waiting.shift();
+      if (next !== undefined) this.run(socket, line, next);
+      else if (line.onEnd !== null) line.onEnd();
+      else if (socket.isPaused() && !line.isFull) socket.resume();
+    });
+    turn.begin();
+  }
+}
+
+/** Requests of one connection that wait for those before them. */
+export const waitingMax = 32;
+
+interface Line {
+  /** What is being answered. */
+  current: Turn | null;
+  waiting: Turn[];
+  /** Nothing more is taken. */
+  isFull: boolean;
+  /** Behind the last that waits. */
+  onEnd: (() => void) | null;
+}
+
+interface Turn {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly begin: () => void;
+}
