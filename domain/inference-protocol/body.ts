@@ -1,8 +1,14 @@
 import type { Datatype, Parameters, ParameterValue, Tensor } from './datatypes.ts';
-import { datatypes, elementCount, isDatatype } from './datatypes.ts';
+import { datatypes, elementCount, isDatatype, WholeDouble } from './datatypes.ts';
 import { elementsFromBytes, elementsToBytes } from './binary-tensor.ts';
 import { invalidInput } from './errors.ts';
-import { mayBeRounded, parseExactJson, parseJson, toJson } from './exact-json.ts';
+import {
+  mayBeRounded,
+  mayHoldWholeDoubles,
+  parametersToJson,
+  parseExactHead,
+  parseJson,
+} from './exact-json.ts';
 import { elementsFromJson, elementsToJson, flatten } from './json-tensor.ts';
 
 /**
@@ -26,7 +32,7 @@ export interface EncodedBody {
 export type Fields = Readonly<Record<string, unknown>>;
 export type Direction = 'input' | 'output';
 
-/** Head and tail of a body, the head parsed so that 64-bit integers of its tensors are exact. */
+/** Head and tail of a body, the head parsed so that 64-bit integers are exact, and parameters of the kind they are. */
 export function splitBody(wire: WireBody): { head: Fields; tail: Uint8Array } {
   const length = headLength(wire);
   const { text, value } = parseHead(wire, length);
@@ -35,9 +41,10 @@ export function splitBody(wire: WireBody): { head: Fields; tail: Uint8Array } {
   const items = ['inputs', 'outputs'].flatMap((key) =>
     Array.isArray(head[key]) ? (head[key] as unknown[]) : [],
   );
-  const rounded = [head, ...items].some(holdsRounded);
+  const holders = [head, ...items];
+  const isExact = !holders.some(holdsRounded) && !(holders.some(holdsWhole) && mayHoldWholeDoubles(text));
   return {
-    head: rounded ? asFields(parseExactJson(text), 'The request') : head,
+    head: isExact ? head : asFields(parseExactHead(text), 'The request'),
     tail: wire.body.subarray(length),
   };
 }
@@ -76,8 +83,17 @@ function holdsRounded(tensor: unknown): boolean {
 
 /** Parameters, too, are integers of 64 bits; those beyond 2^53 are read as bigints. */
 function parametersRounded(holder: unknown): boolean {
+  return mayBeRounded(parametersOf(holder));
+}
+
+/** Whether a parameter may have been 1.0 as well as 1. */
+function holdsWhole(holder: unknown): boolean {
+  return parametersOf(holder).some(Number.isInteger);
+}
+
+function parametersOf(holder: unknown): unknown[] {
   const { parameters } = (holder ?? {}) as Fields;
-  return typeof parameters === 'object' && parameters !== null && mayBeRounded(Object.values(parameters));
+  return typeof parameters === 'object' && parameters !== null ? Object.values(parameters) : [];
 }
 
 export function asFields(value: unknown, what: string): Fields {
@@ -90,7 +106,7 @@ export function asParameters(value: unknown, what: string): Parameters {
   if (value === undefined || value === null) return {};
   const fields = asFields(value, `'parameters' of ${what}`);
   for (const [key, field] of Object.entries(fields))
-    if (!['string', 'number', 'boolean', 'bigint'].includes(typeof field))
+    if (!['string', 'number', 'boolean', 'bigint'].includes(typeof field) && !(field instanceof WholeDouble))
       throw invalidInput(`Parameter '${key}' of ${what} must be a string, a number or a boolean.`);
   return fields as Readonly<Record<string, ParameterValue>>;
 }
@@ -122,7 +138,8 @@ function readTensor(fields: Fields, name: string, rest: Uint8Array, direction: D
   const where = `${direction} '${name}'`;
   const datatype = asDatatype(fields['datatype'], where);
   const shape = asShape(fields['shape'], where);
-  const { binary_data_size: bytes, ...parameters } = asParameters(fields['parameters'], where);
+  const { binary_data_size: size, ...parameters } = asParameters(fields['parameters'], where);
+  const bytes = size instanceof WholeDouble ? size.value : size;
   const data = fields['data'];
   const common = { name, shape, parameters };
   const count = elementCount(shape);
@@ -207,5 +224,5 @@ export class BodyWriter {
 /** `,"parameters":{…}`, or nothing (or null) when there are none. */
 export function parametersJson(parameters: Parameters, nulls: boolean): string {
   if (Object.keys(parameters).length === 0) return nulls ? ',"parameters":null' : '';
-  return `,"parameters":${toJson(parameters)}`;
+  return `,"parameters":${parametersToJson(parameters)}`;
 }

@@ -26,7 +26,22 @@ export type Elements = {
   [D in Datatype]: { readonly datatype: D; readonly data: ElementArrays[D] };
 }[Datatype];
 
-export type ParameterValue = string | number | boolean | bigint;
+/** A floating-point number whose value is whole: 1.0, which is another parameter than the integer 1. */
+export class WholeDouble {
+  readonly value: number;
+
+  constructor(value: number) {
+    this.value = value;
+  }
+}
+
+/** A floating-point number as a parameter has it: one that is not whole speaks for itself. */
+export function asDouble(value: number): number | WholeDouble {
+  return Number.isInteger(value) ? new WholeDouble(value) : value;
+}
+
+/** A whole number is an integer, as a bigint is beyond 2^53. */
+export type ParameterValue = string | number | boolean | bigint | WholeDouble;
 export type Parameters = Readonly<Record<string, ParameterValue>>;
 
 export type Tensor = Elements & {

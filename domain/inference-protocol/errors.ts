@@ -5,6 +5,12 @@ export function invalidInput(message: string, options?: ErrorOptions): MusterErr
   return new MusterError('invalid_input', message, options);
 }
 
+export function notFinite(parameter: string, value: number): MusterError {
+  return invalidInput(
+    `Parameter '${parameter}' is ${value}, for which JSON has no number: only finite numbers are passed on.`,
+  );
+}
+
 export function modelNotFound(model: string): MusterError {
   return new MusterError('not_found', `Model with name ${model} does not exist.`);
 }

@@ -36,7 +36,7 @@ export class ConnectLimit {
     };
   }
 
-  private isConnected(): boolean {
+  isConnected(): boolean {
     return this.channel.getConnectivityState(false) === connectivityState.READY;
   }
 

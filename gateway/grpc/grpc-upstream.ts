@@ -1,8 +1,6 @@
-import { Client, Metadata, credentials, status } from '@grpc/grpc-js';
-import type { ChannelCredentials, ServiceError, StatusObject } from '@grpc/grpc-js';
-import { MusterError } from '../../domain/errors.ts';
+import { Metadata, status } from '@grpc/grpc-js';
+import type { ServiceError, StatusObject } from '@grpc/grpc-js';
 import { TimerWheel } from '../timer-wheel.ts';
-import type { UpstreamTls } from '../upstream/socket/socket-upstream.ts';
 import type {
   Connect,
   Upstream,
@@ -12,30 +10,20 @@ import type {
   UpstreamRequest,
 } from '../upstream/upstream.ts';
 import { allHeaders } from '../upstream/upstream.ts';
-import { ConnectLimit } from './connect-limit.ts';
-import { planCall } from './rest-call.ts';
-import type { RestAnswer } from './rest-call.ts';
+import { errorAnswer, planCall } from './rest-call.ts';
+import type { Answered } from './rest-call.ts';
 import { inferenceMethods } from './schema.ts';
 import type { Fields } from './schema.ts';
 import { httpStatusOf } from './status.ts';
+import { UpstreamClients } from './upstream-clients.ts';
+import type { ClientOptions, UpstreamClient } from './upstream-clients.ts';
 
 /**
  * A server that speaks gRPC V2 alone (`grpc://host:port`), behind the interface of all servers: a V2 REST request
  * goes in, the call that means the same goes out, and its answer comes back as REST's. So tries, queues and picks are
  * the same for it. grpc-js's own retries are off: they would be further tries that nobody counts.
  */
-export interface GrpcUpstreamOptions {
-  readonly messageBytesMax: number;
-  /** A call's connection; longer: it counts as refused. */
-  readonly connectMs: number;
-  /**
-   * For grpcs:// addresses; asked for each call, and another secure context makes another client. Default: the
-   * system's authorities, no certificate of ours.
-   */
-  readonly tls?: (() => UpstreamTls) | undefined;
-}
-
-export function grpcUpstreams(options: GrpcUpstreamOptions): Connect {
+export function grpcUpstreams(options: ClientOptions): Connect {
   const wheel = new TimerWheel(() => performance.now());
   return (address) => new GrpcUpstream(address, options, wheel);
 }
@@ -45,17 +33,10 @@ export function isGrpcAddress(address: string): boolean {
 }
 
 class GrpcUpstream implements Upstream {
-  private readonly address: string;
-  private readonly options: GrpcUpstreamOptions;
-  private readonly wheel: TimerWheel;
-  private secured: SecuredClient;
-  private isClosed = false;
+  private readonly clients: UpstreamClients;
 
-  constructor(address: string, options: GrpcUpstreamOptions, wheel: TimerWheel) {
-    this.address = address;
-    this.options = options;
-    this.wheel = wheel;
-    this.secured = new SecuredClient(address, options, wheel);
+  constructor(address: string, options: ClientOptions, wheel: TimerWheel) {
+    this.clients = new UpstreamClients(address, options, wheel);
   }
 
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
@@ -65,10 +46,10 @@ class GrpcUpstream implements Upstream {
       state.isOver = true;
       act();
     };
-    const secured = this.current();
-    secured.begin();
-    this.start(secured, request, state, (outcome) => {
-      secured.end();
+    const client = this.clients.current();
+    client.begin();
+    this.start(client, request, state, (outcome) => {
+      client.end();
       over(() => {
         deliver(outcome, handler);
       });
@@ -84,40 +65,30 @@ class GrpcUpstream implements Upstream {
   }
 
   close(): void {
-    this.isClosed = true;
-    this.secured.close();
-  }
-
-  /** With the certificates of now; calls on the client of former ones are finished. */
-  private current(): SecuredClient {
-    const { address, options, wheel } = this;
-    if (this.isClosed || !address.startsWith('grpcs://')) return this.secured;
-    if (options.tls?.().secureContext !== this.secured.secureContext) {
-      this.secured.close();
-      this.secured = new SecuredClient(address, options, wheel);
-    }
-    return this.secured;
+    this.clients.close();
   }
 
   private start(
-    { client, connecting }: SecuredClient,
+    used: UpstreamClient,
     request: UpstreamRequest,
     state: { cancel: () => unknown },
     done: (outcome: Outcome) => void,
   ): void {
-    const plan = attempt(() => planCall(request));
+    const plan = planCall(request);
     if (plan.kind === 'answer') {
       // Not at once: nobody expects an answer before `send` has returned.
       setImmediate(done, plan);
       return;
     }
-    const { method, fields, answer } = plan.value;
+    const { method, fields, answer } = plan;
     const definition = inferenceMethods[method];
     if (definition === undefined) throw new Error(`there is no method ${method}`);
     let isHeard = false;
     let isLate = false;
     let connected = (): void => undefined; // the call may end before it is watched
-    const call = client.makeUnaryRequest<Fields, Fields>(
+    const heardBefore = used.heard;
+    const begunMs = performance.now();
+    const call = used.client.makeUnaryRequest<Fields, Fields>(
       definition.path,
       definition.requestSerialize,
       definition.responseDeserialize,
@@ -126,16 +97,21 @@ class GrpcUpstream implements Upstream {
       { deadline: Date.now() + request.headersMs },
       (error, response) => {
         connected();
-        if (error === null && response !== undefined) {
-          const made = attempt(() => answer(response));
-          done({ kind: 'answer', answer: made.kind === 'answer' ? unreadable(made.answer) : made.value });
-        } else if (error !== null) done(isLate ? unconnected : outcomeOf(error, isHeard));
+        if (error === null || isFromServer(error)) used.heard += 1;
+        else if (!isLate) {
+          const waitedMs = performance.now() - begunMs;
+          const { headersMs } = request;
+          this.clients.unheard(used, { code: error.code, waitedMs, headersMs, heardBefore });
+        }
+        if (error === null && response !== undefined) done({ kind: 'answer', answer: answer(response) });
+        else if (error !== null) done(isLate ? unconnected : outcomeOf(error, isHeard));
       },
     );
     call.on('metadata', () => {
       isHeard = true;
+      used.heard += 1;
     });
-    connected = connecting.begin(() => {
+    connected = used.connecting.begin(() => {
       isLate = true;
       call.cancel();
     });
@@ -145,51 +121,7 @@ class GrpcUpstream implements Upstream {
   }
 }
 
-/** A client and what it was made with. */
-class SecuredClient {
-  readonly client: Client;
-  readonly connecting: ConnectLimit;
-  readonly secureContext: UpstreamTls['secureContext'];
-  private inFlight = 0;
-  private isClosing = false;
-
-  constructor(address: string, { messageBytesMax, connectMs, tls }: GrpcUpstreamOptions, wheel: TimerWheel) {
-    const target = address.slice(address.indexOf('//') + 2);
-    const { secureContext, serverName } = tls?.() ?? {};
-    this.secureContext = secureContext;
-    this.client = new Client(target, credentialsFor(address, secureContext), {
-      'grpc.max_receive_message_length': messageBytesMax,
-      'grpc.max_send_message_length': messageBytesMax,
-      'grpc.enable_retries': 0,
-      'grpc.service_config_disable_resolution': 1,
-      'grpc.enable_http_proxy': 0, // the table alone says where requests go
-      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1_000,
-    });
-    this.connecting = new ConnectLimit(this.client, wheel, connectMs);
-  }
-
-  begin(): void {
-    this.inFlight += 1;
-  }
-
-  end(): void {
-    this.inFlight -= 1;
-    if (this.isClosing && this.inFlight === 0) this.client.close();
-  }
-
-  /** When the calls in flight are over. */
-  close(): void {
-    this.isClosing = true;
-    if (this.inFlight === 0) this.client.close();
-  }
-}
-
-type Outcome =
-  | { readonly kind: 'answer'; readonly answer: RestAnswer }
-  | { readonly kind: 'failure'; readonly failure: UpstreamFailure };
+type Outcome = Answered | { readonly kind: 'failure'; readonly failure: UpstreamFailure };
 
 const unconnected: Outcome = {
   kind: 'failure',
@@ -207,32 +139,6 @@ function deliver(outcome: Outcome, handler: UpstreamHandler): void {
   handler.onHead(httpStatus, { ...headers, 'content-length': String(body.length) });
   if (body.length > 0) handler.onData(body);
   handler.onEnd();
-}
-
-/** What a request or an answer cannot say in the other form is told as a server would tell it. */
-function attempt<T>(
-  act: () => T,
-): { readonly kind: 'value'; readonly value: T } | { readonly kind: 'answer'; readonly answer: RestAnswer } {
-  try {
-    return { kind: 'value', value: act() };
-  } catch (error) {
-    if (!(error instanceof MusterError)) throw error;
-    const httpStatus = error.code === 'not_implemented' ? 501 : 400;
-    return { kind: 'answer', answer: errorAnswer(httpStatus, error.message) };
-  }
-}
-
-function unreadable({ body }: RestAnswer): RestAnswer {
-  const { error } = JSON.parse(Buffer.from(body).toString()) as { error: string };
-  return errorAnswer(502, `The server's answer cannot be read: ${error}`);
-}
-
-function errorAnswer(httpStatus: number, error: string): RestAnswer {
-  return {
-    status: httpStatus,
-    headers: { 'content-type': 'application/json' },
-    body: Buffer.from(JSON.stringify({ error })),
-  };
 }
 
 /** @param isHeard the server had begun to answer */
@@ -272,8 +178,8 @@ function readStatus({ code, details }: Partial<ServiceError>): Told | null {
 }
 
 /** A status that came over the wire brings trailers; one that grpc-js made up has none. */
-function isFromServer({ metadata }: StatusObject): boolean {
-  return Object.keys(metadata.getMap()).length > 0;
+function isFromServer({ metadata }: Partial<StatusObject>): boolean {
+  return Object.keys(metadata?.getMap() ?? {}).length > 0;
 }
 
 function failureOf({ code, details }: Told): UpstreamFailure {
@@ -303,9 +209,4 @@ function metadataOf(headers: readonly string[]): Metadata {
       metadata.add(name, value);
   }
   return metadata;
-}
-
-function credentialsFor(address: string, context: UpstreamTls['secureContext']): ChannelCredentials {
-  if (address.startsWith('grpc://')) return credentials.createInsecure();
-  return context === undefined ? credentials.createSsl() : credentials.createFromSecureContext(context);
 }

@@ -1,5 +1,11 @@
 import { elementsFromBytes, elementsToBytes } from '../../domain/inference-protocol/binary-tensor.ts';
-import { datatypes, elementCount, isDatatype } from '../../domain/inference-protocol/datatypes.ts';
+import {
+  asDouble,
+  datatypes,
+  elementCount,
+  isDatatype,
+  WholeDouble,
+} from '../../domain/inference-protocol/datatypes.ts';
 import type {
   Datatype,
   Elements,
@@ -7,7 +13,7 @@ import type {
   Parameters,
   Tensor,
 } from '../../domain/inference-protocol/datatypes.ts';
-import { invalidInput } from '../../domain/inference-protocol/errors.ts';
+import { invalidInput, notFinite } from '../../domain/inference-protocol/errors.ts';
 import type { Fields } from './schema.ts';
 
 /**
@@ -85,14 +91,21 @@ export function writeTensors(tensors: readonly Tensor[], isRaw: boolean): Writte
   return { list, raw: allRaw ? tensors.map(elementsToBytes) : [] };
 }
 
+/** @throws MusterError `invalid_input` for a number that has no way through REST's form, which all calls take */
 export function readParameters(map: unknown): Parameters {
   const read: Record<string, ParameterValue> = {};
   for (const [key, value] of Object.entries((map ?? {}) as Record<string, Fields>)) {
     const choice = value['parameter_choice'] as string | undefined;
     // No choice at all is a parameter without a value: there is nothing to hand on.
-    if (choice !== undefined) read[key] = readChoice(value[choice]);
+    if (choice === 'double_param') read[key] = readDouble(key, value[choice] as number);
+    else if (choice !== undefined) read[key] = readChoice(value[choice]);
   }
   return read;
+}
+
+function readDouble(name: string, value: number): ParameterValue {
+  if (!Number.isFinite(value)) throw notFinite(name, value);
+  return asDouble(value);
 }
 
 function readChoice(value: unknown): ParameterValue {
@@ -108,18 +121,26 @@ export function writeParameters(parameters: Parameters): Fields {
 }
 
 function writeChoice(value: ParameterValue): Fields {
+  if (value instanceof WholeDouble) return { double_param: value.value };
   switch (typeof value) {
     case 'boolean':
       return { bool_param: value };
     case 'string':
       return { string_param: value };
     case 'bigint':
-      return value > 2n ** 63n - 1n ? { uint64_param: longOf(value) } : { int64_param: longOf(value) };
+      return writeWide(value);
     default:
       return Number.isSafeInteger(value) && !Object.is(value, -0)
         ? { int64_param: value }
         : { double_param: value };
   }
+}
+
+/** What 64 bits cannot hold is near enough as a double, as JSON's readers take it. */
+function writeWide(value: bigint): Fields {
+  if (BigInt.asIntN(64, value) === value) return { int64_param: longOf(value) };
+  if (BigInt.asUintN(64, value) === value) return { uint64_param: longOf(value) };
+  return { double_param: Number(value) };
 }
 
 function fromContents(datatype: Datatype, contents: Fields, count: number, where: string): Elements {

@@ -1,6 +1,6 @@
 import { decodeRequest, encodeRequest } from '../../domain/inference-protocol/request.ts';
 import type { InferenceRequest } from '../../domain/inference-protocol/request.ts';
-import { decodeResponse, encodeResponse } from '../../domain/inference-protocol/response.ts';
+import { decodeResponse } from '../../domain/inference-protocol/response.ts';
 import type { InferenceResponse } from '../../domain/inference-protocol/response.ts';
 import type { EncodedBody, WireBody } from '../../domain/inference-protocol/body.ts';
 import type { Fields } from './schema.ts';
@@ -91,13 +91,17 @@ export function inferRequest(
   return { fields, request };
 }
 
-/** @throws MusterError `invalid_input` when the message cannot be said in REST's form */
-export function restResponse(fields: Fields, request: InferenceRequest, model: string): EncodedBody {
+/** @throws MusterError `invalid_input` when the message is no answer of V2 */
+export function readInferResponse(
+  fields: Fields,
+  request: InferenceRequest,
+  model: string,
+): InferenceResponse {
   const text = (name: string): string | undefined => {
     const value = fields[name];
     return typeof value === 'string' && value !== '' ? value : undefined;
   };
-  const response: InferenceResponse = {
+  return {
     modelName: text('model_name') ?? model,
     modelVersion: text('model_version'),
     id: text('id') ?? request.id,
@@ -109,7 +113,6 @@ export function restResponse(fields: Fields, request: InferenceRequest, model: s
       model,
     ),
   };
-  return encodeResponse(response, request);
 }
 
 function without(parameters: InferenceRequest['parameters'], name: string): InferenceRequest['parameters'] {

@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { answerForm, decodeRequest } from '../../../domain/inference-protocol/request.ts';
+import { asDouble, WholeDouble } from '../../../domain/inference-protocol/datatypes.ts';
+import type { Parameters } from '../../../domain/inference-protocol/datatypes.ts';
+import { answerForm, decodeRequest, encodeRequest } from '../../../domain/inference-protocol/request.ts';
 
 const bytes = (value: unknown) =>
   new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));
@@ -44,6 +46,26 @@ describe('decodeRequest', () => {
 
   test('reads null as NaN in floating-point data, as servers of the protocol write it', () => {
     expect(decode(withInput({ data: [null, 1] })).inputs[0]?.data).toEqual(Float32Array.of(NaN, 1));
+  });
+
+  test('reads a parameter that is written with a fraction or an exponent as a double, and data as data', () => {
+    const text = `{"inputs":[{"name":"X","shape":[2],"datatype":"FP32","data":[1.0,2e0],
+      "parameters":{"scale":2.0,"count":2}}],"parameters":{"a":1e3,"b":-0.0,"c":1,"d":0.5,"e":9007199254740993}}`;
+    const { inputs, parameters } = decode(text);
+    expect(inputs[0]?.data).toEqual(Float32Array.of(1, 2));
+    expect(inputs[0]?.parameters).toEqual({ scale: new WholeDouble(2), count: 2 });
+    expect(parameters).toEqual({
+      a: new WholeDouble(1000),
+      b: new WholeDouble(-0),
+      c: 1,
+      d: 0.5,
+      e: 9007199254740993n,
+    });
+  });
+
+  test('takes a size of raw bytes that is written as 4.0', () => {
+    const head = `{"inputs":[{"name":"X","shape":[1],"datatype":"INT32","parameters":{"binary_data_size":4.0}}]}`;
+    expect(decode(`${head}\u0001\0\0\0`, head.length).inputs[0]?.data).toEqual(Int32Array.of(1));
   });
 
   test('takes 1 and 0 for BOOL', () => {
@@ -247,6 +269,33 @@ describe('decodeRequest', () => {
   test.each([['-1'], ['x'], ['1.5'], ['1000'], [' ']])('refuses the head length %p', (headerLength) => {
     expect(() => decodeRequest({ body: bytes('{}'), headerLength }, 'iris')).toThrow(
       /^The 'inference-header-content-length' header is .* from 0 to the body's 2 bytes\.$/,
+    );
+  });
+});
+
+describe('encodeRequest', () => {
+  const written = (parameters: Parameters) => {
+    const request = { id: undefined, parameters, inputs: [], outputs: undefined };
+    return new TextDecoder().decode(encodeRequest(request, () => false).body);
+  };
+
+  test('writes integers digit by digit and doubles with a fraction or an exponent', () => {
+    const parameters = {
+      a: 1,
+      b: new WholeDouble(1),
+      c: asDouble(-0),
+      d: asDouble(1e21),
+      e: 0.5,
+      f: 2n ** 60n,
+    };
+    expect(written(parameters)).toBe(
+      '{"inputs":[],"parameters":{"a":1,"b":1.0,"c":-0.0,"d":1e+21,"e":0.5,"f":1152921504606846976}}',
+    );
+  });
+
+  test.each([NaN, Infinity])('refuses the parameter %d by its name', (value) => {
+    expect(() => written({ top_p: value })).toThrow(
+      `Parameter 'top_p' is ${value}, for which JSON has no number`,
     );
   });
 });

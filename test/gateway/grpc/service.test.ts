@@ -164,6 +164,14 @@ describe('inference.GRPCInferenceService', () => {
     expect([failed.code, failed.details]).toEqual([code, 'no luck']);
   });
 
+  test('refuses a parameter that JSON has no number for, by its name', async () => {
+    await front.startM();
+    const asked = front.client.ask('ModelInfer', { ...raw(), parameters: { top_p: { double_param: NaN } } });
+    const { code, details } = await failure(asked);
+    expect([code, details]).toEqual([status.INVALID_ARGUMENT, expect.stringContaining("'top_p' is NaN")]);
+    expect(front.backend.seen).toEqual([]);
+  });
+
   test('tells a refused connection as UNAVAILABLE', async () => {
     await front.start([service('m', { ready: [await refusingAddress()] })]);
     expect((await failure(front.client.ask('ModelInfer', raw()))).code).toBe(status.UNAVAILABLE);

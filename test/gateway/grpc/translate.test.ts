@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
+import { asDouble } from '../../../domain/inference-protocol/datatypes.ts';
 import type { ParameterValue, Tensor } from '../../../domain/inference-protocol/datatypes.ts';
 import { decodeRequest, encodeRequest } from '../../../domain/inference-protocol/request.ts';
 import { decodeResponse, encodeResponse } from '../../../domain/inference-protocol/response.ts';
@@ -10,8 +11,8 @@ import {
   inferRequest,
   inferResponse,
   readInferRequest,
+  readInferResponse,
   restRequest,
-  restResponse,
 } from '../../../gateway/grpc/translate.ts';
 
 const requestMessage = codec('ModelInferRequest');
@@ -20,6 +21,15 @@ const responseMessage = codec('ModelInferResponse');
 const sent = (fields: Fields) => requestMessage.decode(requestMessage.encode(fields));
 const answered = (fields: Fields) => responseMessage.decode(responseMessage.encode(fields));
 
+const double = (double_param: number): Fields => ({ double_param });
+const int64 = (value: bigint): Fields => ({ int64_param: long(value, false) });
+const uint64 = (value: bigint): Fields => ({ uint64_param: long(value, true) });
+const long = (value: bigint, unsigned: boolean) => ({
+  low: Number(BigInt.asIntN(32, value)),
+  high: Number(BigInt.asIntN(32, value >> 32n)),
+  unsigned,
+});
+
 const name = fc.stringMatching(/^[a-zA-Z][\w-]{0,8}$/);
 const value: fc.Arbitrary<ParameterValue> = fc.oneof(
   fc.boolean(),
@@ -27,7 +37,8 @@ const value: fc.Arbitrary<ParameterValue> = fc.oneof(
   fc.integer(),
   fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }),
   fc.bigInt({ min: -(2n ** 63n), max: -(2n ** 53n) }),
-  fc.double({ noNaN: true, noDefaultInfinity: true, min: 0.25, max: 1e9 }),
+  fc.double({ noNaN: true, noDefaultInfinity: true }).map(asDouble),
+  fc.integer().map(asDouble),
 );
 const reserved = new Set(['binary_data', 'binary_data_output', 'binary_data_size']);
 const parameters = fc.dictionary(
@@ -170,6 +181,86 @@ describe('tensors in protobuf', () => {
   });
 });
 
+describe('parameters', () => {
+  const asked = (choices: Fields) => sent({ model_name: 'm', parameters: choices });
+  /** From a gRPC client by way of REST's form to a gRPC server. */
+  const passed = (choices: Fields): unknown => {
+    const { fields } = inferRequest(restRequest(readInferRequest(asked(choices))), 'm', '');
+    return sent(fields)['parameters'];
+  };
+  /** From a REST client to a gRPC server. */
+  const fromJson = (text: string): unknown => {
+    const body = Buffer.from(`{"inputs":[],"parameters":{"p":${text}}}`);
+    return sent(inferRequest({ body }, 'm', '').fields)['parameters'];
+  };
+
+  test('of gRPC reach a gRPC server with their kind and their value', () => {
+    const finite = fc.double({ noNaN: true, noDefaultInfinity: true });
+    const choice = fc.oneof(
+      fc.oneof(finite, fc.integer(), fc.constantFrom(1, -0, 0, 2 ** 60, 1e20, 1e21)).map(double),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(int64),
+      fc.bigInt({ min: 2n ** 63n, max: 2n ** 64n - 1n }).map(uint64),
+      fc.boolean().map((bool_param) => ({ bool_param })),
+      fc.string().map((string_param) => ({ string_param })),
+    );
+    fc.assert(
+      fc.property(choice, (given) => {
+        expect(passed({ p: given })).toEqual(asked({ p: given })['parameters']);
+      }),
+    );
+  });
+
+  test('of every tensor and every output keep their kind, too', () => {
+    const own = { scale: double(2), count: int64(2n) };
+    const fields = sent({
+      model_name: 'm',
+      inputs: [{ name: 'x', datatype: 'FP32', shape: [1], parameters: own }],
+      outputs: [{ name: 'y', parameters: own }],
+      raw_input_contents: [Buffer.alloc(4)],
+    });
+    const back = sent(inferRequest(restRequest(readInferRequest(fields)), 'm', '').fields);
+    expect(back['inputs']).toEqual(fields['inputs']);
+    expect(back['outputs']).toEqual(fields['outputs']);
+  });
+
+  test.each([
+    ['1', int64(1n)],
+    ['1.0', double(1)],
+    ['1e0', double(1)],
+    ['-0.0', double(-0)],
+    ['9007199254740993', int64(9007199254740993n)],
+    ['9007199254740993.0', double(9007199254740992)],
+    ['18446744073709551615', uint64(2n ** 64n - 1n)],
+    ['18446744073709551616', double(2 ** 64)],
+    ['-9223372036854775809', double(-(2 ** 63))],
+    ['0.5', double(0.5)],
+  ])('of JSON are %s as it is written', (text, choice) => {
+    expect(fromJson(text)).toEqual(asked({ p: choice })['parameters']);
+  });
+
+  test.each([NaN, Infinity, -Infinity])(
+    'are refused when one is %d: JSON, which they go through, has none',
+    (value) => {
+      expect(() => readInferRequest(asked({ top_p: double(value) }))).toThrow(
+        `Parameter 'top_p' is ${value}, for which JSON has no number: only finite numbers are passed on.`,
+      );
+    },
+  );
+
+  test('of an answer in gRPC keep their kind in JSON', () => {
+    const fields = answered({
+      model_name: 'm',
+      parameters: { a: double(1), b: int64(1n), c: double(-0), d: double(2 ** 60) },
+    });
+    const request = { id: undefined, inputs: [], outputs: undefined, parameters: {} };
+    const { body } = encodeResponse(readInferResponse(fields, request, 'm'), request);
+    expect(Buffer.from(body).toString()).toContain('{"a":1.0,"b":1,"c":-0.0,"d":1152921504606847000.0}');
+    expect(answered(inferResponse({ body }, { model: 'm', isRaw: false }))['parameters']).toEqual(
+      fields['parameters'],
+    );
+  });
+});
+
 describe('an inference', () => {
   const whole = fc.record({
     id: fc.option(name, { nil: undefined }),
@@ -271,7 +362,7 @@ describe('an inference', () => {
             outputs: undefined,
             parameters: isBinary ? { binary_data_output: true } : {},
           };
-          const encoded = restResponse(fields, request, 'm');
+          const encoded = encodeResponse(readInferResponse(fields, request, 'm'), request);
           expect(encoded.headerLength === undefined).toBe(!isBinary);
           const read = decodeResponse(encoded, 'm');
           expect(plain(read.outputs)).toEqual(plain(given.outputs));
