@@ -44,16 +44,30 @@ const known: ReadonlySet<string> = new Set([
   ...['cache_control', 'service_tier', 'inference_geo', 'thinking', 'context_management'],
 ]);
 
-/** Said outright, a field without a meaning here (null, or an empty list) asks for nothing. */
-function refuseUnknown(request: Fields): void {
-  for (const [name, value] of Object.entries(request)) {
-    const asksNothing = value === undefined || value === null || (Array.isArray(value) && value.length === 0);
-    if (!known.has(name) && !asksNothing) throw new Refused(name, 'is not served here: leave it out.');
+const knownOfTool: ReadonlySet<string> = new Set([
+  ...['type', 'name', 'description', 'input_schema', 'strict', 'input_examples'],
+  ...['allowed_callers', 'cache_control', 'eager_input_streaming'],
+]);
+
+const knownOfDocument: ReadonlySet<string> = new Set([
+  ...['type', 'source', 'title', 'context', 'citations', 'cache_control'],
+]);
+
+/** Said outright, a field without a meaning here (null, false, or an empty list) asks for nothing. */
+function refuseUnknown(fields: Fields, names: ReadonlySet<string>, path = ''): void {
+  for (const [name, value] of Object.entries(fields)) {
+    const asksNothing = isUnset(value) || value === false || (Array.isArray(value) && value.length === 0);
+    if (names.has(name) || asksNothing) continue;
+    throw new Refused(path === '' ? name : `${path}.${name}`, 'is not served here: leave it out.');
   }
 }
 
+function isUnset(value: unknown): boolean {
+  return value === undefined || value === null;
+}
+
 function translate(request: Fields): Fields {
-  refuseUnknown(request);
+  refuseUnknown(request, known);
   const { model, max_tokens: maxTokens, messages, stream } = request;
   if (typeof model !== 'string') throw new Refused('model', 'say which model, as a string.');
   if (!Number.isInteger(maxTokens) || Number(maxTokens) < 1)
@@ -111,17 +125,38 @@ function toolFields(request: Fields): Fields {
 }
 
 function toolOf(value: unknown, path: string): Fields {
-  const { type, name, description, input_schema: parameters } = record(value, path);
+  const tool = record(value, path);
+  const { type, name, input_schema: parameters, strict, allowed_callers: callers } = tool;
   if (type !== undefined && type !== null && type !== 'custom')
     throw new Refused(
       `${path}.type`,
       `tools that Anthropic itself runs (${JSON.stringify(type)}) are not served here.`,
     );
   if (typeof name !== 'string') throw new Refused(`${path}.name`, 'must be a string.');
+  refuseUnknown(tool, knownOfTool, path);
+  if (!isUnset(strict) && typeof strict !== 'boolean')
+    throw new Refused(`${path}.strict`, 'must be true or false.');
+  if (!isUnset(callers) && !list(callers, `${path}.allowed_callers`).includes('direct'))
+    throw new Refused(`${path}.allowed_callers`, 'only the model itself calls tools here.');
+  const description = descriptionOf(tool, path);
   return {
     type: 'function',
-    function: { name, ...(description === undefined ? {} : { description }), parameters },
+    function: {
+      name,
+      ...(description === undefined ? {} : { description }),
+      parameters,
+      ...(isUnset(strict) ? {} : { strict }),
+    },
   };
+}
+
+/** OpenAI has no place for examples of calls: they stand behind the description. */
+function descriptionOf({ description, input_examples: examples }: Fields, path: string): unknown {
+  if (isUnset(examples)) return description;
+  const texts = list(examples, `${path}.input_examples`).map((example) => JSON.stringify(example));
+  if (texts.length === 0) return description;
+  const shown = ['Examples of its input:', ...texts].join('\n');
+  return typeof description === 'string' ? `${description}\n\n${shown}` : shown;
 }
 
 function systemMessages(system: unknown): Fields[] {
@@ -202,14 +237,28 @@ function userPart(block: Fields, path: string): Fields {
       return { type: 'text', text: textOf(block, path) };
     case 'image':
       return { type: 'image_url', image_url: { url: imageUrl(block, path) } };
-    case 'document': {
-      const source = record(block['source'], `${path}.source`);
-      if (source['type'] === 'text') return { type: 'text', text: source['data'] };
-      throw new Refused(`${path}.source`, 'only documents of plain text are served here.');
-    }
+    case 'document':
+      return { type: 'text', text: documentText(block, path) };
     default:
       throw new Refused(`${path}.type`, `'${String(block['type'])}' is not served here.`);
   }
+}
+
+/** Its title and what else is said of it go before its text; places in it cannot be cited. */
+function documentText(block: Fields, path: string): string {
+  refuseUnknown(block, knownOfDocument, path);
+  const { type, data } = record(block['source'], `${path}.source`);
+  if (type !== 'text') throw new Refused(`${path}.source`, 'only documents of plain text are served here.');
+  if (typeof data !== 'string') throw new Refused(`${path}.source.data`, 'must be a string.');
+  const { enabled: isCited } = record(block['citations'] ?? {}, `${path}.citations`);
+  if (isCited === true) throw new Refused(`${path}.citations`, 'are not served here: leave them out.');
+  const about = ['title', 'context'].flatMap((name) => {
+    const value = block[name];
+    if (isUnset(value) || value === '') return [];
+    if (typeof value !== 'string') throw new Refused(`${path}.${name}`, 'must be a string.');
+    return [`${name === 'title' ? 'Title' : 'Context'}: ${value}\n`];
+  });
+  return about.length === 0 ? data : `${about.join('')}\n${data}`;
 }
 
 function imageUrl(block: Fields, path: string): string {

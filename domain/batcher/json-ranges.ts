@@ -51,27 +51,69 @@ export function itemsOf(text: string, at: number): Range[] | null {
 
 export interface Leaves {
   readonly ranges: readonly Range[];
-  /** They lie in one list, with no list within. */
-  readonly isFlat: boolean;
+  /** How long the lists of each level are; null where those of one level differ, or hold lists and other things. */
+  readonly lengths: readonly number[] | null;
 }
 
 /** Where all lies in a list of lists that is no list, in order; null when there is an object in it. */
 export function leavesOf(text: string, { from, to }: Range): Leaves | null {
   const ranges: Range[] = [];
-  let lists = 0;
+  const nest = new Nest();
   let at = from;
   while (at < to) {
     const code = text.charCodeAt(at);
     if (code === openObject) return null;
-    if (code === openList) lists += 1;
+    if (code === openList) nest.open();
+    else if (code === closeList) nest.close();
     if (code === openList || code === closeList || code === comma || isBlank(code)) at += 1;
     else {
       const end = valueEnd(text, at);
       ranges.push({ from: at, to: end });
+      nest.leaf();
       at = end;
     }
   }
-  return { ranges, isFlat: lists === 1 };
+  return { ranges, lengths: nest.lengths };
+}
+
+/** Finds out how long the lists of a list of lists are. */
+class Nest {
+  /** Items so far in each list that is open. */
+  private readonly counts: number[] = [];
+  private readonly known: (number | undefined)[] = [];
+  /** How deep what is no list lies; 0 before there is any. */
+  private leafDepth = 0;
+  private isRegular = true;
+
+  open(): void {
+    this.count();
+    this.counts.push(0);
+    if (this.known.length < this.counts.length) this.known.push(undefined);
+  }
+
+  close(): void {
+    const length = this.counts.pop();
+    const depth = this.counts.length;
+    this.known[depth] ??= length;
+    if (this.known[depth] !== length) this.isRegular = false;
+  }
+
+  leaf(): void {
+    this.count();
+    if (this.leafDepth === 0) this.leafDepth = this.counts.length;
+    if (this.leafDepth !== this.counts.length) this.isRegular = false;
+  }
+
+  get lengths(): number[] | null {
+    const isEven = this.leafDepth === 0 || this.leafDepth === this.known.length;
+    return this.isRegular && isEven ? this.known.map((length) => length ?? 0) : null;
+  }
+
+  /** One more in the innermost list. */
+  private count(): void {
+    const last = this.counts.length - 1;
+    if (last >= 0) this.counts[last] = (this.counts[last] ?? 0) + 1;
+  }
 }
 
 /** The text of elements `first` to `last` (not itself) of one list, with what stands between them. */

@@ -162,11 +162,11 @@ function binaryData(
 function jsonData(text: string, shape: readonly number[], range: Range, size: number | null): RawData | null {
   const leaves = text[range.from] === '[' ? leavesOf(text, range) : null;
   if (leaves === null || size !== null || leaves.ranges.length !== elementCount(shape)) return null;
-  const elements = leaves.ranges;
-  if (leaves.isFlat) return { kind: 'json', text, elements, rows: null };
-  const rows = itemsOf(text, range.from) ?? [];
-  const isRegular = rows.length === shape[0] && rows.every(({ from }) => text[from] === '[');
-  return isRegular ? { kind: 'json', text, elements, rows } : null;
+  const { ranges: elements, lengths } = leaves;
+  if (lengths?.length === 1) return { kind: 'json', text, elements, rows: null };
+  // Fewer levels than dimensions: the others are 1, or there are no elements.
+  if (lengths?.every((length, at) => length === shape[at]) !== true) return null;
+  return { kind: 'json', text, elements, rows: itemsOf(text, range.from) ?? [] };
 }
 
 function isShape(value: unknown): value is number[] {

@@ -5,7 +5,12 @@
  * different readers: it has no canonical text. One pass over the characters; nothing is parsed into objects.
  */
 export type Canonical =
-  | { readonly kind: 'canonical'; readonly text: string }
+  | {
+      readonly kind: 'canonical';
+      readonly text: string;
+      /** The ignored members in the order that they came in, each as canonical text; '' when there are none. */
+      readonly ignored: string;
+    }
   | { readonly kind: 'refused'; readonly reason: 'duplicate_key' | 'too_deep' | 'not_json' };
 
 /** Deeper documents are refused: the scan recurses. */
@@ -21,7 +26,7 @@ export function canonicalJson(text: string, ignored: ReadonlySet<string> = nothi
     const value = scan.value(0);
     scan.skipSpace();
     if (scan.at < text.length) return { kind: 'refused', reason: 'not_json' };
-    return { kind: 'canonical', text: value };
+    return { kind: 'canonical', text: value, ignored: scan.left.join(',') };
   } catch (error) {
     if (error instanceof Refused) return { kind: 'refused', reason: error.reason };
     throw error;
@@ -52,6 +57,8 @@ const scalar = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)
 
 class Scan {
   at = 0;
+  /** Ignored members. */
+  readonly left: string[] = [];
   private readonly text: string;
   private readonly ignored: ReadonlySet<string>;
   /** Of the first backslash at or behind `at`; the text's length when there is none. */
@@ -92,7 +99,9 @@ class Scan {
         const value = this.value(depth + 1);
         if (members.length > 0 && !(last < name)) isSorted = false;
         last = name;
-        members.push({ name, value: depth === 0 && this.ignored.has(name) ? '' : value });
+        const isIgnored = depth === 0 && this.ignored.has(name);
+        if (isIgnored) this.left.push(`${name}:${value}`);
+        members.push({ name, value: isIgnored ? '' : value });
       } while (this.another(braceClose));
     }
     return isSorted ? joined(members) : sorted(members);

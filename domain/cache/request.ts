@@ -22,7 +22,13 @@ type CacheFault =
   | 'not_json';
 
 export type CacheRequest =
-  | { readonly kind: 'cacheable'; readonly text: string; readonly delivery: Delivery }
+  | {
+      readonly kind: 'cacheable';
+      readonly text: string;
+      /** The members that do not count. A refusal may be due to them, so it is given only where they are equal. */
+      readonly unkeyed: string;
+      readonly delivery: Delivery;
+    }
   | { readonly kind: 'bypass'; readonly reason: CacheFault };
 
 export interface AskedRequest {
@@ -92,7 +98,7 @@ export function openAiRequest(asked: AskedRequest, delivery: Delivery, rules: Ca
   if (canonical.kind === 'refused') return { kind: 'bypass', reason: canonical.reason };
   if (rules.deterministicOnly && delivery === 'chat' && remoteContent.test(canonical.text))
     return { kind: 'bypass', reason: 'living_content' };
-  return { kind: 'cacheable', text: identity(asked) + canonical.text, delivery };
+  return { kind: 'cacheable', text: identity(asked) + canonical.text, unkeyed: canonical.ignored, delivery };
 }
 
 /** What comes before the body in a request's text. Lengths keep a tenant's name from running into a path. */
@@ -101,8 +107,8 @@ export function identity(asked: Pick<AskedRequest, 'path' | 'query' | 'partition
   return `${partition.length}:${partition}${path.length}:${path}${query.length}:${query}`;
 }
 
-/** Pictures and sounds by reference: behind the same address there may be others tomorrow. */
-const remoteContent = /"(?:url|file_id)":"(?!data:)/;
+/** Pictures, sounds and films by reference: behind the same address there may be others tomorrow. */
+const remoteContent = /"(?:(?:image_|audio_|video_)?url|file_id)":"(?!data:)/;
 
 function generationFault(fields: AskedRequest['fields'], rules: CacheRules): CacheFault | null {
   const options = fields['stream_options'];
@@ -111,7 +117,12 @@ function generationFault(fields: AskedRequest['fields'], rules: CacheRules): Cac
   if (!rules.deterministicOnly) return null;
   if (fields['web_search_options'] !== undefined) return 'living_content';
   const { temperature, seed } = fields;
-  return temperature === 0 || Number.isInteger(seed) ? null : 'not_deterministic';
+  return temperature === 0 || isSeed(seed) ? null : 'not_deterministic';
+}
+
+/** -1 asks vLLM and llama.cpp for a random one; llama.cpp reads 32 bits of a number, so others are the same to it. */
+function isSeed(seed: unknown): boolean {
+  return Number.isInteger(seed) && Number(seed) >>> 0 !== 0xffffffff;
 }
 
 function isUsageAlone(options: Fields): boolean {

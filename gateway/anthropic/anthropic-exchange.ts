@@ -1,7 +1,7 @@
 import { anthropicErrorBody } from '../../domain/anthropic/errors.ts';
 import { toMessage } from '../../domain/anthropic/response.ts';
+import type { AnthropicEvent } from '../../domain/anthropic/blocks.ts';
 import { MessageStream } from '../../domain/anthropic/stream.ts';
-import type { AnthropicEvent } from '../../domain/anthropic/stream.ts';
 import { SseParser } from '../../domain/sse/sse.ts';
 import { isEventStream, without } from '../flat-headers.ts';
 import type { Exchange } from '../front/exchange.ts';
@@ -42,7 +42,10 @@ export class AnthropicExchange extends WrappedExchange {
   override start(status: number, headers: string[]): void {
     this.head = { status, headers };
     if (status !== 200 || !this.isStream || !isEventStream(headers)) return;
-    this.stream = { parser: new SseParser(this.bytesMax), message: new MessageStream(this.model) };
+    this.stream = {
+      parser: new SseParser(this.bytesMax),
+      message: new MessageStream(this.model, this.bytesMax),
+    };
     this.inner.start(status, without(headers, ownHeaders));
   }
 
@@ -108,7 +111,8 @@ export class AnthropicExchange extends WrappedExchange {
       for (const { data } of stream.parser.push(bytes)) {
         if (data === '[DONE]') continue; // the end of the response says it
         const chunk = JSON.parse(data) as Record<string, unknown>;
-        if (chunk['error'] !== undefined) return this.fail(errorMessage(chunk) ?? 'The server failed.');
+        if (chunk['error'] !== undefined && chunk['error'] !== null)
+          return this.fail(errorMessage(chunk) ?? 'The server failed.');
         text += stream.message.push(chunk).map(frame).join('');
       }
       return text === '' ? true : this.inner.write(text);

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Registry } from 'prom-client';
+import { ownerOf } from '../../domain/access/caller.ts';
 import type { BatchForm, Joinable, WireMessage } from '../../domain/batcher/batch-form.ts';
 import type { BatcherRoute } from '../../domain/batcher/batcher.schema.ts';
 import { v1Batch } from '../../domain/batcher/v1-batch.ts';
@@ -212,8 +213,10 @@ export class Batcher implements Step {
     const refused = batch.fork?.refused ?? null;
     const isLost = refused === 'upstream_failed' || refused === 'upstream_garbage';
     const isForOne = isLost || isRefusalOfContent(answer.status);
+    const owner = refused === 'tenant_queue_full' ? ownerIn(batch.fork) : null;
     for (const member of batch.members) {
-      if (isForOne) this.goAlone(member, 'again');
+      const isOfOther = owner !== null && ownerIn(member.passage) !== owner;
+      if (isForOne || isOfOther) this.goAlone(member, 'again');
       else this.answer(batch, member, answer, { body: answer.body, headLength: null });
     }
   }
@@ -288,6 +291,12 @@ function isRefusalOfContent(status: number): boolean {
   return (
     (status >= 400 && status < 500 && status !== 408 && status !== 429) || status === 500 || status === 501
   );
+}
+
+/** Whose share of the queue a request takes; the batch takes its first one's. */
+function ownerIn(passage: Passage | null): string {
+  const caller = passage?.caller ?? null;
+  return caller === null ? '' : ownerOf(caller);
 }
 
 function formOf({ operation, entry }: Passage): BatchForm | null {

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { Kept } from '../../domain/cache/deliver.ts';
 
 /** A kept answer: its bytes as the server sent them, and what must be known to give it again. */
@@ -42,6 +43,15 @@ export interface VersionTag {
   readonly percent: number;
 }
 
-export function entryKey(version: VersionTag, hash: string): EntryKey {
-  return { local: version.id + hash, version, hash };
+/**
+ * Where a refusal lies in the local store, apart from answers: it may be due to what their key leaves out.
+ *
+ * @param unkeyed what that is
+ */
+export function refusalKey({ local }: EntryKey, unkeyed: string): string {
+  return local + hash('sha256', unkeyed, 'binary');
+}
+
+export function entryKey(version: VersionTag, requestHash: string): EntryKey {
+  return { local: version.id + requestHash, version, hash: requestHash };
 }

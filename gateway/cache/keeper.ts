@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { CachePolicy } from '../../domain/cache/cache-policy.schema.ts';
 import type { SharedRedis } from '../redis/shared-redis.ts';
 import type { CacheGauges, CacheMetrics, UnkeptReason } from './cache-metrics.ts';
-import { entryKey } from './entry.ts';
+import { entryKey, refusalKey } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { LocalStore, versionIdLength } from './local-store.ts';
 import type { Lookup } from './lookup.ts';
@@ -91,7 +91,11 @@ export class Keeper {
 
   /** From memory, at once. */
   local(lookup: Lookup): Entry | null {
-    return this.take(lookup, this.store.get(lookup.key.local, this.nowMs()));
+    const { key, request, service } = lookup;
+    const nowMs = this.nowMs();
+    const answer = this.take(lookup, this.store.get(key.local, nowMs));
+    if (answer !== null || service.rules.negativeTtlSeconds === 0) return answer;
+    return this.take(lookup, this.store.get(refusalKey(key, request.unkeyed), nowMs));
   }
 
   /** True when a further look, which takes time, may find something. */
@@ -180,9 +184,10 @@ export class Keeper {
     if (!this.alive.has(version.id)) return 'old_version';
     if (this.isPurged(lookup)) return 'purged';
     const key = entryKey(version, lookup.key.hash);
-    this.store.set(key.local, entry);
+    const isRefusal = entry.status !== 200;
+    this.store.set(isRefusal ? refusalKey(key, lookup.request.unkeyed) : key.local, entry);
     this.metrics.kept += 1;
-    if (entry.status === 200) {
+    if (!isRefusal) {
       lookup.written = this.shared?.set(key, entry, entry.staleUntilMs - this.nowMs()) ?? null;
       this.semantic.learn(lookup, key.local);
     } else this.metrics.keptRefusals += 1;

@@ -132,9 +132,7 @@ export class Leading {
       this.nowMs,
       (recorded) => {
         this.keeper.keep(lookup, recorded);
-        // A stand-in may ask for itself who calls: its answer is for this person alone.
-        const isPersonal = passage.service?.route.passAuthorization === true;
-        this.conclude(lookup, isPersonal ? null : recorded);
+        this.conclude(lookup, isByAnother(lookup) ? null : recorded);
       },
     );
     passage.tapInto(lookup.recorder);
@@ -165,13 +163,25 @@ export class Leading {
     if (flight?.leader !== lookup) return;
     if (lookup.exchange?.isOrphan === true) this.metrics.outlived += 1;
     if (recorded?.kind === 'answer') {
-      for (const waiter of this.flights.close(flight)) this.giveOrAsk(waiter, recorded.entry);
+      this.share(flight, recorded.entry);
       return;
     }
     if (recorded?.isLasting === true) this.unshareable.set(flight.key, true);
     this.next(flight, recorded?.isLasting === true);
     // Without its client the rest of it, if there is more, is nobody's.
     if (lookup.exchange?.isOrphan === true) setImmediate(() => lookup.exchange?.abandon());
+  }
+
+  /** A refusal may be due to what only its leader said: those that said otherwise go on without it. */
+  private share(flight: Flight, entry: Entry): void {
+    const { unkeyed } = flight.leader.request;
+    for (const waiter of [...flight.waiters]) {
+      if (entry.status !== 200 && waiter.request.unkeyed !== unkeyed) continue;
+      this.flights.leave(waiter);
+      this.giveOrAsk(waiter, entry);
+    }
+    if (flight.waiters.size > 0) this.next(flight, false);
+    else this.flights.close(flight);
   }
 
   private giveOrAsk(waiter: Lookup, entry: Entry): void {
@@ -214,6 +224,13 @@ export class Leading {
   }
 }
 
-function isWanted({ flight, recorder, isConcluded }: Lookup): boolean {
-  return flight !== null && flight.waiters.size > 0 && recorder?.isHopeful === true && !isConcluded;
+function isWanted(lookup: Lookup): boolean {
+  const { flight, recorder, isConcluded } = lookup;
+  if (flight === null || flight.waiters.size === 0 || isConcluded) return false;
+  return recorder?.isHopeful === true && !isByAnother(lookup);
+}
+
+/** A service stood in that others may not ask, or that asks for itself who calls: its answer is for this one alone. */
+function isByAnother({ passage, service }: Lookup): boolean {
+  return passage.service?.key !== service.key || passage.service.route.passAuthorization === true;
 }

@@ -11,6 +11,8 @@ export interface CacheableRequest {
   readonly kind: 'cacheable';
   /** SHA-256 of all that tells it from others, but for the model's version; one character a byte. */
   readonly hash: string;
+  /** What the hash leaves out of the body: refusals are for requests that agree in it, too. */
+  readonly unkeyed: string;
   readonly delivery: Delivery;
   /** Answers asked for at once. */
   readonly choices: number;
@@ -67,6 +69,7 @@ function readOpenAi(
   return {
     kind: 'cacheable',
     hash: hash('sha256', read.text, 'binary'),
+    unkeyed: read.unkeyed,
     delivery,
     choices: choicesAsked(fields),
     isKserve: false,
@@ -92,6 +95,7 @@ function readKserve(
   return {
     kind: 'cacheable',
     hash: sum.digest('binary'),
+    unkeyed: '',
     delivery: 'plain',
     choices: 1,
     isKserve: true,

@@ -1,6 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import { toMessage } from '../../../domain/anthropic/response.ts';
 import { MessageStream } from '../../../domain/anthropic/stream.ts';
+import type { AnthropicEvent } from '../../../domain/anthropic/blocks.ts';
 
 const completion = (message: unknown, finish = 'stop', more = {}) => ({
   id: 'chatcmpl-7',
@@ -115,6 +117,122 @@ describe('a stream', () => {
       usage: { input_tokens: 3, output_tokens: 2 },
     });
     expect(stream.end()).toBeNull();
+  });
+
+  const call = (index: number, id: string | null, text: string, name = id === null ? undefined : 'f') => ({
+    tool_calls: [{ index, ...(id === null ? {} : { id }), function: { name, arguments: text } }],
+  });
+  /** Blocks as a client puts them together: each by its index, which comes once. */
+  const blocksOf = (events: readonly AnthropicEvent[]) => {
+    const blocks: { start: unknown; text: string; isOver: boolean }[] = [];
+    for (const { type, index, content_block: start, delta } of events) {
+      if (type === 'content_block_start') {
+        expect([index, blocks.every(({ isOver }) => isOver)]).toEqual([blocks.length, true]);
+        blocks.push({ start, text: '', isOver: false });
+      } else if (type === 'content_block_delta' || type === 'content_block_stop') {
+        expect(index).toBe(blocks.length - 1);
+        const block = blocks.at(-1);
+        if (block === undefined) continue;
+        if (type === 'content_block_stop') block.isOver = true;
+        else block.text += Object.values((delta ?? {}) as Record<string, string>)[1] ?? '';
+      }
+    }
+    return blocks.map(({ start, text, isOver }) => {
+      const { id, name, type } = start as Record<string, unknown>;
+      return [id ?? type, name, text, isOver];
+    });
+  };
+  const streamed = (deltas: readonly unknown[], heldMax?: number) => {
+    const stream = new MessageStream('m', heldMax);
+    const events = deltas.flatMap((delta) => stream.push(chunk(delta)));
+    stream.push(chunk({}, { finish_reason: 'tool_calls' }));
+    return blocksOf([...events, ...(stream.end() ?? [])]);
+  };
+
+  test('gives calls whose pieces come by turns as a block each', () => {
+    const deltas = [
+      call(0, 'a', ''),
+      call(1, 'b', ''),
+      call(0, null, '{"x":"}'),
+      call(1, null, '{"y":[1,'),
+      call(0, null, '\\""}'),
+      call(1, null, '2]}'),
+    ];
+    expect(streamed(deltas)).toEqual([
+      ['a', 'f', '{"x":"}\\""}', true],
+      ['b', 'f', '{"y":[1,2]}', true],
+    ]);
+  });
+
+  test('gives calls that share an index and not an id as a block each', () => {
+    const deltas = [call(0, 'a', '{"x":1}'), call(0, 'b', '{"y":'), call(0, 'b', '2}'), call(0, 'c', '')];
+    expect(streamed(deltas)).toEqual([
+      ['a', 'f', '{"x":1}', true],
+      ['b', 'f', '{"y":2}', true],
+      ['c', 'f', '', true],
+    ]);
+  });
+
+  test('takes an id that changes without a name for the same call', () => {
+    expect(streamed([call(0, 'a', '{'), call(0, 'z', '}', '')])).toEqual([['a', 'f', '{}', true]]);
+  });
+
+  test('holds no call back that comes after a whole one', () => {
+    const stream = new MessageStream('m');
+    stream.push(chunk(call(0, 'a', '{"x":{}}')));
+    expect(stream.push(chunk(call(1, 'b', '{'))).map(({ type }) => type)).toEqual([
+      'content_block_stop',
+      'content_block_start',
+      'content_block_delta',
+    ]);
+  });
+
+  test('puts text that comes amid a call behind it', () => {
+    const deltas = [
+      { content: 'a' },
+      call(0, 'a', '{'),
+      { content: 'b' },
+      call(0, null, '}'),
+      { content: 'c' },
+    ];
+    expect(streamed(deltas)).toEqual([
+      ['text', undefined, 'a', true],
+      ['a', 'f', '{}', true],
+      ['text', undefined, 'bc', true],
+    ]);
+  });
+
+  test('refuses to hold back more than it may, and what comes for a call that was given', () => {
+    const open = [call(0, 'a', '{'), call(1, 'b', '{')];
+    expect(() => streamed([...open, call(1, null, 'x'.repeat(2_000))], 1_000)).toThrow('held back');
+    const given = [call(0, 'a', '{}'), call(1, 'b', '{')];
+    expect(() => streamed([...given, call(0, null, '{}')])).toThrow('was whole');
+    expect(streamed([...given, call(0, null, '\n'), call(1, null, '}')])).toHaveLength(2);
+  });
+
+  test('is put together the same however the pieces of its calls are mixed', () => {
+    const pieces = fc.array(fc.string({ maxLength: 4 }), { minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(
+        fc.array(pieces, { minLength: 1, maxLength: 4 }),
+        fc.infiniteStream(fc.nat()),
+        (calls, chance) => {
+          const texts = calls.map((parts) => JSON.stringify({ x: parts.join('') }));
+          // Each is cut anywhere, and all are dealt out by chance.
+          const left = texts.map((text, at) => ({ at, text }));
+          const deltas: unknown[] = left.map(({ at }) => call(at, `t${at}`, ''));
+          while (left.some(({ text }) => text !== '')) {
+            const one = left[(chance.next().value ?? 0) % left.length];
+            if (one === undefined || one.text === '') continue;
+            const length = 1 + ((chance.next().value ?? 0) % 5);
+            deltas.push(call(one.at, null, one.text.slice(0, length)));
+            one.text = one.text.slice(length);
+          }
+          expect(streamed(deltas)).toEqual(texts.map((text, at) => [`t${at}`, 'f', text, true]));
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 
   test('that was cut before its reason has no end', () => {

@@ -7,6 +7,10 @@ const fieldsOf = (more: Record<string, unknown>) => {
   if (translated.kind === 'refused') throw new Error(translated.message);
   return translated.fields;
 };
+const documentWith = (more: object) => {
+  const source = { type: 'text', media_type: 'text/plain', data: 'abc' };
+  return { messages: [{ role: 'user', content: [{ type: 'document', source, ...more }] }] };
+};
 const messagesOf = (...messages: unknown[]) => fieldsOf({ messages })['messages'];
 
 describe('a messages request', () => {
@@ -79,6 +83,36 @@ describe('a messages request', () => {
     });
   });
 
+  test('with tools whose calls must follow their schema, and examples of calls', () => {
+    const tool = { name: 'get', input_schema: { type: 'object' } };
+    const functionsOf = (more: object) =>
+      (fieldsOf({ tools: [{ ...tool, ...more }] })['tools'] as { function: unknown }[])[0]?.function;
+    const plain = { name: 'get', parameters: tool.input_schema };
+    expect(functionsOf({ strict: true })).toEqual({ ...plain, strict: true });
+    expect(functionsOf({ input_examples: [{ a: 1 }, {}], description: 'gets' })).toEqual({
+      ...plain,
+      description: 'gets\n\nExamples of its input:\n{"a":1}\n{}',
+    });
+    expect(functionsOf({ input_examples: [{ a: 1 }] })).toMatchObject({
+      description: 'Examples of its input:\n{"a":1}',
+    });
+    const hints = { cache_control: { type: 'ephemeral' }, eager_input_streaming: true };
+    const nothing = { input_examples: [], strict: null, defer_loading: false, allowed_callers: ['direct'] };
+    expect(functionsOf({ ...hints, ...nothing })).toEqual(plain);
+  });
+
+  test('with a document: what it is called and about stands before its text', () => {
+    const source = { type: 'text', media_type: 'text/plain', data: 'abc' };
+    const textOf = (more: object) =>
+      messagesOf({ role: 'user', content: [{ type: 'document', source, ...more }] });
+    expect(textOf({ citations: { enabled: false }, title: null })).toEqual([
+      { role: 'user', content: 'abc' },
+    ]);
+    expect(textOf({ title: 'Lease', context: 'signed' })).toEqual([
+      { role: 'user', content: 'Title: Lease\nContext: signed\n\nabc' },
+    ]);
+  });
+
   test('with a turn of tools: calls, results, errors, pictures of results', () => {
     const picture = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } };
     expect(
@@ -131,6 +165,27 @@ describe('a messages request', () => {
     ],
     ['a number for content', { messages: [{ role: 'user', content: 5 }] }, 'messages.0.content'],
     ['a tool of Anthropic', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools.0.type'],
+    ['a tool whose strictness is no boolean', { tools: [{ name: 'f', strict: 'yes' }] }, 'tools.0.strict'],
+    [
+      'a tool that only code may call',
+      { tools: [{ name: 'f', allowed_callers: ['code'] }] },
+      'tools.0.allowed_callers',
+    ],
+    ['a tool that is loaded later', { tools: [{ name: 'f', defer_loading: true }] }, 'tools.0.defer_loading'],
+    ['a tool with a field that nobody knows', { tools: [{ name: 'f', new: 1 }] }, 'tools.0.new'],
+    ['examples that are no list', { tools: [{ name: 'f', input_examples: {} }] }, 'tools.0.input_examples'],
+    [
+      'a document without text',
+      { messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'text' } }] }] },
+      'messages.0.content.0.source.data',
+    ],
+    [
+      'a document to be cited',
+      documentWith({ citations: { enabled: true } }),
+      'messages.0.content.0.citations',
+    ],
+    ['a document with a strange title', documentWith({ title: 5 }), 'messages.0.content.0.title'],
+    ['a document with a field that nobody knows', documentWith({ new: 1 }), 'messages.0.content.0.new'],
     ['a strange choice', { tool_choice: { type: 'maybe' } }, 'tool_choice.type'],
     [
       'what only Anthropic runs',

@@ -66,6 +66,24 @@ describe('parts of a JSON text', () => {
     ]);
     expect(leavesOf('[{}]', { from: 0, to: 4 })).toBeNull();
   });
+
+  test.each<[string, readonly number[] | null]>([
+    ['[]', [0]],
+    ['[1, 2]', [2]],
+    ['["a]", "[b"]', [2]],
+    ['[[1, 2, 3], [4, 5, 6]]', [2, 3]],
+    ['[[], []]', [2, 0]],
+    ['[[[1], [2]], [[3], [4]], [[5], [6]]]', [3, 2, 1]],
+    ['[[1, 2], [3]]', null],
+    ['[[1, 2], [3, 4, 5]]', null],
+    ['[1, [2]]', null],
+    ['[[1], 2]', null],
+    ['[1, []]', null],
+    ['[[], [[]]]', null],
+    ['[[[1, 2]], [[3], [4]]]', null],
+  ])('lists of lists have lengths where those of a level agree: %s', (text, lengths) => {
+    expect(leavesOf(text, { from: 0, to: text.length })?.lengths).toEqual(lengths);
+  });
 });
 
 describe('V1', () => {
@@ -162,6 +180,25 @@ describe('V2', () => {
     ['a sequence', { inputs: [input()], parameters: { sequence_id: 7 } }],
     ['lists and numbers side by side', { inputs: [input({ data: [1, [2]] })] }],
     ['lists that are not rows', { inputs: [input({ shape: [2, 1], data: [[1, 2]] })] }],
+    ['rows of different lengths', { inputs: [input({ shape: [2, 2], data: [[1, 2, 3], [4]] })] }],
+    [
+      'dimensions in another order',
+      {
+        inputs: [
+          input({
+            shape: [1, 3, 2],
+            data: [
+              [
+                [1, 2, 3],
+                [4, 5, 6],
+              ],
+            ],
+          }),
+        ],
+      },
+    ],
+    ['rows of different depth', { inputs: [input({ shape: [2, 2], data: [[1, 2], [[3, 4]]] })] }],
+    ['an empty list among elements', { inputs: [input({ shape: [1, 2], data: [[1, 2, []]] })] }],
     ['no rows', { inputs: [input({ shape: [0, 2], data: [] })] }],
     ['an id that is no text', { inputs: [input()], id: 5 }],
     ['binary without data', { inputs: [input({ data: undefined, parameters: { binary_data_size: 8 } })] }],

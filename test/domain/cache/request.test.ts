@@ -119,6 +119,21 @@ describe("a request's text in the cache", () => {
   });
 });
 
+describe('what does not count', () => {
+  const unkeyedOf = (more: object) => {
+    const found = read(JSON.stringify({ ...base, ...more }));
+    return found.kind === 'bypass' ? null : found.unkeyed;
+  };
+
+  test('is told apart all the same, for refusals', () => {
+    expect(unkeyedOf({})).toBe('');
+    expect(unkeyedOf({ user: 5 })).toBe('"user":5');
+    expect(unkeyedOf({ user: '5' })).not.toBe(unkeyedOf({ user: 5 }));
+    expect(unkeyedOf({ stream: true })).not.toBe(unkeyedOf({ stream: false }));
+    expect(unkeyedOf({ top_p: 1, user: 'a', stream: true })).toBe('"user":"a","stream":true');
+  });
+});
+
 describe('which requests have a place in the cache', () => {
   test.each([
     ['temperature 0', { temperature: 0 }, true],
@@ -129,6 +144,9 @@ describe('which requests have a place in the cache', () => {
     ['nothing said', {}, false],
     ['a temperature that is text', { temperature: '0' }, false],
     ['no seed after all', { seed: null }, false],
+    ['the seed that means a random one', { seed: -1 }, false],
+    ['the same in 32 bits', { seed: 4294967295 }, false],
+    ['another seed below 0', { seed: -2 }, true],
   ])('%s', (_what, more, isCacheable) => {
     const body = JSON.stringify({ model: 'm', messages: [], ...more });
     expect(read(body).kind).toBe(isCacheable ? 'cacheable' : 'bypass');
@@ -142,6 +160,9 @@ describe('which requests have a place in the cache', () => {
   test.each([
     ['a web search', { web_search_options: {} }],
     ['a picture by address', { messages: [{ content: [{ image_url: { url: 'http://a/b' } }] }] }],
+    ['a picture by address alone', { messages: [{ content: [{ image_url: 'https://a/b' }] }] }],
+    ['a sound by address alone', { messages: [{ content: [{ audio_url: 'https://a/b' }] }] }],
+    ['a film by address alone', { messages: [{ content: [{ video_url: 'https://a/b' }] }] }],
     ['a file by its id', { messages: [{ content: [{ file: { file_id: 'f1' } }] }] }],
   ])('%s is of the moment', (_what, more) => {
     const body = JSON.stringify({ ...base, ...more });
@@ -149,10 +170,13 @@ describe('which requests have a place in the cache', () => {
     expect(read(body, 'chat', { rules: free }).kind).toBe('cacheable');
   });
 
-  test('a picture within the request is not', () => {
-    const messages = [{ content: [{ image_url: { url: 'data:image/png;base64,AA==' } }] }];
-    expect(read(JSON.stringify({ ...base, messages })).kind).toBe('cacheable');
-  });
+  test.each([[{ url: 'data:image/png;base64,AA==' }], ['data:image/png;base64,AA==']])(
+    'a picture within the request is not: %j',
+    (picture) => {
+      const messages = [{ content: [{ image_url: picture }] }];
+      expect(read(JSON.stringify({ ...base, messages })).kind).toBe('cacheable');
+    },
+  );
 
   test('stored responses, audio and pictures have none', () => {
     for (const path of ['/v1/responses', '/v1/audio/speech', '/v1/images/generations', '/v1/files'])

@@ -101,6 +101,16 @@ describe('the official Anthropic client', () => {
     });
   });
 
+  test('streams to the end where each chunk says that there is no error', async () => {
+    respond = (_seen, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.end((stream + ending).replaceAll('{"id":', '{"error":null,"id":'));
+    };
+    expect(await client().messages.stream(question).finalMessage()).toMatchObject({
+      content: [{ type: 'text', text: 'héllo' }],
+    });
+  });
+
   test('reads refusals of the gateway and errors of the server in its own shape', async () => {
     await expect(client().messages.create({ ...question, model: 'none' })).rejects.toMatchObject({
       status: 404,

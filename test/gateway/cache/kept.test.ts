@@ -39,10 +39,28 @@ describe('what the cache keeps and gives', () => {
         { negativeTtlSeconds: 5 },
       );
       const first = await chat(ask());
-      const again = await chat(ask('hi', { stream: true }));
+      const again = await chat(ask());
       expect([state(again), again.status, again.text]).toEqual(['hit', 400, first.text]);
       gateway.pass(6);
       expect(state(await chat(ask()))).toBe('miss');
+    });
+
+    test.each([
+      ['user', 5],
+      ['stream_options', { include_usage: true }],
+      ['metadata', 'none'],
+      ['prompt_cache_key', 1],
+      ['stream', true],
+    ])('a refusal over a %s of %j, for requests with the same', async (name, value) => {
+      await serve((seen, response) => {
+        if (seen.body.includes(`"${name}":`)) json(response, 400, { error: { message: `no ${name}` } });
+        else json(response, 200, completion('fine'));
+      });
+      const bad = ask('hi', { [name]: value });
+      expect([state(await chat(bad)), state(await chat(bad))]).toEqual(['miss', 'hit']);
+      const good = await chat(ask());
+      expect([state(good), good.status]).toEqual(['miss', 200]);
+      expect((await chat(ask())).status).toBe(200);
     });
 
     test('no refusal when the policy says 0', async () => {
