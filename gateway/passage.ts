@@ -69,8 +69,6 @@ export class Passage {
   /** Admission's own: where it was admitted or waits, and its place in the queue while it waits. */
   gate: Gate<Passage> | null = null;
   queued: QueueEntry<Passage> | null = null;
-  /** Milliseconds that it waited there. */
-  queueMs = 0;
   /** Its way through the cache; null while it has none. */
   cache: CacheState | null = null;
   /** Its place among those that wait for a sleeping service. */

@@ -49,4 +49,9 @@ export class RetryBudget {
     this.balance -= 1;
     return true;
   }
+
+  /** What was spent was not needed. */
+  refund(): void {
+    this.balance += 1;
+  }
 }

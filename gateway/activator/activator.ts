@@ -20,7 +20,7 @@ import { Holder, Sleeper } from './sleeper.ts';
  */
 export interface ActivatorDeps {
   readonly routes: () => Routes<Endpoint> | null;
-  readonly settingsOf: (service: RoutedService) => ResilienceSettings['wake'];
+  readonly settingsOf: (service: RoutedService) => ResilienceSettings;
   /** Null: there is no control API that could wake anything. */
   readonly wake: () => ((namespace: string, name: string, signal: AbortSignal) => Promise<void>) | null;
   readonly timer: TimerWheel;
@@ -58,7 +58,7 @@ export class Activator implements Step {
     if (service === null || service.isReady) return true;
     const { state } = service.route;
     if (!mayWait(state, this.sleepers.has(service.key))) return true;
-    const settings = this.deps.settingsOf(service);
+    const { wake: settings, totalMs } = this.deps.settingsOf(service);
     if (settings.holdMs === 0 || this.deps.wake() === null) return true;
     this.flow = flow;
     const sleeper = this.sleeperOf(service);
@@ -68,7 +68,7 @@ export class Activator implements Step {
       flow.refuse(passage, full(passage.model));
       return false;
     }
-    this.hold(sleeper, passage, settings, service.route.timeoutMs);
+    this.hold(sleeper, passage, settings, Math.min(service.route.timeoutMs ?? Infinity, totalMs ?? Infinity));
     return false;
   }
 
@@ -111,11 +111,12 @@ export class Activator implements Step {
     return made;
   }
 
+  /** @param totalMs that the request may take in all */
   private hold(
     sleeper: Sleeper,
     passage: Passage,
     settings: ResilienceSettings['wake'],
-    timeoutMs: number | null,
+    totalMs: number,
   ): void {
     const { nowMs, timer } = this.deps;
     const now = nowMs();
@@ -128,7 +129,8 @@ export class Activator implements Step {
       sleeper.calls = 0;
     }
     sleeper.add(holder);
-    timer.arm(holder, Math.min(settings.holdMs, timeoutMs ?? Infinity));
+    const leftMs = Math.max(0, totalMs - (now - passage.startedMs));
+    timer.arm(holder, Math.min(settings.holdMs, leftMs));
     if (settings.progressMs > 0 && wantsProgress(passage)) this.report(sleeper, settings.progressMs);
     if (!sleeper.isCalling && sleeper.nextCall === undefined) this.call(sleeper);
   }

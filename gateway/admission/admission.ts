@@ -217,7 +217,6 @@ export class Admission implements Step {
     const nowMs = this.deps.nowMs();
     const ms = nowMs - enqueuedAtMs;
     item.queued = null;
-    item.queueMs = ms;
     gate.inFlight += 1;
     gate.drained.add(nowMs);
     this.metrics.admittedFromQueue(tier, ms);

@@ -21,6 +21,8 @@ const tickMs = 250;
 const questionsMax = 32;
 /** Answers that an endpoint must have given before its pace is judged. */
 const samplesMin = 20;
+/** Of an answer to a question; what is longer is cut. */
+const answerBytesMax = 16 * 1024;
 
 interface Patient {
   dueMs: number;
@@ -106,10 +108,11 @@ function readyOf(service: RoutedService<Endpoint>): Endpoint[] {
   return service.targets.flatMap(({ percent, ready }) => (percent > 0 ? ready.map(({ load }) => load) : []));
 }
 
-/** One GET whose status alone counts. */
+/** One GET whose status alone counts, but the whole answer has its time. */
 class Question implements UpstreamHandler {
   private call: UpstreamCall | null = null;
   private isOver = false;
+  private bytes = 0;
   private readonly answered: (isGood: boolean) => void;
   private readonly timer: NodeJS.Timeout;
   private readonly timeoutMs: number;
@@ -143,20 +146,23 @@ class Question implements UpstreamHandler {
   onHead(status: number): void {
     this.end(isWell(status));
   }
-  onData(): void {
-    // read and forgotten, so that the connection can serve again
+  /** Read and forgotten, so that the connection can serve again; but not for ever. */
+  onData(chunk: Uint8Array): void {
+    this.bytes += chunk.length;
+    if (this.bytes > answerBytesMax) this.abort();
   }
+  /** The head has said it. */
   onEnd(): void {
-    // the head has said it
+    clearTimeout(this.timer);
   }
   onFailure(): void {
+    clearTimeout(this.timer);
     this.end(false);
   }
 
   private end(isGood: boolean): void {
     if (this.isOver) return;
     this.isOver = true;
-    clearTimeout(this.timer);
     this.answered(isGood);
   }
 }

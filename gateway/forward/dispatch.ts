@@ -12,6 +12,7 @@ import type { ForwardDeps } from './forward-deps.ts';
 import type { ForwardPlan } from './forward-plan.ts';
 import type { Guard } from './guards.ts';
 import { hedgeDelayMs } from './hedge.ts';
+import { chargeOf, putBack } from './prompt-charge.ts';
 import { notReady } from './refusals.ts';
 import { setHeader } from './response-headers.ts';
 import { StandIns } from './stand-ins.ts';
@@ -46,12 +47,12 @@ export class Dispatch implements Witness {
   guard: Guard;
   plan: ForwardPlan;
   readonly tries: Tries;
+  /** Tries that were sent and broke: its owner counts them. */
+  brokenTries = 0;
   private readonly deps: ForwardDeps;
   private readonly passage: Passage;
   private readonly owner: DispatchOwner;
   private readonly headers: string[];
-  /** Tries that were sent and broke. */
-  private brokenTries = 0;
   private firstFailureMs = -1;
   /** From the first failure on. */
   private standIns: StandIns | null = null;
@@ -102,7 +103,6 @@ export class Dispatch implements Witness {
   repeat(what: Pick<FailedTry, 'kind' | 'wasSent' | 'retryAfterMs'>): boolean {
     const { guard, deps } = this;
     const now = deps.nowMs();
-    if (what.wasSent && what.kind !== 'status') this.brokenTries += 1;
     const failed = this.failedTry(what, now);
     const rules = retryRules(guard.settings.retry, deps.limits);
     // A service that stands in is asked before an endpoint is asked twice; that is no storm, so it costs no budget.
@@ -206,11 +206,20 @@ export class Dispatch implements Witness {
   }
 
   private hedge(): void {
-    const { tries, guard } = this;
+    const { tries, guard, passage } = this;
     if (tries.current === null || this.owner.isAnswering || !this.hasUntried()) return;
+    // It may kill its servers: two are enough.
+    if (this.brokenTries > 0) return;
     const now = this.deps.nowMs();
+    // Before a server is picked: that moves the prompt.
+    if (!guard.hedges.spend(now)) return;
+    tries.charge = chargeOf(passage);
     const candidate = this.pick(now);
-    if (candidate === null || tries.asked.includes(candidate.address) || !guard.hedges.spend(now)) return;
+    if (candidate === null || tries.asked.includes(candidate.address)) {
+      putBack(passage, tries.charge);
+      guard.hedges.refund();
+      return;
+    }
     guard.hedgesSent += 1;
     tries.rival = this.send(candidate, this.plan, now);
   }

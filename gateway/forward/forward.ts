@@ -63,7 +63,7 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
   }
 
   begin(): void {
-    const { dispatch, guard, passage } = this;
+    const { deps, dispatch, guard, passage } = this;
     // It may have waited since its service was found.
     const { route } = dispatch.follow();
     passage.exchange.onClose(() => {
@@ -71,11 +71,15 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     });
     guard.retries.earn();
     this.totalMs = Math.min(route.timeoutMs ?? Infinity, guard.settings.totalMs ?? Infinity);
-    if (passage.queueMs >= this.totalMs) {
-      this.onTimeout();
-      return;
+    if (this.totalMs !== Infinity) {
+      // What it waited for before counts, too: its place, a service that slept, another's answer.
+      const leftMs = this.totalMs - (deps.nowMs() - passage.startedMs);
+      if (leftMs <= 0) {
+        this.onTimeout();
+        return;
+      }
+      this.timer.arm(this, leftMs);
     }
-    if (this.totalMs !== Infinity) this.timer.arm(this, this.totalMs - passage.queueMs);
     dispatch.begin();
   }
 
@@ -102,7 +106,9 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     const now = deps.nowMs();
     learn(one, status, dispatch, now);
     if (this.delivery !== null) {
-      if (status !== 200) this.onCut(one, broken('STATUS_' + String(status), 'a server refused to go on'));
+      // What it says of its server was learnt; it broke nothing.
+      if (status !== 200)
+        this.replace(this.delivery, one, broken(`STATUS_${String(status)}`, 'a server refused to go on'));
       else one.sink = this.delivery;
       return;
     }
@@ -145,8 +151,9 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
       delivery.forget();
       this.delivery = null;
     }
-    if (this.tries.lose(one)) return; // the other one is still at it
     const wasSent = one.wasSent && failure.isStale !== true;
+    if (wasSent) this.dispatch.brokenTries += 1;
+    if (this.tries.lose(one)) return; // the other one is still at it
     if (this.dispatch.repeat({ kind: failure.kind, wasSent, retryAfterMs: null })) return;
     this.giveUp(failure);
   }
@@ -177,8 +184,13 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
   private onCut(one: Try, failure: UpstreamFailure): void {
     const { delivery } = this;
     if (delivery === null || this.isSaidBy(delivery)) return;
-    this.tell(failure);
     this.blame(one, failure);
+    this.replace(delivery, one, failure);
+  }
+
+  /** Of a stream: another server goes on in the place of this one, or nobody does. */
+  private replace(delivery: Delivery, one: Try, failure: UpstreamFailure): void {
+    this.tell(failure);
     this.tries.cut(one);
     if (!this.goOn(delivery)) this.giveUp(failure);
   }

@@ -38,7 +38,7 @@ export class Resilience {
     this.activator = new Activator({
       ...deps,
       timer: this.timer,
-      settingsOf: (service) => this.guards.of(service).settings.wake,
+      settingsOf: (service) => this.guards.of(service).settings,
       wake: () => control.wake(),
     });
     registerResilienceMetrics({ registry, guards: this.guards, health, routes, nowMs });

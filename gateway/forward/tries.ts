@@ -4,6 +4,8 @@ import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
 import { boundTo } from '../pick/bound.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
+import { putBack } from './prompt-charge.ts';
+import type { PromptCharge } from './prompt-charge.ts';
 import type { Try } from './try.ts';
 
 export type Untried = 'eligible' | 'well' | 'any';
@@ -19,6 +21,8 @@ export class Tries {
   current: Try | null = null;
   /** A second server that was asked because the first is slow. */
   rival: Try | null = null;
+  /** The prompt in hand at the first server, before the rival was picked. */
+  charge: PromptCharge | null = null;
   /** Addresses, of the service that is asked now. */
   readonly asked: string[] = [];
   /** Servers that cut its stream; null: none did. */
@@ -34,6 +38,7 @@ export class Tries {
     const isRival = one === this.rival;
     const other = isRival ? this.current : this.rival;
     other?.abort();
+    if (!isRival && this.rival !== null) putBack(this.passage, this.charge);
     this.current = one;
     this.rival = null;
     this.passage.candidate = one.candidate;
@@ -43,6 +48,7 @@ export class Tries {
   /** @returns whether the other server still works on the request */
   lose(one: Try): boolean {
     if (one === this.current) this.current = this.rival;
+    else putBack(this.passage, this.charge);
     this.rival = null;
     if (this.current === null) return false;
     this.passage.candidate = this.current.candidate;

@@ -32,8 +32,9 @@ export function blame(
 ): void {
   if (failure.isStale === true) return; // the connection was old, the server need not be ill
   const { load } = one.candidate;
-  if (failure.kind === 'refused') load.skipUntilMs = Math.max(load.skipUntilMs, now.nowMs + now.skipMs);
+  // First: a server that is to be left alone would count as ejected already, and not be ejected anew.
   mark(one, witness, now.nowMs);
+  if (failure.kind === 'refused') load.skipUntilMs = Math.max(load.skipUntilMs, now.nowMs + now.skipMs);
 }
 
 function mark(one: Try, { guard, service }: Witness, nowMs: number): void {

@@ -90,7 +90,8 @@ export class Endpoints {
   }
 
   private retire(endpoint: Endpoint): void {
-    if (endpoint.isListed || endpoint.inFlight > 0) return;
+    // One that is gone may have had a late request: the address can be another's by now.
+    if (endpoint.isGone || endpoint.isListed || endpoint.inFlight > 0) return;
     this.byAddress.delete(endpoint.address);
     endpoint.isGone = true;
     endpoint.upstream.close();

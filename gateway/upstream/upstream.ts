@@ -75,8 +75,8 @@ export interface UpstreamFailure {
   /** For the log: may hold addresses. */
   readonly message: string;
   /**
-   * A reset on a connection that was used before, without a byte of an answer: most likely its server had closed it
-   * while it was idle, and never saw the request.
+   * A reset on a connection that was used before, a moment after the request was sent and without a byte of an answer:
+   * most likely its server had closed it while it was idle, and never saw the request.
    */
   readonly isStale?: boolean;
 }

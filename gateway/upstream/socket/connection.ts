@@ -302,9 +302,19 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
       this.fail(failed('refused', code, message));
       return;
     }
-    const isStale = this.uses > 0 && !this.isHeard;
+    const isStale = this.uses > 0 && !this.isHeard && this.isFresh(this.call);
     if (isStale) this.pool.shared.stats.stale += 1;
     this.fail({ kind: 'reset', code, message, isStale });
+  }
+
+  /**
+   * Whether a request without an answer was sent a moment ago. By its time limit, so that no clock is read for it: one
+   * set now and shorter by that moment would not end later. What this process itself stood still does not count.
+   */
+  private isFresh({ request }: SocketCall): boolean {
+    const { due } = this;
+    this.pool.shared.wheel.arm(this, Math.max(0, request.headersMs - staleMs));
+    return this.due <= due;
   }
 
   /** A handler's own fault ends its request, not the process, and not a request that came after it. */
@@ -316,4 +326,6 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
 /** A server counts from when it sent, we from when we read: one second less is safe on any network in one place. */
 const keepAliveMarginMs = 1_000;
+/** A server that had closed its connection says so within a round trip; what is lost later it may have worked on. */
+const staleMs = 500;
 const nothing = new Uint8Array(0);

@@ -28,6 +28,14 @@ describe('RetryBudget', () => {
     expect(spendAll(3_600_000)).toBe(100);
   });
 
+  test('gives again what was taken and not needed', () => {
+    const budget = new RetryBudget({ perRequest: 1, perSecond: 0 }, 0);
+    budget.earn();
+    expect([budget.spend(0), budget.spend(0)]).toEqual([true, false]);
+    budget.refund();
+    expect([budget.spend(0), budget.spend(0)]).toEqual([true, false]);
+  });
+
   test('never gives more than it earned, however time runs', () => {
     const step = fc.record({
       earn: fc.nat(20),

@@ -28,6 +28,28 @@ test.each([
     [event('response.output_item.done', { item: { type: 'error' } })],
     false,
   ],
+  [
+    'its begin, with metadata of the request that sound like its end',
+    [event('response.created', { response: { metadata: { type: 'response.completed' } } })],
+    false,
+  ],
+  [
+    'the same in the JSON alone',
+    ['data: {"type":"response.created","response":{"metadata":{"type":"response.completed"}}}\n\n'],
+    false,
+  ],
+  [
+    'its last event behind another in one chunk',
+    [`${delta('a')}data: {"response":{"type":"x"},"type":"response.completed"}\n\n`],
+    true,
+  ],
+  [
+    'its last event by a name that names nothing',
+    ['event: message\ndata: {"type":"response.failed"}\n\n'],
+    true,
+  ],
+  ['something that is no JSON, and sounds like it', ['data: "type":"response.completed"\n\n'], false],
+  ['text that ends in the old last word', [delta('[DONE]')], false],
 ] as const)('a stream that says %s', (_what, passed, isDone) => {
   const end = new ResponsesEnd();
   for (const text of passed) end.pass(new TextEncoder().encode(text), false);
@@ -52,5 +74,30 @@ test('a last event in pieces counts with its last piece', () => {
   end.pass(new TextEncoder().encode(begin), true);
   expect(end.isDone).toBe(false);
   end.pass(new TextEncoder().encode(rest), false);
+  expect(end.isDone).toBe(true);
+});
+
+test.each([
+  ['the middle of a text', '"type":"response.completed"}'],
+  ['its line', 'event: response.completed\n'],
+  ['the old last word', '[DONE]'],
+])('a long event that is no last one is none in pieces, where one begins with %s', (_what, piece) => {
+  const end = new ResponsesEnd();
+  const pass = (text: string, isPiece: boolean) => {
+    end.pass(new TextEncoder().encode(text), isPiece);
+  };
+  pass('event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"', true);
+  pass(`x${piece}`, true);
+  pass(piece, true);
+  pass('"}\n\n', false);
+  expect(end.isDone).toBe(false);
+  pass(event('response.completed'), false);
+  expect(end.isDone).toBe(true);
+});
+
+test('a last event in pieces is known by its JSON, where the type comes first', () => {
+  const end = new ResponsesEnd();
+  end.pass(new TextEncoder().encode('data: {"type": "response.completed","x":"'), true);
+  end.pass(new TextEncoder().encode('yyy"}\n\n'), false);
   expect(end.isDone).toBe(true);
 });

@@ -24,8 +24,11 @@ describe('a service that is asleep', () => {
   let model: Backend;
   /** What the control API answers to a call to wake. */
   let answers: number[] = [];
+  /** Before the model answers. */
+  let delayMs = 0;
   beforeEach(async () => {
     answers = [];
+    delayMs = 0;
     folder = await mkdtemp(join(tmpdir(), 'muster-activator-'));
     await writeFile(join(folder, 'token'), 'secret');
     control = await startBackend((_seen, response) => {
@@ -37,7 +40,9 @@ describe('a service that is asleep', () => {
       response.writeHead(200, {
         'content-type': body.stream === true ? 'text/event-stream' : 'application/json',
       });
-      response.end(body.stream === true ? `${chunk('awake')}data: [DONE]\n\n` : '{"from":"model"}');
+      const said = body.stream === true ? `${chunk('awake')}data: [DONE]\n\n` : '{"from":"model"}';
+      if (delayMs === 0) response.end(said);
+      else setTimeout(() => response.end(said), delayMs);
     });
     client = new ControlClient(control.address, join(folder, 'token'));
     gateway = await startTestGateway();
@@ -127,6 +132,30 @@ describe('a service that is asleep', () => {
     show('Asleep', {}, 100);
     expect((await ask()).status).toBe(503);
   });
+
+  test("holds a request no longer than the policy's time for all of it", async () => {
+    show('Asleep', { all: { totalMs: 100 } });
+    expect((await ask()).status).toBe(503);
+  });
+
+  test.each([
+    ['policy', { all: { totalMs: 1_000 } }, null],
+    ['service', {}, 1_000],
+  ] as const)(
+    'takes the wait from the time that its %s gives the request',
+    async (_whose, policy, timeoutMs) => {
+      delayMs = 700;
+      show('Asleep', policy, timeoutMs);
+      const startedMs = performance.now();
+      const answer = ask();
+      await isWaiting(1);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      show('Serving', policy, timeoutMs);
+      expect((await answer).status).toBe(504);
+      expect(performance.now() - startedMs).toBeLessThan(1_200);
+      expect(model.seen).toHaveLength(1);
+    },
+  );
 
   test.each([
     ['requests', { holdersMax: 2 }],

@@ -116,4 +116,29 @@ describe('health checks', () => {
       await silent.close();
     }
   });
+
+  test.each([
+    ['at once', 'x'.repeat(8_192), 0, 5_000],
+    ['slowly', 'x', 20, 300],
+  ])('end an answer that never ends, and comes %s', async (_how, piece, everyMs, timeoutMs) => {
+    const open = new Set<unknown>();
+    let closed = 0;
+    const endless = await startRawBackend((socket) => {
+      if (open.has(socket)) return;
+      open.add(socket);
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      const timer = setInterval(() => socket.write(piece), everyMs);
+      socket.on('close', () => {
+        clearInterval(timer);
+        closed += 1;
+      });
+    });
+    try {
+      use({ all: { activeHealth: { ...quick, timeoutMs, mode: 'all' } } }, [endless.address]);
+      await until(() => closed >= 2);
+      expect(breakerState(gateway.endpoints.bind(endless.address), performance.now())).toBe('closed');
+    } finally {
+      await endless.close();
+    }
+  });
 });

@@ -166,6 +166,45 @@ describe('a stream that its server cuts', () => {
   });
 });
 
+describe('a server that is asked to go on with a stream', () => {
+  const begin =
+    'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nserver: llama.cpp\r\n\r\n' +
+    'data: {"id":"a","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n';
+  test.each([
+    [400, 1, 0],
+    [429, 1, 0],
+    [503, 0, 1],
+  ])('and refuses with %i counts as well %i times, as ill %i times', async (code, good, bad) => {
+    const gateway = await startTestGateway();
+    let count = 0;
+    const backends = await Promise.all(
+      [0, 1].map(() =>
+        startRawBackend((socket, received) => {
+          if (!isWholeRequest(received)) return;
+          count += 1;
+          if (count === 1) socket.write(begin, () => setTimeout(() => socket.resetAndDestroy(), 1));
+          else socket.write(`HTTP/1.1 ${String(code)} No\r\ncontent-length: 2\r\n\r\n{}`);
+        }),
+      ),
+    );
+    try {
+      const ready = backends.map(({ address }) => address);
+      const resilience: ResiliencePolicy = { all: { midStream: { mode: 'continue' } } };
+      gateway.store.apply({ ...table([service('m', { ready })], 1), policy: { resilience } }, -1);
+      const { text } = await postJson(`${gateway.url}/v1/chat/completions`, chat);
+      expect(hear(text)).toMatchObject({ text: 'hi', errors: 1, dones: 0 });
+      expect(text).toContain(`STATUS_${String(code)}`);
+      const healths = ready.map((address) => gateway.endpoints.bind(address).health);
+      // The other one is the one that cut: its head was good, its stream was not.
+      const sum = (of: 'good' | 'bad') => healths.reduce((all, health) => all + health[of], 0);
+      expect([count, sum('good') - 1, sum('bad') - 1]).toEqual([2, good, bad]);
+    } finally {
+      await gateway.close();
+      for (const backend of backends) await backend.close();
+    }
+  });
+});
+
 describe('a stream of two answers whose server ends after one of them', () => {
   const chunk = (index: number, finish: string | null) =>
     `data: ${JSON.stringify({ id: 'a', choices: [{ index, text: 'x', finish_reason: finish }] })}\n\n`;
