@@ -11,7 +11,7 @@ export const Counting = z.strictObject({
     .strictObject({
       key: z.string().min(1).max(512).optional(),
       tenant: z.string().max(512).optional(),
-      /** As requests name it. */
+      /** One of the names under which services serve it, with or without its namespace. */
       model: z.string().min(1).max(512).optional(),
       namespace: z.string().min(1).max(253).optional(),
     })

@@ -5,6 +5,7 @@ import type { Counting } from './counting.schema.ts';
 export interface Spender {
   readonly caller: Caller;
   readonly namespace: string;
+  /** As it counts, see `countedName`: what callers write is bounded by the table, and none evades by another spelling. */
   readonly model: string;
 }
 
@@ -14,7 +15,7 @@ export function matches(match: Counting['match'], { caller, namespace, model }: 
     (match.key === undefined || match.key === caller.id) &&
     (match.tenant === undefined || match.tenant === caller.tenant) &&
     (match.namespace === undefined || match.namespace === namespace) &&
-    (match.model === undefined || match.model === model)
+    (match.model === undefined || match.model === model || match.model === `${namespace}/${model}`)
   );
 }
 

@@ -19,11 +19,12 @@ export function compilePrices(policy: PricesPolicy): PriceTable {
 
 /**
  * @param service `namespace/name`
- * @param model as the request named it
+ * @param model as it counts, see `countedName`
+ * @param other what it is called by the service itself, where that is another name
  * @returns null where nothing has a price
  */
-export function priceOf(table: PriceTable, service: string, model: string): Price | null {
-  return table.get(service) ?? table.get(model) ?? table.get('*') ?? null;
+export function priceOf(table: PriceTable, service: string, model: string, other = model): Price | null {
+  return table.get(service) ?? table.get(model) ?? table.get(other) ?? table.get('*') ?? null;
 }
 
 const million = 1_000_000;

@@ -22,7 +22,7 @@ export const UsageRecord = z.object({
   tenant: Text,
   namespace: Text,
   service: Text,
-  /** As the request named it. */
+  /** The name under which it counts, however the request spelt it. */
   model: Text,
   inputTokens: Tokens,
   /** Part of `inputTokens`. */

@@ -18,11 +18,13 @@ export class BudgetAccount {
   private readonly parts: number;
   /** A call is on its way. */
   isAsking = false;
-  /** Nothing more was to be had: not asked again before. */
-  dryUntilMs = 0;
+  /** Nothing more was to be had: not asked again before. Monotonic, as are the next two. */
+  dryUntilMs = -Infinity;
   /** When the last call was answered, and what was spent then. */
-  toldMs = 0;
+  toldMs = -Infinity;
   toldSpent = -1;
+  /** When its window was over, or its budget was gone. */
+  retiredMs = -Infinity;
   idleTells = 0;
   refused = 0;
   wouldRefuse = 0;
@@ -48,7 +50,7 @@ export class BudgetAccount {
   change(budget: Budget): void {
     this.budget = budget;
     this.share.change(limitsOf(budget, this.parts), sliceOf(budget, this.parts));
-    this.dryUntilMs = 0;
+    this.dryUntilMs = -Infinity;
   }
 
   get isShadow(): boolean {

@@ -68,15 +68,14 @@ export class BudgetStep implements Step {
     const { estimatedTokens: tokens, estimatedMicros: micros } = passage;
     for (const account of accounts) {
       if (account.share.covers(tokens, micros)) continue;
-      const nowMs = this.now();
-      const isDry = nowMs < account.dryUntilMs || account.waiting.length >= waitingMax;
+      const isDry = this.budgets.isDry(account) || account.waiting.length >= waitingMax;
       if (!isDry && !account.isShadow) {
         account.waiting.push(passage);
         this.budgets.fill(account);
         return false;
       }
       if (!isDry) this.budgets.fill(account);
-      else if (!this.isPassed(passage, account, nowMs, flow)) return false;
+      else if (!this.isPassed(passage, account, flow)) return false;
     }
     for (const account of accounts) {
       account.share.reserve(tokens, micros);
@@ -87,14 +86,14 @@ export class BudgetStep implements Step {
   }
 
   /** @returns whether the budget only looks on */
-  private isPassed(passage: Passage, account: BudgetAccount, nowMs: number, flow: Flow): boolean {
+  private isPassed(passage: Passage, account: BudgetAccount, flow: Flow): boolean {
     if (account.isShadow) {
       account.wouldRefuse += 1;
       passage.addHeader('x-muster-budget-shadow', account.budget.id);
       return true;
     }
     account.refused += 1;
-    flow.refuse(passage, usedUp(account, nowMs));
+    flow.refuse(passage, usedUp(account, this.now()));
     return false;
   }
 

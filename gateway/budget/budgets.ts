@@ -5,6 +5,7 @@ import type { Amounts, LeaseCall } from '../../domain/budget/lease-book.ts';
 import { accountOf, matches } from '../../domain/budget/match.ts';
 import type { Spender } from '../../domain/budget/match.ts';
 import { windowOf } from '../../domain/budget/period.ts';
+import type { Window } from '../../domain/budget/period.ts';
 import { BudgetAccount } from './budget-account.ts';
 import type { LeaseSource } from './lease-source.ts';
 
@@ -22,8 +23,10 @@ export interface BudgetsDeps {
   readonly processes: number;
   /** Gateways that share Redis, as far as was heard. */
   readonly gateways: () => number;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970: which windows there are. */
   readonly now: () => number;
+  /** Monotonic: all that lasts for a while, since a clock may be put right at any time. */
+  readonly nowMs: () => number;
   /** The accounts of requests are to be looked up again. */
   readonly onChange: () => void;
 }
@@ -50,19 +53,26 @@ export const defaultBudgetTimes: BudgetTimes = {
 
 /** Accounts at once; a further key, tenant or model shares the account of `others`. */
 const accountsMax = 10_000;
-/** How long a window that is over is kept for requests that began in it. */
+/**
+ * How long a window that is over is kept: for requests that began in it, and for a clock that was ahead and comes back,
+ * since the book would take an account that is made anew for one that gave everything back.
+ */
 const lingerMs = 10 * 60_000;
+/** Clocks of one machine differ, and are put right, by less: no window ends early for that. */
+const aheadMs = 60_000;
 
 export class Budgets {
   /** Of the windows of now, by the account's name. */
   readonly accounts = new Map<string, BudgetAccount>();
-  /** Of windows that are over, until their requests have ended and their rest is given back. */
-  readonly closing = new Set<BudgetAccount>();
+  /** Of windows that are over or not yet there, and of budgets that are gone, by account and window. */
+  readonly closing = new Map<string, BudgetAccount>();
   private readonly deps: BudgetsDeps;
   private readonly times: BudgetTimes;
   private budgets: BudgetsPolicy = [];
   private gatewaysMin = 1;
+  /** When the first window of now ends, and when the last one began. */
   private nextWindowMs = Infinity;
+  private lastWindowMs = -Infinity;
   private timer: NodeJS.Timeout | undefined;
   private onLease: (account: BudgetAccount) => void = () => undefined;
 
@@ -103,14 +113,19 @@ export class Budgets {
 
   /** Asks for the next slice, unless a call is under way or there was nothing lately. */
   fill(account: BudgetAccount): void {
-    if (account.isAsking || this.deps.now() < account.dryUntilMs) return;
+    if (account.isAsking || this.isDry(account)) return;
     void this.ask(account);
+  }
+
+  /** There was nothing to be had lately. */
+  isDry({ dryUntilMs }: BudgetAccount): boolean {
+    return this.deps.nowMs() < dryUntilMs;
   }
 
   /** All slices go back: what is left of them serves others at once. */
   async close(): Promise<void> {
     clearInterval(this.timer);
-    const all = [...this.accounts.values(), ...this.closing];
+    const all = [...this.accounts.values(), ...this.closing.values()];
     // The first may be the repetition of a call that is under way.
     for (let round = 0; round < 2; round += 1)
       await Promise.all(all.map((account) => this.tell(account, 'nothing')));
@@ -119,8 +134,9 @@ export class Budgets {
 
   /** New windows, reports, what lies idle. Called by its own timer; tests call it. */
   tick(): void {
-    const nowMs = this.deps.now();
-    if (nowMs >= this.nextWindowMs) this.turn(nowMs);
+    const now = this.deps.now();
+    const nowMs = this.deps.nowMs();
+    if (now >= this.nextWindowMs || now < this.lastWindowMs - aheadMs) this.turn(now);
     for (const account of this.accounts.values()) {
       const { share } = account;
       const isIdle = share.spentTokens + share.spentMicros === account.toldSpent && share.inFlight === 0;
@@ -129,10 +145,15 @@ export class Budgets {
       account.idleTells = isIdle ? account.idleTells + 1 : 0;
       void this.tell(account, account.idleTells >= this.times.idleTells ? 'nothing' : 'all');
     }
-    for (const account of this.closing) {
-      if (nowMs > account.window.endMs + lingerMs) this.closing.delete(account);
+    this.tickClosing(now, nowMs);
+  }
+
+  private tickClosing(now: number, nowMs: number): void {
+    for (const [key, account] of this.closing) {
+      // One that goes on, or that begins later, may come again, and the book knows what this gateway has of it.
+      if (account.window.endMs <= now && nowMs - account.retiredMs > lingerMs) this.closing.delete(key);
       else if (!account.isAsking && account.share.inFlight === 0 && !this.isInVain(account, nowMs))
-        void this.tellLast(account);
+        void this.tell(account, 'nothing');
     }
   }
 
@@ -153,33 +174,38 @@ export class Budgets {
     if (known !== undefined) return known;
     const others = `${budget.id}/others`;
     if (this.accounts.size >= accountsMax && name !== others) return this.account(budget, others);
-    const { isShared, processes, now } = this.deps;
+    const { isShared, processes, now, nowMs } = this.deps;
     const window = windowOf(budget.period, now());
     const account =
-      this.revived(`${name}|${window.key}`, budget) ??
+      this.revived(closingKey(name, window), budget) ??
       new BudgetAccount(budget, name, window, isShared ? 1 : processes, this.gatewaysMin);
-    account.toldMs = now();
+    account.toldMs = nowMs();
     this.accounts.set(name, account);
-    this.nextWindowMs = Math.min(this.nextWindowMs, window.endMs);
+    this.heed(window);
     this.fill(account);
     return account;
   }
 
-  /** A budget that went and came again: the book knows this gateway's share of it already. */
-  private revived(key: string, budget: Budget): BudgetAccount | null {
-    for (const account of this.closing) {
-      if (account.key !== key) continue;
-      this.closing.delete(account);
-      account.change(budget);
-      return account;
-    }
-    return null;
+  private heed({ startMs, endMs }: Window): void {
+    this.nextWindowMs = Math.min(this.nextWindowMs, endMs);
+    this.lastWindowMs = Math.max(this.lastWindowMs, startMs);
   }
 
-  private turn(nowMs: number): void {
-    this.nextWindowMs = Infinity;
+  /** A budget or a window that went and came again: the book knows this gateway's share of it already. */
+  private revived(key: string, budget: Budget): BudgetAccount | null {
+    const account = this.closing.get(key);
+    if (account === undefined) return null;
+    this.closing.delete(key);
+    account.change(budget);
+    return account;
+  }
+
+  /** A clock that was ahead may have begun windows that are not there yet: they go as those that are over. */
+  private turn(now: number): void {
+    [this.nextWindowMs, this.lastWindowMs] = [Infinity, -Infinity];
     for (const account of this.accounts.values()) {
-      if (account.window.endMs > nowMs) this.nextWindowMs = Math.min(this.nextWindowMs, account.window.endMs);
+      const { window } = account;
+      if (window.endMs > now && window.startMs - aheadMs <= now) this.heed(window);
       else this.retire(account);
     }
     this.deps.onChange();
@@ -187,7 +213,8 @@ export class Budgets {
 
   private retire(account: BudgetAccount): void {
     this.accounts.delete(account.name);
-    this.closing.add(account);
+    account.retiredMs = this.deps.nowMs();
+    this.closing.set(closingKey(account.name, account.window), account);
     this.onLease(account); // requests that wait are decided by what is in its place
   }
 
@@ -201,35 +228,28 @@ export class Budgets {
       await this.call(account, share.call(this.deps.gatewayId, newEpoch(), needOf(account)));
     const { tokens, micros } = share.granted;
     if (tokens <= before.tokens && micros <= before.micros)
-      account.dryUntilMs = this.deps.now() + this.times.dryMs;
+      account.dryUntilMs = this.deps.nowMs() + this.times.dryMs;
     const need = needOf(account);
     const isInVain = isAnswered && !share.covers(need.tokens, need.micros);
     this.onLease(account);
     if (!isInVain || !share.hasExcess || account.isAsking) return;
     // What was granted for requests that it does not cover after all is for others to use, but for a slice; and for the
     // next request here, which may need less.
-    account.dryUntilMs = 0;
+    account.dryUntilMs = -Infinity;
     await this.tell(account, 'slice');
   }
 
-  private async tell(account: BudgetAccount, kept: Kept): Promise<boolean> {
+  private async tell(account: BudgetAccount, kept: Kept): Promise<void> {
     const { share } = account;
     const spent = share.spentTokens + share.spentMicros;
     const isNothingHeld = share.outstanding.tokens + share.outstanding.micros === 0;
     if (spent === account.toldSpent && isNothingHeld && !share.isOwing) {
-      account.toldMs = this.deps.now();
-      return true;
+      account.toldMs = this.deps.nowMs();
+      return;
     }
     const isAnswered = await this.call(account, share.callToReturn(this.deps.gatewayId, newEpoch(), kept));
     if (isAnswered) account.toldSpent = spent;
     if (account.waiting.length > 0) this.fill(account); // they came while this call was under way
-    return isAnswered;
-  }
-
-  /** A window that goes on is kept: its budget may come again, and the book knows what this gateway has of it. */
-  private async tellLast(account: BudgetAccount): Promise<void> {
-    const isTold = await this.tell(account, 'nothing');
-    if (isTold && account.window.endMs <= this.deps.now()) this.closing.delete(account);
   }
 
   /** @returns whether the book answered */
@@ -238,7 +258,7 @@ export class Budgets {
     account.isAsking = true;
     const answer = await this.deps.source.lease(key, window.endMs, share.limits, call);
     account.isAsking = false;
-    account.toldMs = this.deps.now();
+    account.toldMs = this.deps.nowMs();
     if (answer !== null) {
       share.answered(answer);
       return true;
@@ -257,6 +277,10 @@ function needOf({ waiting }: BudgetAccount): Amounts {
     micros += passage.estimatedMicros;
   }
   return { tokens, micros };
+}
+
+function closingKey(name: string, window: Window): string {
+  return `${name}|${window.key}`;
 }
 
 function newEpoch(): string {

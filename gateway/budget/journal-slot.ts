@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, readdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../../domain/errors.ts';
 import { identityOf, isStillThere } from '../usage/process-identity.ts';
+import { readIfThere } from './journal-lines.ts';
 
 /**
  * Journals of a folder, numbered; a lock beside each says whose it is. A lock appears whole, since it is a link to a
@@ -10,9 +11,14 @@ import { identityOf, isStillThere } from '../usage/process-identity.ts';
  * in the same way, the right to replace that very text: of several that saw it dead, one.
  */
 export interface JournalSlot {
+  readonly slot: number;
   /** Of the journal. */
   readonly name: string;
   readonly release: () => void;
+}
+
+export function journalName(slot: number): string {
+  return `leases-${slot}.journal`;
 }
 
 const slotsMax = 256;
@@ -26,18 +32,45 @@ const roundsMax = 8;
  * @throws when all are in use, or the folder cannot be written
  */
 export function claimSlot(folder: string): JournalSlot {
-  const text = `${process.pid} ${identityOf(process.pid)?.startedAt ?? ''} ${randomBytes(8).toString('hex')}`;
-  for (let slot = 0; slot < slotsMax; slot += 1) {
-    const lock = join(folder, `leases-${slot}.lock`);
-    if (!claim(lock, text, deathsMax)) continue;
-    return {
-      name: `leases-${slot}.journal`,
-      release: () => {
-        if (readIfThere(lock) === text) rmSync(lock, { force: true });
-      },
-    };
+  const slot = claimSlotBelow(folder, slotsMax);
+  if (slot === null) throw new Error(`all ${slotsMax} budget journals in ${folder} are in use`);
+  return slot;
+}
+
+/** @returns null when the first `slots` are all in use */
+export function claimSlotBelow(folder: string, slots: number): JournalSlot | null {
+  for (let slot = 0; slot < slots; slot += 1) {
+    const release = claimLock(join(folder, `leases-${slot}.lock`));
+    if (release !== null) return { slot, name: journalName(slot), release };
   }
-  throw new Error(`all ${slotsMax} budget journals in ${folder} are in use`);
+  return null;
+}
+
+/**
+ * The right to change which journals there are, and whose; for a moment.
+ * @returns what gives it back; null when a living process has it
+ */
+export function claimFolder(folder: string): (() => void) | null {
+  return claimLock(join(folder, 'leases.lock'));
+}
+
+/** Slots whose owners are alive. */
+export function livingSlots(folder: string): ReadonlySet<number> {
+  const living = new Set<number>();
+  for (const name of readdirSync(folder)) {
+    const slot = /^leases-(\d+)\.lock$/.exec(name)?.[1];
+    const holder = slot === undefined ? null : readIfThere(join(folder, name));
+    if (slot !== undefined && holder !== null && isAlive(holder)) living.add(Number(slot));
+  }
+  return living;
+}
+
+function claimLock(lock: string): (() => void) | null {
+  const text = `${process.pid} ${identityOf(process.pid)?.startedAt ?? ''} ${randomBytes(8).toString('hex')}`;
+  if (!claim(lock, text, deathsMax)) return null;
+  return () => {
+    if (readIfThere(lock) === text) rmSync(lock, { force: true });
+  };
 }
 
 /** @returns false when a living process has it, or is about to */
@@ -77,15 +110,6 @@ function isLinked(finished: string, lock: string): boolean {
     return true;
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-function readIfThere(file: string): string | null {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return null;
     throw error;
   }
 }

@@ -1,16 +1,28 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
 import { lease } from '../../domain/budget/lease-book.ts';
 import type { LeaseAnswer, LeaseBook, LeaseCall, Limits } from '../../domain/budget/lease-book.ts';
-import { codeOf } from '../../domain/errors.ts';
-import { checkedLine, readCheckedLine } from '../usage/checked-line.ts';
-import { claimSlot } from './journal-slot.ts';
+import { defaultLimits } from '../limits.ts';
+import { takeFurtherSlot, takeSlot } from './journal-folder.ts';
+import { lineOf, readJournal } from './journal-lines.ts';
+import type { JournalLine } from './journal-lines.ts';
+import type { JournalSlot } from './journal-slot.ts';
 import type { LeaseSource } from './lease-source.ts';
+
+export interface JournalOptions {
+  readonly folder: string;
+  /** Of this gateway: each has a journal, and a part of each limit. */
+  readonly processes: number;
+  readonly logger: Logger;
+  readonly now: () => number;
+  /** How long journals are waited for that other processes still have; their leases wait, and nothing else does. */
+  readonly waitMs?: number;
+}
 
 /**
  * The book of a gateway alone, on disk: one line a lease with the sum of all that was granted of its window, written
@@ -21,46 +33,40 @@ import type { LeaseSource } from './lease-source.ts';
  */
 export class LeaseJournal implements LeaseSource {
   failures = 0;
-  private readonly path: string;
-  private readonly logger: Logger;
-  private readonly now: () => number;
-  private readonly release: () => void;
+  private readonly options: JournalOptions;
+  /** Null while it waits for its journal, and when there was none to be had. */
+  private slot: JournalSlot | null = null;
+  private path = '';
+  private opening: Promise<void> | null = null;
   private readonly books = new Map<string, { book: LeaseBook; endMs: number }>();
   private file: FileHandle | null = null;
   private bytes = 0;
+  /** The file lacks leases, and may end within a line. */
+  private isBehind = false;
   private queue: { readonly line: string; readonly done: () => void }[] = [];
   private writing: Promise<void> | null = null;
 
-  private constructor(path: string, logger: Logger, now: () => number, release: () => void) {
-    this.path = path;
-    this.logger = logger;
-    this.now = now;
-    this.release = release;
+  private constructor(options: JournalOptions) {
+    this.options = options;
   }
 
-  /**
-   * @param folder of journals: each process of this machine takes one that no living process has
-   * @throws when the folder cannot be made, or a journal cannot be read: one that is taken for empty forgets charges
-   */
-  static async open(folder: string, logger: Logger, now: () => number): Promise<LeaseJournal> {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const { name, release } = claimSlot(folder);
-    const journal = new LeaseJournal(join(folder, name), logger, now, release);
-    try {
-      await journal.recover();
-    } catch (error) {
-      release();
-      throw error;
-    }
+  /** @throws when the folder cannot be made, or a journal cannot be read: one that is taken for empty forgets charges */
+  static async open(options: JournalOptions): Promise<LeaseJournal> {
+    mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+    const journal = new LeaseJournal(options);
+    const slot = await takeSlot(options, Math.min(shortMs, options.waitMs ?? longMs));
+    if (slot === null) journal.opening = journal.openLater();
+    else await journal.begin(slot);
     return journal;
   }
 
-  lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer> {
+  async lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer> {
+    if (this.opening !== null) await this.opening;
     const before = this.books.get(window)?.book ?? null;
-    const { book, answer } = lease(before, limits, call, this.now());
+    const { book, answer } = lease(before, limits, call, this.options.now());
     this.books.set(window, { book, endMs });
     const isChanged = answer.grant.tokens !== 0 || answer.grant.micros !== 0;
-    if (!isChanged) return Promise.resolve(answer);
+    if (!isChanged) return answer;
     return new Promise((resolve) => {
       this.queue.push({
         line: lineOf(window, endMs, answer.total),
@@ -73,24 +79,43 @@ export class LeaseJournal implements LeaseSource {
   }
 
   async close(): Promise<void> {
+    await this.opening;
     await this.writing;
     await this.compact();
     await this.file?.close().catch(() => undefined);
     this.file = null;
-    this.release();
+    this.slot?.release();
   }
 
-  private async recover(): Promise<void> {
-    const text = await readIfThere(this.path);
-    let bad = 0;
-    for (const line of text.split('\n')) {
-      if (line === '') continue;
-      const read = readLine(line);
-      if (read === null) bad += 1;
-      else this.books.set(read.window, { book: restoredBook(read, this.now()), endMs: read.endMs });
+  /** A gateway that has budgets for some serves the others meanwhile. */
+  private async openLater(): Promise<void> {
+    const { folder, logger, waitMs = longMs } = this.options;
+    logger.warn({ folder, waitMs }, 'other processes still have the budget journals: leases wait for them');
+    try {
+      const slot = await takeSlot(this.options, waitMs);
+      if (slot === null)
+        logger.error(
+          { folder },
+          'other processes keep the budget journals: this one begins another, and a part of each budget anew',
+        );
+      await this.begin(slot ?? takeFurtherSlot(folder));
+    } catch (error) {
+      this.failed(error);
     }
-    if (bad > 0)
-      this.logger.warn({ path: this.path, bad }, 'the budget journal has damaged lines: they were left out');
+    this.opening = null;
+  }
+
+  private async begin(slot: JournalSlot): Promise<void> {
+    const { folder, logger, now } = this.options;
+    const path = join(folder, slot.name);
+    try {
+      for (const [window, line] of readJournal(path, logger))
+        this.books.set(window, { book: restoredBook(line, now()), endMs: line.endMs });
+    } catch (error) {
+      slot.release();
+      throw error;
+    }
+    [this.slot, this.path] = [slot, path];
     await this.compact();
   }
 
@@ -99,16 +124,19 @@ export class LeaseJournal implements LeaseSource {
     while (this.queue.length > 0) {
       const batch = this.queue;
       this.queue = [];
-      const text = batch.map(({ line }) => line).join('');
+      // Glued to half a line, the next one would be lost with it; empty lines say nothing.
+      const text = (this.isBehind ? '\n' : '') + batch.map(({ line }) => line).join('');
       try {
         if (this.file === null) throw new Error('the journal is not open');
         await this.file.appendFile(text);
         await this.file.datasync();
         this.bytes += text.length;
       } catch (error) {
+        this.isBehind = true;
         this.failed(error);
-        await this.compact();
       }
+      // Before what is leased may be used: a new file has all that this one lacks.
+      if (this.isBehind) await this.compact();
       for (const { done } of batch) done();
       if (this.bytes > bytesMax) await this.compact();
     }
@@ -117,17 +145,19 @@ export class LeaseJournal implements LeaseSource {
 
   /** Writes the windows that still matter into a new file; the old one is whole until the new one is. */
   private async compact(): Promise<void> {
-    const keepAfter = this.now() - keptAfterEndMs;
+    const keepAfter = this.options.now() - keptAfterEndMs;
     const lines: string[] = [];
     for (const [window, { book, endMs }] of this.books) {
       if (endMs < keepAfter) this.books.delete(window);
       else lines.push(lineOf(window, endMs, totalOf(book)));
     }
     try {
+      if (this.slot === null) throw new Error('there is no journal');
       await writeFileAtomic(this.path, lines.join(''), { mode: 0o600, fsync: true });
       await this.file?.close();
       this.file = await open(this.path, 'a', 0o600);
       this.bytes = 0;
+      this.isBehind = false;
     } catch (error) {
       this.failed(error);
     }
@@ -136,7 +166,7 @@ export class LeaseJournal implements LeaseSource {
   private failed(error: unknown): void {
     this.failures += 1;
     if (this.failures === 1)
-      this.logger.error(
+      this.options.logger.error(
         { err: error, path: this.path },
         'the budget journal cannot be written: leases go on in memory, and a crash would forget them',
       );
@@ -156,7 +186,8 @@ export class MemoryLeases implements LeaseSource {
 
   lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer> {
     const nowMs = this.now();
-    if (nowMs >= this.sweepAtMs) this.sweep(nowMs);
+    // A clock that was ahead for a moment must not put this off until then.
+    if (nowMs >= this.sweepAtMs || nowMs < this.sweepAtMs - keptAfterEndMs) this.sweep(nowMs);
     const { book, answer } = lease(this.books.get(window)?.book ?? null, limits, call, nowMs);
     this.books.set(window, { book, endMs });
     return Promise.resolve(answer);
@@ -175,24 +206,10 @@ export class MemoryLeases implements LeaseSource {
 /** Nobody leases of a window that is over; what its last requests used is settled long before. */
 const keptAfterEndMs = 3_600_000;
 const bytesMax = 1024 * 1024;
-
-interface JournalLine {
-  readonly window: string;
-  readonly endMs: number;
-  readonly tokens: number;
-  readonly micros: number;
-}
-
-function lineOf(window: string, endMs: number, total: Limits): string {
-  return checkedLine(JSON.stringify([window, endMs === Infinity ? null : endMs, total.tokens, total.micros]));
-}
-
-function readLine(line: string): JournalLine | null {
-  const text = readCheckedLine(line);
-  if (text === null) return null;
-  const [window, endMs, tokens, micros] = JSON.parse(text) as [string, number | null, number, number];
-  return { window, endMs: endMs ?? Infinity, tokens, micros };
-}
+/** Another process of this gateway opens its own. */
+const shortMs = 1_000;
+/** A process that is told to end, or whose first process was killed, finishes its requests for so long. */
+const longMs = defaultLimits.drainMs + 10_000;
 
 function restoredBook({ tokens, micros }: JournalLine, nowMs: number): LeaseBook {
   const epoch = randomBytes(8).toString('hex');
@@ -202,13 +219,4 @@ function restoredBook({ tokens, micros }: JournalLine, nowMs: number): LeaseBook
 
 function totalOf({ restored, since }: LeaseBook): Limits {
   return { tokens: restored.tokens + since.tokens, micros: restored.micros + since.micros };
-}
-
-async function readIfThere(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return '';
-    throw error;
-  }
 }

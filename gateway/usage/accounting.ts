@@ -68,6 +68,7 @@ export class Accounting {
       processes,
       gateways: () => this.count.value,
       now,
+      nowMs,
       onChange: () => {
         meters.reset();
       },
@@ -107,7 +108,7 @@ export class Accounting {
 
   /** What this gateway holds and spent of each budget. */
   shares(): BudgetShareReport[] {
-    return [...this.budgets.accounts.values(), ...this.budgets.closing].map(reportOf);
+    return [...this.budgets.accounts.values(), ...this.budgets.closing.values()].map(reportOf);
   }
 
   /** Slices go back. */

@@ -49,9 +49,11 @@ export class Books {
 
   /** A folder that cannot be used is said, and counting goes on in memory. */
   static async open(options: BooksOptions): Promise<Books> {
-    const { folder, gatewayId, isShared, logger } = options;
+    const { folder, gatewayId, isShared, logger, processes } = options;
     try {
-      const journal = isShared ? null : await LeaseJournal.open(folder.budgets, logger, Date.now);
+      const journal = isShared
+        ? null
+        : await LeaseJournal.open({ folder: folder.budgets, processes, logger, now: Date.now });
       const spool = gatewayId === null ? null : new UsageSpool(folder.usage, gatewayId, logger);
       return new Books(options, journal, spool);
     } catch (err) {

@@ -1,14 +1,17 @@
 import type { Caller } from '../../domain/access/caller.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
+import { countedName } from '../../domain/usage/counted-name.ts';
 import { priceOf } from '../../domain/usage/price.ts';
 import type { Price, PriceTable } from '../../domain/usage/price.ts';
 import type { BudgetAccount } from '../budget/budget-account.ts';
+import type { RoutedModel } from '../model-route/routed-model.ts';
 import type { RateBucket } from '../rate-limit/rate-bucket.ts';
 
 /** Sums of one service, model and tenant; read when metrics are scraped. */
 export interface UsageNumbers {
   readonly namespace: string;
   readonly service: string;
+  /** As it counts, see `countedName`. */
   readonly model: string;
   readonly tenant: string;
   requests: number;
@@ -30,6 +33,8 @@ export interface Meter {
   /** Rate limits that these requests count against; null: not looked up yet. */
   rates: readonly RateBucket[] | null;
 }
+
+type SharedModel = Pick<RoutedModel, 'name'>;
 
 /** Sets of labels; further tenants are counted together as `other`. */
 const numbersMax = 5_000;
@@ -56,27 +61,37 @@ export class Meters {
       if (!isAlive(`${namespace}/${service}`)) this.numbers.delete(key);
   }
 
-  /** @param model as the request named it: one of the service's names, so there are few */
-  of(service: RoutedService, model: string, caller: Caller): Meter {
-    return this.byService.get(service)?.get(model)?.get(caller) ?? this.make(service, model, caller);
+  /**
+   * @param model as the request named it: one of the service's names, so there are few
+   * @param shared the model, where several services serve it: it has a name of its own
+   */
+  of(service: RoutedService, model: string, caller: Caller, shared: SharedModel | null = null): Meter {
+    // The service may be called like the model that it serves with others.
+    const key = shared === null ? model : `\n${shared.name}`;
+    const known = this.byService.get(service)?.get(key)?.get(caller);
+    if (known !== undefined) return known;
+    const meter = this.make(service, countedName(service.route, model), caller, shared);
+    this.keep(service, key, caller, meter);
+    return meter;
   }
 
-  private make(service: RoutedService, model: string, caller: Caller): Meter {
+  private keep(service: RoutedService, key: string, caller: Caller, meter: Meter): void {
     const byModel = this.byService.get(service) ?? new Map<string, WeakMap<Caller, Meter>>();
     this.byService.set(service, byModel);
-    const byCaller = byModel.get(model) ?? new WeakMap<Caller, Meter>();
-    byModel.set(model, byCaller);
-    const { namespace } = service.route;
-    const name = model.startsWith(`${namespace}/`) ? model.slice(namespace.length + 1) : model;
-    const meter: Meter = {
-      price: priceOf(this.prices, service.key, name),
-      numbers: this.numbersOf(service, model, caller.tenant),
-      ledgerText: ledgerText(service, model, caller),
+    const byCaller = byModel.get(key) ?? new WeakMap<Caller, Meter>();
+    byModel.set(key, byCaller);
+    byCaller.set(caller, meter);
+  }
+
+  private make(service: RoutedService, own: string, caller: Caller, shared: SharedModel | null): Meter {
+    const name = shared?.name ?? own;
+    return {
+      price: priceOf(this.prices, service.key, name, own),
+      numbers: this.numbersOf(service, name, caller.tenant),
+      ledgerText: ledgerText(service, name, caller),
       budgets: null,
       rates: null,
     };
-    byCaller.set(caller, meter);
-    return meter;
   }
 
   private numbersOf(service: RoutedService, model: string, tenant: string): UsageNumbers {

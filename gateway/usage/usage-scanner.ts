@@ -116,6 +116,8 @@ export class UsageScanner {
 
 const needle = new BufferNeedle('"usage"');
 const colon = 0x3a;
+const dot = 0x2e;
+const zero = 0x30;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 /** A longer one, from its key on, is not a usage. */
@@ -207,11 +209,12 @@ function readField(bytes: Buffer, begin: number, end: number, depth: number): nu
   let number = 0;
   let digits = 0;
   for (; at < bytes.length; at += 1) {
-    const digit = (bytes[at] ?? 0) - 0x30;
+    const digit = (bytes[at] ?? 0) - zero;
     if (digit < 0 || digit > 9) break;
     number = number * 10 + digit;
     digits += 1;
   }
+  if (bytes[at] === dot) at = skipZeros(bytes, at + 1);
   if (at >= bytes.length) return -1;
   const next = bytes[at];
   const isWhole = next === 0x2c || next === closeBrace || skipSpace(bytes, at) > at;
@@ -228,6 +231,13 @@ function fieldOf(bytes: Buffer, begin: number, end: number, depth: number): numb
     if (at === length) return name.field;
   }
   return -1;
+}
+
+/** Of `12.0`, which some servers write for 12: what else follows makes it no count. */
+function skipZeros(bytes: Buffer, from: number): number {
+  let at = from;
+  while (at < bytes.length && bytes[at] === zero) at += 1;
+  return at;
 }
 
 function skipSpace(bytes: Buffer, from: number): number {

@@ -71,16 +71,35 @@ export class UsageShipper {
 
   private async send({ gateway, records, count }: SpoolPart, signal: AbortSignal): Promise<void> {
     if (count === 0) return;
-    const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records}],"shares":[]}`;
-    const outcome = await this.options.post('/internal/usage', text, signal);
-    if (outcome === 'taken') this.shipped += count;
-    else this.refuse(gateway, count);
+    const refused = (await this.isTaken(gateway, records, signal))
+      ? 0
+      : await this.sendApart(gateway, JSON.parse(`[${records}]`) as object[], signal);
+    this.shipped += count - refused;
+    if (refused === 0) return;
+    this.refused += refused;
+    this.options.logger.error({ gateway, count: refused }, 'the ledger refused usage records as malformed');
   }
 
-  /** A record that the ledger will never take must not hold up those behind it. */
-  private refuse(gateway: string, count: number): void {
-    this.refused += count;
-    this.options.logger.error({ gateway, count }, 'the ledger refused usage records as malformed');
+  /**
+   * Of records that were refused together: a record that the ledger will never take must not take those beside it along,
+   * nor hold up those behind it. Halves are sent apart, so that few bad ones cost few reports; at most two a record.
+   * @returns how many were refused alone
+   */
+  private async sendApart(gateway: string, records: readonly object[], signal: AbortSignal): Promise<number> {
+    if (records.length < 2) return records.length;
+    const middle = records.length >>> 1;
+    let refused = 0;
+    for (const half of [records.slice(0, middle), records.slice(middle)]) {
+      const text = JSON.stringify(half).slice(1, -1);
+      if (!(await this.isTaken(gateway, text, signal)))
+        refused += await this.sendApart(gateway, half, signal);
+    }
+    return refused;
+  }
+
+  private async isTaken(gateway: string, records: string, signal: AbortSignal): Promise<boolean> {
+    const text = `{"gateway":${JSON.stringify(gateway)},"records":[${records}],"shares":[]}`;
+    return (await this.options.post('/internal/usage', text, signal)) === 'taken';
   }
 
   private async tellShares(signal: AbortSignal): Promise<void> {

@@ -38,9 +38,10 @@ export class UsageStep implements Step {
 
   enter(passage: Passage, flow: Flow): boolean {
     const { kind } = passage.operation;
-    const { service } = passage;
+    const { service, modelRoute } = passage;
     if (service === null || passage.isPart || !isCountedKind(kind)) return true;
-    const meter = this.deps.meters.of(service, passage.model, passage.caller ?? anonymous);
+    const caller = passage.caller ?? anonymous;
+    const meter = this.deps.meters.of(service, passage.model, caller, modelRoute);
     passage.meter = meter;
     if (kind === 'v1-call' || kind === 'v2-call' || kind === 'v1-explain') return true;
     if (isInBackground(passage) && this.deps.isCounted(meter)) {

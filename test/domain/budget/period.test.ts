@@ -13,11 +13,11 @@ describe('windowOf', () => {
     ['month', '2028-02-29T12:00:00Z', '2028-02', '2028-03-01T00:00:00Z'],
     ['month', '2026-12-01T00:00:00Z', '2026-12', '2027-01-01T00:00:00Z'],
   ] as const)('puts a moment into its %s', (period, now, key, end) => {
-    expect(windowOf(period, at(now))).toEqual({ key, endMs: at(end) });
+    expect(windowOf(period, at(now))).toMatchObject({ key, endMs: at(end) });
   });
 
   test('has one window for all time', () => {
-    expect(windowOf('total', 0)).toEqual({ key: 'total', endMs: Infinity });
+    expect(windowOf('total', 0)).toEqual({ key: 'total', startMs: -Infinity, endMs: Infinity });
   });
 
   test('gives windows that follow one another without a gap', () => {
@@ -28,6 +28,8 @@ describe('windowOf', () => {
         expect(window.endMs).toBeGreaterThan(now);
         expect(windowOf(unit, window.endMs - 1)).toEqual(window);
         expect(windowOf(unit, window.endMs).key).not.toBe(window.key);
+        expect(windowOf(unit, window.endMs).startMs).toBe(window.endMs);
+        expect(windowOf(unit, window.startMs)).toEqual(window);
       }),
     );
   });

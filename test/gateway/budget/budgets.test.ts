@@ -12,6 +12,8 @@ const noon = Date.parse('2026-11-24T12:00:00Z');
 const hour = 3_600_000;
 
 let now: number;
+/** By how much the wall clock is wrong. */
+let wrongMs: number;
 let budgets: Budgets;
 let calls: { window: string; call: LeaseCall }[];
 let changes: number;
@@ -19,8 +21,8 @@ let changes: number;
 let isAway: boolean;
 
 beforeEach(() => {
-  [now, calls, changes, isAway] = [noon, [], 0, false];
-  const book = new MemoryLeases(() => now);
+  [now, wrongMs, calls, changes, isAway] = [noon, 0, [], 0, false];
+  const book = new MemoryLeases(() => now + wrongMs);
   budgets = new Budgets({
     source: {
       failures: 0,
@@ -34,7 +36,8 @@ beforeEach(() => {
     gatewayId: 'g',
     processes: 1,
     gateways: () => 1,
-    now: () => now,
+    now: () => now + wrongMs,
+    nowMs: () => now - noon,
     onChange: () => {
       changes += 1;
     },
@@ -88,11 +91,16 @@ describe('the accounts of a gateway', () => {
     await settled();
     expect([old.key, next.key]).toEqual(['all|2026-11-24T12', 'all|2026-11-24T13']);
     expect(next.share.covers(100, 0)).toBe(true);
-    expect(budgets.closing.has(old)).toBe(true);
+    expect([...budgets.closing.values()]).toEqual([old]);
     old.share.settle(60, 0, 70, 0);
     budgets.tick();
     await settled();
+    const told = calls.length;
+    now += 10 * 60_000 + 1;
+    budgets.tick();
+    await settled();
     expect(budgets.closing.size).toBe(0);
+    expect(calls.slice(told).filter(({ window }) => window === old.key)).toEqual([]); // it was told once
     const last = calls.filter(({ window }) => window === old.key).at(-1);
     expect(last?.call).toMatchObject({ want: { tokens: -30 }, spent: { tokens: 70 } });
   });
@@ -272,7 +280,7 @@ describe('the accounts of a gateway', () => {
     expect(account.share.covers(1_000_000, 0)).toBe(true);
     expect(account.share.covers(0, 1)).toBe(false);
     use();
-    expect(budgets.closing.has(account)).toBe(true);
+    expect([...budgets.closing.values()]).toEqual([account]);
     budgets.tick();
     await settled();
     // Its budget comes again, and the book must not hear of it as of a new one.
@@ -284,9 +292,79 @@ describe('the accounts of a gateway', () => {
     now += 24 * hour;
     budgets.tick();
     await settled();
+    now += 10 * 60_000 + 1;
     budgets.tick();
     await settled();
     expect(budgets.closing.size).toBe(0);
+  });
+
+  test.each(['hour', 'day', 'week', 'month'])(
+    'of a clock that was ahead for a moment are put away, and those of now know what they spent: %s',
+    async (period) => {
+      use({ id: 'all', period, limitTokens: 100, sliceTokens: 100 });
+      const account = only(accountsOf());
+      await settled();
+      account.share.reserve(30, 0);
+      account.share.settle(30, 0, 30, 0);
+      wrongMs = 500 * 24 * hour;
+      budgets.tick();
+      const ahead = only(accountsOf());
+      expect(ahead.key).not.toBe(account.key);
+      for (let time = 0; time < 3; time += 1) {
+        now += 250;
+        budgets.tick();
+        await settled();
+      }
+      wrongMs = 0;
+      const changed = changes;
+      budgets.tick();
+      expect(changes).toBe(changed + 1);
+      expect(only(accountsOf())).toBe(account);
+      await settled();
+      expect(account.share.leftTokens).toBe(70);
+      expect([...budgets.closing.values()]).toEqual([ahead]);
+      wrongMs = 500 * 24 * hour; // their time comes
+      budgets.tick();
+      expect(only(accountsOf())).toBe(ahead);
+    },
+  );
+
+  test('of a clock that was ahead are put away with the wrong hour alone, and one that is hardly ahead ends none', () => {
+    use({ id: 'all', period: 'hour', limitTokens: 100 }, { id: 'total', period: 'total', limitTokens: 100 });
+    wrongMs = -30_000;
+    now += hour;
+    accountsOf();
+    wrongMs = 10_000;
+    const [inTime, total] = [(budgets.tick(), accountsOf()[0]!), accountsOf()[1]!];
+    expect(inTime.key).toBe('all|2026-11-24T13');
+    wrongMs = -40_000;
+    budgets.tick();
+    expect(accountsOf()).toEqual([inTime, total]);
+    wrongMs = -70_000;
+    budgets.tick();
+    expect(accountsOf().map(({ key }) => key)).toEqual(['all|2026-11-24T12', 'total|total']);
+  });
+
+  test('ask again, and tell what they spent, though the clock was set back by an hour', async () => {
+    use({ id: 'all', period: 'day', limitTokens: 10, sliceTokens: 10 });
+    const account = only(accountsOf());
+    await settled();
+    account.share.reserve(10, 0);
+    budgets.fill(account);
+    await settled();
+    expect(budgets.isDry(account)).toBe(true);
+    const asked = calls.length;
+    wrongMs = -hour;
+    now += 1_001;
+    expect(budgets.isDry(account)).toBe(false);
+    budgets.fill(account);
+    await settled();
+    expect(calls).toHaveLength(asked + 1);
+    account.share.settle(10, 0, 3, 0);
+    now += 6_000;
+    budgets.tick();
+    await settled();
+    expect(calls.at(-1)?.call).toMatchObject({ spent: { tokens: 3 } });
   });
 
   test('are no more than a bound: further keys share one', () => {

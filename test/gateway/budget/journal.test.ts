@@ -27,8 +27,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const open = async (at = folder): Promise<LeaseJournal> => {
-  const journal = await LeaseJournal.open(at, logger, () => now);
+const options = (at: string, processes = 1) => ({ folder: at, processes, logger, now: () => now });
+const open = async (at = folder, processes = 1): Promise<LeaseJournal> => {
+  const journal = await LeaseJournal.open(options(at, processes));
   journals.push(journal);
   return journal;
 };
@@ -74,7 +75,7 @@ describe('the journal of leases', () => {
     for (let run = 0; run < 5; run += 1) {
       const budgets = new Budgets({
         ...{ source: await open(), isShared: false, gatewayId: `g${run}`, processes: 1 },
-        ...{ gateways: () => 1, now: () => now, onChange: () => undefined },
+        ...{ gateways: () => 1, now: () => now, nowMs: () => now, onChange: () => undefined },
       });
       const leased = new Promise<void>((resolve) => {
         budgets.whenLeased(() => {
@@ -103,11 +104,11 @@ describe('the journal of leases', () => {
     for (let cut = 0; cut <= bytes.length; cut += 1) {
       const copy = mkdtempSync(join(folder, 'cut-'));
       writeFileSync(join(copy, 'leases-0.journal'), bytes.subarray(0, cut));
-      const next = await LeaseJournal.open(copy, logger, () => now);
+      const next = await LeaseJournal.open(options(copy));
       const { total } = await lease(next, 50, 1);
       totals.add(total.tokens - 50);
       await next.close();
-      const again = await LeaseJournal.open(copy, logger, () => now);
+      const again = await LeaseJournal.open(options(copy));
       expect((await lease(again, 0, 1)).total).toEqual(total);
       await again.close();
     }
@@ -127,7 +128,7 @@ describe('the journal of leases', () => {
   });
 
   test('is one for each process, and that of a process that is gone is taken over', async () => {
-    const [first, second] = [await open(), await open()];
+    const [first, second] = [await open(folder, 2), await open(folder, 2)];
     await lease(first, 10, 1);
     await lease(second, 20, 1);
     expect(readdirSync(folder).sort()).toEqual([
@@ -135,9 +136,10 @@ describe('the journal of leases', () => {
       'leases-0.lock',
       'leases-1.journal',
       'leases-1.lock',
+      'leases.processes',
     ]);
     await first.close();
-    const third = await open();
+    const third = await open(folder, 2);
     expect((await lease(third, 0, 1)).total.tokens).toBe(10);
   });
 
@@ -159,7 +161,7 @@ describe('the journal of leases', () => {
     await expect(open()).rejects.toThrow('EISDIR');
     rmSync(join(folder, 'leases-0.journal'), { recursive: true });
     await open(); // its lock was given back
-    expect(readdirSync(folder).sort()).toEqual(['leases-0.journal', 'leases-0.lock']);
+    expect(readdirSync(folder).sort()).toEqual(['leases-0.journal', 'leases-0.lock', 'leases.processes']);
   });
 
   test('stays small, however often is leased', async () => {
@@ -193,6 +195,29 @@ describe('the journal of leases', () => {
       disk.close();
     }
   });
+
+  withSmallDisk('loses no lease that comes behind half a line, nor those that were not written', async () => {
+    const disk = startSmallDisk();
+    try {
+      const journal = await open(disk.folder);
+      await journal.lease('other|total', Infinity, limits, call(70, 1));
+      await lease(journal, 100, 1);
+      disk.fill();
+      for (let at = 2; journal.failures === 0; at += 1) await lease(journal, 1, at, 98 + at);
+      const path = join(disk.folder, 'leases-0.journal');
+      expect(readFileSync(path, 'utf8')).toMatch(/[^\n]$/); // the disk was full within a line
+      await journal.lease('other|total', Infinity, limits, call(5, 2, 70));
+      disk.free();
+      const { total } = await lease(journal, 1, 10_000, 900);
+      const copy = mkdtempSync(join(folder, 'copy-'));
+      cpSync(path, join(copy, 'leases-0.journal'));
+      const next = await open(copy);
+      expect((await lease(next, 0, 1)).total).toEqual(total);
+      expect((await next.lease('other|total', Infinity, limits, call(0, 1))).total.tokens).toBe(75);
+    } finally {
+      disk.close();
+    }
+  });
 });
 
 test('leases in memory begin anew with each process, and hold the limit until then', async () => {
@@ -209,6 +234,20 @@ test('leases in memory are forgotten soon after the end of their window', async 
   await short('a');
   now = endMs + 600_000; // its last requests may still be under way
   expect(await short('b')).toMatchObject({ grant: { tokens: 100 } });
+  now = endMs + 2 * 3_600_000;
+  await lease(memory, 1, 1);
+  expect(await short('c')).toMatchObject({ grant: { tokens: 900 } });
+});
+
+test('leases in memory are forgotten in time, though the clock was ahead for a moment', async () => {
+  const memory = new MemoryLeases(() => now);
+  const begin = now;
+  now = begin + 1_000 * 3_600_000;
+  await lease(memory, 1, 1);
+  now = begin;
+  const endMs = now + 3_600_000;
+  const short = (gateway: string) => memory.lease('short|hour', endMs, limits, { ...call(900, 1), gateway });
+  await short('a');
   now = endMs + 2 * 3_600_000;
   await lease(memory, 1, 1);
   expect(await short('c')).toMatchObject({ grant: { tokens: 900 } });

@@ -91,6 +91,16 @@ const answers: [string, string, Usage | null][] = [
     { inputTokens: 11, cachedInputTokens: 0, outputTokens: 2 },
   ],
   [
+    'whole numbers with a fraction of zeros, beside others without',
+    '{"usage":{"prompt_tokens":12.0,"completion_tokens":5,"total_tokens":17.00,"prompt_tokens_details":{"cached_tokens":2.0}}}',
+    { inputTokens: 12, cachedInputTokens: 2, outputTokens: 5 },
+  ],
+  [
+    'fractions that are no counts, though they begin with a zero',
+    '{"usage":{"prompt_tokens":12.05,"completion_tokens":5.0e1,"total_tokens":7.0 }}',
+    { inputTokens: 7, cachedInputTokens: 0, outputTokens: 0 },
+  ],
+  [
     'numbers that are no counts',
     '{"usage":{"prompt_tokens":-5,"completion_tokens":1.5,"total_tokens":1e9}}',
     null,

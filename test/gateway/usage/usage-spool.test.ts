@@ -299,6 +299,37 @@ describe('the way to the ledger', () => {
     await shipper.close();
   });
 
+  test('loses none but the records that the ledger refuses, in their order and once each', async () => {
+    const spool = open('g');
+    const taken: number[] = [];
+    const bad = new Set([1, 7, 250, 251, 500]);
+    let posts = 0;
+    const shipper = new UsageShipper(spool, {
+      gatewayId: 'g',
+      logger,
+      everyMs: 5,
+      shares: () => [],
+      post: (_path, text) => {
+        posts += 1;
+        if (posts === 12) return Promise.reject(new Error('away')); // in the middle of it
+        const { records } = JSON.parse(text) as { records: { seq: number }[] };
+        if (records.some(({ seq }) => bad.has(seq))) return Promise.resolve('refused');
+        taken.push(...records.map(({ seq }) => seq));
+        return Promise.resolve('taken');
+      },
+    });
+    for (let n = 1; n <= 500; n += 1) spool.add(`"n":${n}`);
+    spool.flush();
+    shipper.start();
+    await until(() => shipper.shipped > 0);
+    await shipper.close();
+    const good = Array.from({ length: 500 }, (_, at) => at + 1).filter((seq) => !bad.has(seq));
+    // What was taken before the ledger was away is sent again, under the same numbers.
+    expect([...new Set(taken)]).toEqual(good);
+    expect([shipper.shipped, shipper.refused]).toEqual([good.length, bad.size]);
+    expect(posts).toBeLessThan(150);
+  });
+
   test('ends by sending what is left', async () => {
     const spool = open('g');
     const shipper = new UsageShipper(spool, {
