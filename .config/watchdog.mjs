@@ -2,7 +2,7 @@
 // promises that are settled already; a child process that is waited for), nor a file whose import never ends. This
 // reporter does: it says which test it was and where it stands, and kills the worker. Jest counts the file as failed,
 // and goes on with the others.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { whereItStands } from './where-it-stands.mjs';
@@ -68,8 +68,11 @@ export default class Watchdog {
     if (pid === undefined) return;
     console.error(`  ${(await whereItStands(pid)).replaceAll('\n', '\n  ')}`);
     const children = descendants(pid);
-    for (const { line } of children) console.error(`  beneath it: ${line}`);
-    for (const each of [{ pid }, ...children]) kill(each.pid);
+    kill(pid);
+    for (const child of children) {
+      console.error(`  beneath it: ${child.line}`);
+      kill(child.pid);
+    }
     await new Promise((resolve) => setTimeout(resolve, 1_000)); // until the inspector's port is free
   }
 
@@ -81,8 +84,10 @@ export default class Watchdog {
   }
 }
 
+/** None where there is no `ps`. */
 function descendants(ancestor) {
-  const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n');
+  const { stdout } = spawnSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' });
+  const lines = (stdout ?? '').split('\n');
   const all = lines.map((line) => {
     const [pid, parent] = line.trim().split(/\s+/).map(Number);
     return { pid, parent, line: line.trim().slice(0, 200) };

@@ -22,7 +22,7 @@ const settings = readSettings();
 /** Beyond 16 MiB that nobody takes, lines are dropped and counted: a stuck log must not fill the memory. */
 const logBytesMax = 16 * 1024 * 1024;
 /** What the log's reader has for the last lines. */
-const flushMs = 1_000;
+const logEndMs = 1_000;
 const destination = pino.destination({
   dest: 1,
   sync: false,
@@ -57,7 +57,7 @@ const stopWith = (stop: () => Promise<void>) => {
   const act = (why: string) => {
     logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
     ending.running ??= stop()
-      .then(flushLog)
+      .then(closeLog)
       .then(() => process.exit(0));
   };
   process.on('SIGTERM', act);
@@ -125,19 +125,22 @@ function makeId(): string {
  * Not by its `flushSync`, also at exit: that tries for ever when its reader has gone. Where the reader is there and does
  * not read, a thread of Node's waits in its write, and an exit would wait for that: all work is done, so it is killed.
  */
-async function flushLog(): Promise<void> {
+async function closeLog(): Promise<void> {
   const isWritten = await new Promise<boolean>((resolve) => {
-    destination.flush(() => {
+    destination.once('close', () => {
       resolve(true);
     });
-    setTimeout(resolve, flushMs, false);
+    destination.once('error', () => {
+      resolve(true);
+    });
+    destination.end();
+    setTimeout(resolve, logEndMs, false);
   });
   if (!isWritten) process.kill(process.pid, 'SIGKILL');
-  destination.flushSync = () => undefined;
 }
 
 async function fail(error: unknown): Promise<never> {
-  await flushLog();
+  await closeLog();
   if (error instanceof StartFailed) process.exit(error.exitCode); // it has said why
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {

@@ -74,7 +74,7 @@ export function readFormModel(exchange: Exchange): ReadForm {
   }
   const form = formModel(exchange.body, type);
   if (form !== null) return { kind: 'read', model: form.model, isModelDoubled: form.isDoubled };
-  const message = `The form cannot be read to its end: it must end with its boundary and two hyphens, have at most ${partsMax} parts, and at most ${headBytesMax} bytes in a part's head.`;
+  const message = `The form cannot be read: it must end with its boundary and two hyphens, have at most ${partsMax} parts and ${headBytesMax} bytes in the head of a part, and each part must say its name once, as in: form-data; name="model".`;
   return { kind: 'refused', refusal: { code: 'invalid_request', message } };
 }
 

@@ -73,8 +73,8 @@ async function step(
   isCancelled: () => boolean,
 ): Promise<BatchOutcome | null> {
   const leftMs = plan.expiresAt - Date.now();
+  if (leftMs <= 0) return 'expired'; // first: those that are overdue are told to end, too
   if (isCancelled()) return 'cancelled';
-  if (leftMs <= 0) return 'expired';
   const work = new CancellationScope();
   const watch = new CancellationScope();
   void watch

@@ -60,7 +60,9 @@ function modelFields(body: Uint8Array, contentType: string): ModelFields {
     const end = delimiterAt(body, delimiter, valueStart - 2);
     if (end < 0) break;
     const head = new TextDecoder().decode(body.subarray(headStart + 2, headEnd));
-    if (isModelField(head)) fields.push([valueStart, Math.max(valueStart, end)]);
+    const part = partOf(head);
+    if (part === null) break;
+    if (part.name === 'model' && !part.isFile) fields.push([valueStart, Math.max(valueStart, end)]);
     at = end + delimiter.length;
   }
   return { fields, isWhole: false };
@@ -69,32 +71,44 @@ function modelFields(body: Uint8Array, contentType: string): ModelFields {
 const crlf = new Uint8Array([13, 10]);
 const blankLine = new Uint8Array([13, 10, 13, 10]);
 
+interface Part {
+  readonly name: string;
+  readonly isFile: boolean;
+}
+
 /**
- * Readers differ in what they take for a name (blanks about the equals sign, escapes, a name twice, RFC 8187's `name*`):
- * what any of them may take for `model` is one, so that none finds another model than the one that was looked for.
+ * What a part is, by its head. Readers differ in what they take for its name where it is not said plainly (twice, in
+ * pieces, extended, in a line that is folded): such a head is not read, so that none finds a model there that was not
+ * looked for.
+ *
+ * @returns null when it cannot be told
  */
-function isModelField(head: string): boolean {
-  for (const [, disposition = ''] of head.matchAll(/^content-disposition\s*:((?:.|\r?\n[ \t])*)/gim)) {
-    if (/filename\*?\s*=/i.test(disposition)) continue;
-    for (const [, star, quoted, plain = ''] of disposition.matchAll(parameter)) {
-      const value = quoted?.replace(/\\(.)/g, '$1') ?? plain.trim();
-      if ((star === '*' ? extended(value) : value) === 'model') return true;
-    }
-  }
-  return false;
+function partOf(head: string): Part | null {
+  const lines = head.split('\r\n');
+  if (lines.some((line) => /[\r\n]|^[ \t]/.test(line))) return null;
+  const [disposition, ...more] = lines.filter((line) => /^content-disposition\s*:/i.test(line));
+  if (disposition === undefined) return { name: '', isFile: false };
+  const parameters = more.length > 0 ? null : parametersOf(disposition);
+  const name = parameters?.get('name');
+  if (parameters === null || name === undefined) return null;
+  return { name, isFile: ['filename', 'filename*'].some((key) => (parameters.get(key) ?? '') !== '') };
 }
 
-const parameter = /;\s*name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\r\n]*))/gi;
-
-/** The value of `charset'language'value`. */
-function extended(value: string): string {
-  const text = value.split("'").at(-1) ?? '';
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
+/** @returns null when there is something else among them, or one is there twice */
+function parametersOf(disposition: string): ReadonlyMap<string, string> | null {
+  const found = new Map<string, string>();
+  const start = /^[^:]*:\s*form-data\s*/i.exec(disposition);
+  if (start === null) return null;
+  parameter.lastIndex = start[0].length;
+  while (!/^;?$/.test(disposition.slice(parameter.lastIndex))) {
+    const [, key = '', quoted, plain = ''] = parameter.exec(disposition) ?? [];
+    if (key === '' || found.has(key.toLowerCase())) return null;
+    found.set(key.toLowerCase(), quoted?.replace(/\\(.)/g, '$1') ?? plain);
   }
+  return found;
 }
+
+const parameter = /;\s*(filename\*|[\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))\s*/y;
 
 function isClosing(body: Uint8Array, at: number): boolean {
   return body[at] === 0x2d && body[at + 1] === 0x2d;

@@ -114,7 +114,10 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
   const app = Fastify(options);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     reply.hijack();
-    deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
+    const refuse = (): void => {
+      deps.refuse(exchange(request.raw, reply.raw, null), frontRefusal(error));
+    };
+    pipelines.enter(request.raw, reply.raw, refuse, refuse);
   });
   deferErrors(app.server, pipelines);
   app.removeAllContentTypeParsers();
@@ -137,8 +140,8 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
 function deferErrors(server: Server, pipelines: Pipelines): void {
   const listeners = server.listeners('clientError');
   server.removeAllListeners('clientError');
-  server.on('clientError', (error: Error, socket: Socket) => {
-    pipelines.fail(socket, () => {
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    pipelines.fail(socket, error.code === 'ERR_HTTP_REQUEST_TIMEOUT', () => {
       for (const listener of listeners) listener.call(server, error, socket);
     });
   });

@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 
 /**
  * One request of a connection at a time, as our own reader has it: node's parser hands out all that a client sends
- * without waiting for answers, and a single connection could take every place of the gateway. The connection is not
- * read while requests wait; what was read already waits within a bound.
+ * without waiting for answers, and a single connection could take every place of the gateway. The others wait, within a
+ * bound. The connection is read on meanwhile, or it would not be seen that the client has left.
  */
 export class Pipelines {
   private readonly lines = new WeakMap<Socket, Line>();
@@ -20,19 +20,25 @@ export class Pipelines {
       this.run(socket, line, { request, response, begin });
       return;
     }
-    if (line.isFull) return;
-    line.isFull = line.waiting.length >= waitingMax;
-    line.waiting.push({ request, response, begin: line.isFull ? refuse : begin });
-    socket.pause();
+    if (!line.isFull) {
+      line.isFull = line.waiting.length >= waitingMax;
+      line.waiting.push({ request, response, begin: line.isFull ? refuse : begin });
+    }
+    if (line.isFull) stopReading(socket, line);
   }
 
-  /** What came next is no request. @param refuse ends the connection: at once, or behind the answers to whole requests */
-  fail(socket: Socket, refuse: () => void): void {
+  /**
+   * What came next is no request.
+   * @param isLate it has not come in its time
+   * @param refuse ends the connection: at once, or behind the answers to whole requests
+   */
+  fail(socket: Socket, isLate: boolean, refuse: () => void): void {
     const line = this.lines.get(socket);
     if (line?.current?.request.complete !== true || socket.destroyed) {
       refuse();
       return;
     }
+    if (isLate && line.isFull) return; // its rest is not read
     line.isFull = true;
     line.waiting = line.waiting.filter(({ request }) => request.complete);
     line.onEnd = refuse;
@@ -41,7 +47,7 @@ export class Pipelines {
   private lineOf(socket: Socket): Line {
     const known = this.lines.get(socket);
     if (known !== undefined) return known;
-    const line: Line = { current: null, waiting: [], isFull: false, onEnd: null };
+    const line: Line = { current: null, waiting: [], isStopping: false, isFull: false, onEnd: null };
     this.lines.set(socket, line);
     return line;
   }
@@ -50,23 +56,34 @@ export class Pipelines {
     line.current = turn;
     turn.response.once('close', () => {
       line.current = null;
-      if (socket.destroyed) return;
+      if (socket.destroyed || socket.writableEnded) return;
       const next = line.waiting.shift();
       if (next !== undefined) this.run(socket, line, next);
-      else if (line.onEnd !== null) line.onEnd();
-      else if (socket.isPaused() && !line.isFull) socket.resume();
+      else line.onEnd?.();
     });
     turn.begin();
+    if (line.isFull) stopReading(socket, line);
   }
 }
 
+/** Node reads on whenever it takes up a request or has come to the end of one, in that turn: the pause comes behind it. */
+function stopReading(socket: Socket, line: Line): void {
+  if (line.isStopping) return;
+  line.isStopping = true;
+  setImmediate(() => {
+    line.isStopping = false;
+    socket.pause();
+  });
+}
+
 /** Requests of one connection that wait for those before them. */
-export const waitingMax = 32;
+export const waitingMax = 128;
 
 interface Line {
   /** What is being answered. */
   current: Turn | null;
   waiting: Turn[];
+  isStopping: boolean;
   /** Nothing more is taken. */
   isFull: boolean;
   /** Behind the last that waits. */

@@ -96,7 +96,7 @@ export class BatchDesk {
         ? batch
         : { ...batch, status: 'cancelling', cancelling_at: this.seconds() },
     );
-    if (!hasWorkflow) await this.close(id, 'cancelled'); // it was terminated: nobody else would
+    if (!hasWorkflow) await this.end(id, 'cancelled'); // it was terminated: nobody else would
     return this.describe(await this.record(id));
   }
 
@@ -104,8 +104,16 @@ export class BatchDesk {
   async endOverdue(): Promise<void> {
     for (const { batch } of await this.deps.store.openBatches()) {
       const isOverdue = this.deps.now() > batch.expires_at * 1000 + overdueMs;
-      if (isOverdue && !(await this.hasTold(batch.id))) await this.close(batch.id, 'expired');
+      if (isOverdue && !(await this.hasTold(batch.id))) await this.end(batch.id, 'expired');
     }
+  }
+
+  /** In its workflow's place, which may have had all answers and not have written the files. */
+  private async end(id: string, outcome: BatchOutcome): Promise<void> {
+    const { batch } = await this.record(id);
+    const { completed, failed } = await this.deps.store.counts(id);
+    const { total } = batch.request_counts;
+    await this.close(id, total > 0 && completed + failed === total ? 'completed' : outcome);
   }
 
   /** Tells its workflow to end. @returns false when it has none that could */
@@ -137,7 +145,8 @@ export class BatchDesk {
       total,
       expiresAt: batch.expires_at * 1000,
     });
-    if (isPast(batch)) return plan(0, false);
+    if (ended.has(batch.status)) return plan(0, false);
+    // Also one whose files are being written: a workflow that begins anew goes on to write them.
     if (batch.in_progress_at !== null) return plan(batch.request_counts.total, true);
     const { total, errors } = await this.check(batch).catch((error: unknown): Checked => {
       if (isNotFound(error)) return { total: 0, errors: [lostInput(batch)] };

@@ -104,6 +104,19 @@ test('a batch whose time was over an hour ago ends, when its workflow does not e
   expect((await batchOf(id)).status).toBe('expired');
 });
 
+test('a batch whose files were being written goes on to them: by a workflow that begins anew, or by nobody but us', async () => {
+  const id = await begun();
+  const rest = [1, 2].map((line) => ({ line, ok: true, text: `{"custom_id":"${line}"}` }));
+  await desk.addResults(id, rest);
+  await store.batches.changeBatch(id, (batch) => ({ ...batch, status: 'finalizing', finalizing_at: 1 }));
+  expect(await desk.open(id)).toMatchObject({ isValid: true, total: 3 });
+  expect((await desk.lines(id, 0, 3)).lines).toEqual([]);
+  nowMs += 48 * 3_600_000;
+  cancelBatch = () => Promise.reject(new MusterError('not_found', 'The service has no workflow.'));
+  await desk.endOverdue();
+  expect(await batchOf(id)).toMatchObject({ status: 'completed', request_counts: { completed: 3 } });
+});
+
 test('a batch whose time is over is left to its workflow, when it has one', async () => {
   const id = await begun();
   nowMs += 48 * 3_600_000;

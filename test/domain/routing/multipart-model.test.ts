@@ -8,6 +8,8 @@ const field = (name: string, value: string) =>
 const file = (value: string) =>
   `--b0\r\nContent-Disposition: form-data; name="file"; filename="model"\r\nContent-Type: audio/wav\r\n\r\n${value}\r\n`;
 const form = (...parts: string[]) => Buffer.from(`${parts.join('')}--b0--\r\n`, 'latin1');
+/** A field whose parameters are these. */
+const odd = (parameters: string) => form(field('x', 'w').replace('name="x"', parameters));
 
 describe('the model of a form', () => {
   test.each([
@@ -35,19 +37,15 @@ describe('the model of a form', () => {
     ['behind a preamble', Buffer.concat([Buffer.from('hello\r\n'), form(field('model', 'w'))]), 'w'],
     ['with blanks about the equals sign', form(field('model', 'w').replace('name=', 'name = ')), 'w'],
     ['with an escaped letter', form(field('model', 'w').replace('"model"', '"mo\\del"')), 'w'],
-    ['in the extended form', form(field('model', 'w').replace('name="model"', "name*=utf-8''mod%65l")), 'w'],
-    ['with its name given twice', form(field('x', 'w').replace('name="x"', 'name="model"; name="x"')), 'w'],
-    [
-      'in a second disposition',
-      form(field('x', 'w').replace('\r\n\r\n', '\r\nContent-Disposition: form-data; name="model"\r\n\r\n')),
-      'w',
-    ],
-    ['in a folded head', form(field('model', 'w').replace('; name', ';\r\n name')), 'w'],
+    ['before a last semicolon', form(field('model', 'w').replace('"model"', '"model";')), 'w'],
+    ['beside an empty file name', form(field('model', 'w').replace('"model"', '"model"; filename=""')), 'w'],
     [
       'of another name',
       form(field('models', 'w').replace('name="models"', 'surname="model"; name="s"')),
       null,
     ],
+    ['in words', form(field('x', '').replace('"x"', '"x; name=\\"model\\""'), file('')), null],
+    ['in a file’s type', form(file('').replace('audio/wav', 'audio/wav; name="model"')), null],
   ])('%s', (_name, body, model) => {
     expect(formModel(body, type)?.model).toBe(model);
   });
@@ -63,6 +61,16 @@ describe('the model of a form', () => {
     ['has too many parts', form(...Array<string>(1_001).fill(field('x', '')), field('model', 'w'))],
     ['has a head that is too long', form(field('x'.repeat(5_000), ''), field('model', 'w'))],
     ['has another boundary', Buffer.from('--b1--\r\n')],
+    ['names a part in the extended form', odd("name*=utf-8''mod%65l")],
+    ['names a part in pieces', odd('name*0="mo"; name*1="del"')],
+    ['names a part twice', odd('name="x"; name="model"')],
+    ['has a name behind words', odd('name="x" name="model"')],
+    ['has a name that does not end', odd('name="x; name=model')],
+    ['names no part', odd('x="y"')],
+    ['has a folded head', odd('a=b;\r\n name="model"')],
+    ['has a bare line feed in a head', odd('name="x"\nContent-Disposition: form-data; name="model"')],
+    ['has two dispositions', odd('name="x"\r\nContent-Disposition: form-data; name="model"')],
+    ['has a part that is no field', form(field('x', '').replace('form-data', 'attachment'))],
   ])('is not told of a form that %s: a server may read on', (_name, body) => {
     expect(formModel(body, type)).toBeNull();
   });

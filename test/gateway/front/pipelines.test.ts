@@ -89,6 +89,31 @@ describe('requests that a client sends without waiting for answers, at node’s 
     }
   });
 
+  test('are all answered, however many, when they come while the first of them is being answered', async () => {
+    const { backend, port } = await begin((_seen, response) =>
+      setTimeout(() => response.end('{}'), backend.seen.length === 1 ? 1_000 : 0),
+    );
+    const client = await dial(port);
+    for (let count = 0; count < 120; count += 1) {
+      client.socket.write(chunked());
+      await sleep(5);
+    }
+    await until(() => client.answers().length === 120);
+    expect(client.answers().every(({ status }) => status === 200)).toBe(true);
+    client.socket.destroy();
+  });
+
+  test('leave those before them alone when they are refused', async () => {
+    const { port } = await begin((_seen, response) => setTimeout(() => response.end('{}'), 1_500), {
+      clientStallMs: 300,
+    });
+    const client = await dial(port);
+    client.socket.write(chunked() + chunked().replace('host: x', 'host: x\r\ncontent-type: no type'));
+    await until(() => client.answers().length === 2);
+    expect(client.answers().map(({ status }) => status)).toEqual([200, 400]);
+    client.socket.destroy();
+  });
+
   test('are none any more when their client has left', async () => {
     const { gateway, backend, port } = await begin(() => undefined);
     const client = await dial(port);
