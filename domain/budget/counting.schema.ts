@@ -11,7 +11,10 @@ export const Counting = z.strictObject({
     .strictObject({
       key: z.string().min(1).max(512).optional(),
       tenant: z.string().max(512).optional(),
-      /** One of the names under which services serve it, with or without its namespace. */
+      /**
+       * The name under which a model counts, or a service with all its models by the service's own name; with or without
+       * the namespace.
+       */
       model: z.string().min(1).max(512).optional(),
       namespace: z.string().min(1).max(253).optional(),
     })

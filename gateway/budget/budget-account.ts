@@ -18,6 +18,8 @@ export class BudgetAccount {
   private readonly parts: number;
   /** A call is on its way. */
   isAsking = false;
+  /** The gateway's own book did not answer the last call: its journal is not to be had yet. */
+  isUnheard = false;
   /** Nothing more was to be had: not asked again before. Monotonic, as are the next two. */
   dryUntilMs = -Infinity;
   /** When the last call was answered, and what was spent then. */
@@ -51,6 +53,11 @@ export class BudgetAccount {
     this.budget = budget;
     this.share.change(limitsOf(budget, this.parts), sliceOf(budget, this.parts));
     this.dryUntilMs = -Infinity;
+  }
+
+  /** The book knows all that was spent. */
+  get isTold(): boolean {
+    return this.share.spentTokens + this.share.spentMicros === this.toldSpent;
   }
 
   get isShadow(): boolean {

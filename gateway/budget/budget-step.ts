@@ -60,6 +60,7 @@ export class BudgetStep implements Step {
       caller: passage.caller ?? anonymous,
       namespace: passage.service?.route.namespace ?? '',
       model: meter.numbers.model,
+      service: meter.numbers.service,
     }));
   }
 
@@ -93,7 +94,7 @@ export class BudgetStep implements Step {
       return true;
     }
     account.refused += 1;
-    flow.refuse(passage, usedUp(account, this.now()));
+    flow.refuse(passage, account.isUnheard ? notHeard(account) : usedUp(account, this.now()));
     return false;
   }
 
@@ -110,6 +111,11 @@ export class BudgetStep implements Step {
       if (this.reserve(passage, this.accountsOf(passage, meter), flow)) flow.proceed(passage);
     }
   }
+}
+
+function notHeard({ budget }: BudgetAccount): Refusal {
+  const message = `The gateway does not know yet what is left of the budget '${budget.id}'.`;
+  return { code: 'gateway_not_ready', message };
 }
 
 function usedUp({ budget, window }: BudgetAccount, nowMs: number): Refusal {

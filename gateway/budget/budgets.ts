@@ -58,6 +58,8 @@ const accountsMax = 10_000;
  * since the book would take an account that is made anew for one that gave everything back.
  */
 const lingerMs = 10 * 60_000;
+/** Some reports to the ledger: one of them may be lost. */
+const reportedMs = 60_000;
 /** Clocks of one machine differ, and are put right, by less: no window ends early for that. */
 const aheadMs = 60_000;
 
@@ -111,6 +113,18 @@ export class Budgets {
       .map((budget) => this.account(budget, accountOf(budget.id, budget.per, spender)));
   }
 
+  /** Accounts that the ledger has still to hear of: all but those of windows that are over, once they are settled. */
+  reported(): BudgetAccount[] {
+    const [now, nowMs] = [this.deps.now(), this.deps.nowMs()];
+    const closing = [...this.closing.values()].filter((account) => {
+      const { window, share, isTold, retiredMs } = account;
+      const { tokens, micros } = share.outstanding;
+      const isSettled = isTold && share.inFlight === 0 && tokens + micros === 0;
+      return !isSettled || window.endMs > now || nowMs - retiredMs < reportedMs;
+    });
+    return [...this.accounts.values(), ...closing];
+  }
+
   /** Asks for the next slice, unless a call is under way or there was nothing lately. */
   fill(account: BudgetAccount): void {
     if (account.isAsking || this.isDry(account)) return;
@@ -125,6 +139,7 @@ export class Budgets {
   /** All slices go back: what is left of them serves others at once. */
   async close(): Promise<void> {
     clearInterval(this.timer);
+    this.deps.source.stopWaiting?.();
     const all = [...this.accounts.values(), ...this.closing.values()];
     // The first may be the repetition of a call that is under way.
     for (let round = 0; round < 2; round += 1)
@@ -139,7 +154,7 @@ export class Budgets {
     if (now >= this.nextWindowMs || now < this.lastWindowMs - aheadMs) this.turn(now);
     for (const account of this.accounts.values()) {
       const { share } = account;
-      const isIdle = share.spentTokens + share.spentMicros === account.toldSpent && share.inFlight === 0;
+      const isIdle = account.isTold && share.inFlight === 0;
       const everyMs = isIdle ? this.times.idleMs : this.times.tellMs;
       if (account.isAsking || nowMs - account.toldMs < everyMs) continue;
       account.idleTells = isIdle ? account.idleTells + 1 : 0;
@@ -158,9 +173,8 @@ export class Budgets {
   }
 
   /** The book has just been told all, and had no more for what this account owes. */
-  private isInVain({ share, toldSpent, toldMs }: BudgetAccount, nowMs: number): boolean {
-    const isTold = share.spentTokens + share.spentMicros === toldSpent && !share.isUnanswered;
-    return isTold && share.isOwing && nowMs - toldMs < this.times.idleMs;
+  private isInVain({ share, isTold, toldMs }: BudgetAccount, nowMs: number): boolean {
+    return isTold && !share.isUnanswered && share.isOwing && nowMs - toldMs < this.times.idleMs;
   }
 
   private start(): void {
@@ -243,7 +257,7 @@ export class Budgets {
     const { share } = account;
     const spent = share.spentTokens + share.spentMicros;
     const isNothingHeld = share.outstanding.tokens + share.outstanding.micros === 0;
-    if (spent === account.toldSpent && isNothingHeld && !share.isOwing) {
+    if (account.isTold && isNothingHeld && !share.isOwing) {
       account.toldMs = this.deps.nowMs();
       return;
     }
@@ -259,9 +273,17 @@ export class Budgets {
     const answer = await this.deps.source.lease(key, window.endMs, share.limits, call);
     account.isAsking = false;
     account.toldMs = this.deps.nowMs();
+    account.isUnheard = answer === null && !this.deps.isShared;
     if (answer !== null) {
       share.answered(answer);
       return true;
+    }
+    if (account.isUnheard) {
+      // What was granted before stands in a journal that another process still has: a part of the limit taken now
+      // might be spent already. So those that wait are decided without it.
+      account.dryUntilMs = this.deps.nowMs() + this.times.dryMs;
+      this.onLease(account);
+      return false;
     }
     share.gateways = Math.max(share.gateways, this.gatewaysMin, this.deps.gateways());
     if (share.takeOffline(needOf(account))) account.offlineGrants += 1;

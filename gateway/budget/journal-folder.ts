@@ -6,30 +6,43 @@ import type { FoldedFolder } from './journal-fold.ts';
 
 /** So often is looked whether a process has ended. */
 const pollMs = 100;
+/** The lock of a folder is had for a moment: who has it longer than this hangs. */
+const furtherMs = 5_000;
 
 /**
  * A journal of this gateway's. The first process that comes when nobody is there makes the journals fit the number of
  * processes; those that come later take one each. Journals that other processes still have, since they finish their
  * requests, are waited for: one that is begun beside them would know nothing of what they granted.
+ * @param signal aborted: it is waited no longer
  * @returns null when there was none for `waitMs`
  */
-export async function takeSlot(of: FoldedFolder, waitMs: number): Promise<JournalSlot | null> {
-  const untilMs = performance.now() + waitMs;
-  for (;;) {
-    const slot = inFolder(of.folder, () => ownSlot(of));
-    if (slot !== null || performance.now() >= untilMs) return slot;
-    await sleep(pollMs);
-  }
+export function takeSlot(of: FoldedFolder, waitMs: number, signal: AbortSignal): Promise<JournalSlot | null> {
+  return untilTaken(of.folder, () => ownSlot(of), waitMs, signal);
 }
 
 /**
  * One beyond those of this gateway: what the others granted is not known in it.
- * @throws when there is none
+ * @param signal aborted: it is waited no longer
+ * @returns null when other processes were at the folder all the time
+ * @throws when all are in use
  */
-export function takeFurtherSlot(folder: string): JournalSlot {
-  const slot = inFolder(folder, () => claimSlot(folder));
-  if (slot === null) throw new Error(`the budget journals in ${folder} are being changed by another process`);
-  return slot;
+export function takeFurtherSlot(folder: string, signal: AbortSignal): Promise<JournalSlot | null> {
+  return untilTaken(folder, () => claimSlot(folder), furtherMs, signal);
+}
+
+async function untilTaken(
+  folder: string,
+  take: () => JournalSlot | null,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<JournalSlot | null> {
+  const untilMs = performance.now() + waitMs;
+  while (!signal.aborted) {
+    const slot = inFolder(folder, take);
+    if (slot !== null || performance.now() >= untilMs) return slot;
+    await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+  }
+  return null;
 }
 
 function ownSlot(of: FoldedFolder): JournalSlot | null {

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import writeFileAtomic from 'write-file-atomic';
 import { lease } from '../../domain/budget/lease-book.ts';
@@ -20,8 +21,10 @@ export interface JournalOptions {
   readonly processes: number;
   readonly logger: Logger;
   readonly now: () => number;
-  /** How long journals are waited for that other processes still have; their leases wait, and nothing else does. */
+  /** How long journals are waited for that other processes still have; leases wait meanwhile, and nothing else does. */
   readonly waitMs?: number;
+  /** How long a single lease waits for them. */
+  readonly leaseWaitMs?: number;
 }
 
 /**
@@ -38,6 +41,7 @@ export class LeaseJournal implements LeaseSource {
   private slot: JournalSlot | null = null;
   private path = '';
   private opening: Promise<void> | null = null;
+  private readonly stopping = new AbortController();
   private readonly books = new Map<string, { book: LeaseBook; endMs: number }>();
   private file: FileHandle | null = null;
   private bytes = 0;
@@ -54,14 +58,16 @@ export class LeaseJournal implements LeaseSource {
   static async open(options: JournalOptions): Promise<LeaseJournal> {
     mkdirSync(options.folder, { recursive: true, mode: 0o700 });
     const journal = new LeaseJournal(options);
-    const slot = await takeSlot(options, Math.min(shortMs, options.waitMs ?? longMs));
+    const waitMs = Math.min(shortMs, options.waitMs ?? longMs);
+    const slot = await takeSlot(options, waitMs, journal.stopping.signal);
     if (slot === null) journal.opening = journal.openLater();
     else await journal.begin(slot);
     return journal;
   }
 
-  async lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer> {
-    if (this.opening !== null) await this.opening;
+  async lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer | null> {
+    if (this.opening !== null) await this.waitFor(this.opening);
+    if (this.opening !== null || (this.slot === null && this.stopping.signal.aborted)) return null;
     const before = this.books.get(window)?.book ?? null;
     const { book, answer } = lease(before, limits, call, this.options.now());
     this.books.set(window, { book, endMs });
@@ -78,27 +84,46 @@ export class LeaseJournal implements LeaseSource {
     });
   }
 
+  stopWaiting(): void {
+    this.stopping.abort();
+  }
+
   async close(): Promise<void> {
+    this.stopWaiting();
     await this.opening;
     await this.writing;
-    await this.compact();
+    if (this.slot !== null) await this.compact();
     await this.file?.close().catch(() => undefined);
     this.file = null;
     this.slot?.release();
   }
 
+  /** As long as a lease may take. */
+  private async waitFor(opening: Promise<void>): Promise<void> {
+    const { leaseWaitMs = leaseMs } = this.options;
+    const patience = new AbortController();
+    const over = sleep(leaseWaitMs, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([opening, over]);
+    patience.abort();
+  }
+
   /** A gateway that has budgets for some serves the others meanwhile. */
   private async openLater(): Promise<void> {
     const { folder, logger, waitMs = longMs } = this.options;
+    const { signal } = this.stopping;
     logger.warn({ folder, waitMs }, 'other processes still have the budget journals: leases wait for them');
     try {
-      const slot = await takeSlot(this.options, waitMs);
-      if (slot === null)
+      let slot = await takeSlot(this.options, waitMs, signal);
+      if (slot === null && !signal.aborted) {
         logger.error(
           { folder },
           'other processes keep the budget journals: this one begins another, and a part of each budget anew',
         );
-      await this.begin(slot ?? takeFurtherSlot(folder));
+        slot = await takeFurtherSlot(folder, signal);
+      }
+      if (slot !== null) await this.begin(slot);
+      else if (!signal.aborted)
+        throw new Error(`the budget journals in ${folder} are being changed by another process`);
     } catch (error) {
       this.failed(error);
     }
@@ -208,6 +233,8 @@ const keptAfterEndMs = 3_600_000;
 const bytesMax = 1024 * 1024;
 /** Another process of this gateway opens its own. */
 const shortMs = 1_000;
+/** A request waits for its lease: its client should not take the gateway for dead. */
+const leaseMs = 5_000;
 /** A process that is told to end, or whose first process was killed, finishes its requests for so long. */
 const longMs = defaultLimits.drainMs + 10_000;
 

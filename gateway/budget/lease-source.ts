@@ -13,6 +13,8 @@ export interface LeaseSource {
    * @returns null when there was no answer: the call may have been entered or not, and is repeated as it is
    */
   lease(window: string, endMs: number, limits: Limits, call: LeaseCall): Promise<LeaseAnswer | null>;
+  /** Leases that wait for something are answered now, those to come at once: the gateway ends. */
+  stopWaiting?(): void;
   close(): Promise<void>;
 }
 

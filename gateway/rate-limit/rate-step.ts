@@ -107,6 +107,7 @@ export class RateStep implements Step {
     const spender = {
       caller: passage.caller ?? anonymous,
       namespace: meter.numbers.namespace,
+      service: meter.numbers.service,
       model: meter.numbers.model,
     };
     meter.rates = this.limits

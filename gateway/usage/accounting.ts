@@ -106,9 +106,9 @@ export class Accounting {
     if (rateLimits.length + budgets.length > 0) this.count.start();
   }
 
-  /** What this gateway holds and spent of each budget. */
+  /** What this gateway holds and spent of each budget, as far as the ledger has still to hear of it. */
   shares(): BudgetShareReport[] {
-    return [...this.budgets.accounts.values(), ...this.budgets.closing.values()].map(reportOf);
+    return this.budgets.reported().map(reportOf);
   }
 
   /** Slices go back. */

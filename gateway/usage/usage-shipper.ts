@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { BudgetShareReport } from '../../domain/usage/usage-record.schema.ts';
+import { splitRecords } from './usage-spool.ts';
 import type { SpoolPart, UsageSpool } from './usage-spool.ts';
 
 /**
@@ -73,7 +74,7 @@ export class UsageShipper {
     if (count === 0) return;
     const refused = (await this.isTaken(gateway, records, signal))
       ? 0
-      : await this.sendApart(gateway, JSON.parse(`[${records}]`) as object[], signal);
+      : await this.sendApart(gateway, splitRecords(records), signal);
     this.shipped += count - refused;
     if (refused === 0) return;
     this.refused += refused;
@@ -85,13 +86,12 @@ export class UsageShipper {
    * nor hold up those behind it. Halves are sent apart, so that few bad ones cost few reports; at most two a record.
    * @returns how many were refused alone
    */
-  private async sendApart(gateway: string, records: readonly object[], signal: AbortSignal): Promise<number> {
+  private async sendApart(gateway: string, records: readonly string[], signal: AbortSignal): Promise<number> {
     if (records.length < 2) return records.length;
     const middle = records.length >>> 1;
     let refused = 0;
     for (const half of [records.slice(0, middle), records.slice(middle)]) {
-      const text = JSON.stringify(half).slice(1, -1);
-      if (!(await this.isTaken(gateway, text, signal)))
+      if (!(await this.isTaken(gateway, half.join(','), signal)))
         refused += await this.sendApart(gateway, half, signal);
     }
     return refused;

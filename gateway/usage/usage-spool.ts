@@ -231,6 +231,11 @@ function countIn(records: string): number {
   return count;
 }
 
+/** Records of a part, each as its text: one that is no JSON does not keep the others from being read. */
+export function splitRecords(records: string): string[] {
+  return records.split(`,${recordBegin}`).map((text, at) => (at === 0 ? text : recordBegin + text));
+}
+
 /** @returns how many of the records, at least one, go into the next line */
 function countForALine(records: readonly string[]): number {
   const some = records.slice(0, recordsALine);

@@ -1,10 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { dataFolder } from '../../../domain/process/data-folder.ts';
 import { Books } from '../../../gateway/usage/books.ts';
+import { identityOf } from '../../../gateway/usage/process-identity.ts';
 import { CountingBackend, Process, freePort, untilServing } from '../../fixtures/budget/storm.ts';
 
 let folder: string;
@@ -79,6 +82,26 @@ describe('a gateway alone', () => {
     await askUntilRefused();
     expect(backend.answered.size).toBe(30);
   }, 120_000);
+
+  test('refuses for the moment, soon and not as used up, while another process has its journal', async () => {
+    const other = spawn('sleep', ['60']);
+    try {
+      const journals = join(folder, 'gateway', 'budgets');
+      const { pid, startedAt } = identityOf(other.pid!)!;
+      mkdirSync(journals, { recursive: true });
+      writeFileSync(join(journals, 'leases-0.lock'), `${pid} ${startedAt} x`);
+      writeFileSync(join(journals, 'leases.processes'), '1');
+      await start();
+      const beginMs = performance.now();
+      expect(await ask()).toBe(503);
+      expect(performance.now() - beginMs).toBeLessThan(9_000);
+      other.kill('SIGKILL');
+      for (let time = 0; time < 100 && (await ask()) !== 200; time += 1) await sleep(100);
+      expect(backend.answered.size).toBe(1);
+    } finally {
+      other.kill('SIGKILL');
+    }
+  }, 60_000);
 });
 
 test('books in a folder that cannot be used are kept in memory, and it is said', async () => {

@@ -84,6 +84,17 @@ describe('a budget', () => {
     expect((await ask(gateway)).status).toBe(200);
   });
 
+  test.each(['chat', 'default/chat'])(
+    'of %s, a service with models of its own, counts them',
+    async (model) => {
+      const gateway = await start([{ id: 'all', period: 'day', limitTokens: 0, match: { model } }]);
+      gateway.use([service('chat', { ready: [backend!.address], models: ['small', 'large'] })], {
+        budgets: [{ id: 'all', period: 'day', limitTokens: 0, match: { model } }],
+      });
+      for (const named of ['small', 'large']) expect((await ask(gateway, { model: named })).status).toBe(429);
+    },
+  );
+
   test('sets aside what a request may use, and takes what it used', async () => {
     const gateway = await start([{ id: 'all', period: 'day', limitTokens: 100 }]);
     expect((await ask(gateway, { max_tokens: 95 })).status).toBe(429);

@@ -7,7 +7,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { anonymous } from '../../../domain/access/caller.ts';
+import { BudgetsPolicy } from '../../../domain/budget/budget-policy.schema.ts';
 import type { LeaseAnswer } from '../../../domain/budget/lease-book.ts';
+import type { BudgetAccount } from '../../../gateway/budget/budget-account.ts';
+import { Budgets } from '../../../gateway/budget/budgets.ts';
 import { lineOf } from '../../../gateway/budget/journal-lines.ts';
 import { LeaseJournal } from '../../../gateway/budget/journal.ts';
 import { checkedLine } from '../../../gateway/usage/checked-line.ts';
@@ -35,7 +39,10 @@ const logger = pino(
   { level: 'info' },
   { write: (line: string) => logs.push(JSON.parse(line) as (typeof logs)[number]) },
 );
-const open = async (processes: number, more: { waitMs?: number } = {}): Promise<LeaseJournal> => {
+const open = async (
+  processes: number,
+  more: { waitMs?: number; leaseWaitMs?: number } = {},
+): Promise<LeaseJournal> => {
   const journal = await LeaseJournal.open({ folder, processes, logger, now: Date.now, ...more });
   journals.push(journal);
   return journal;
@@ -48,7 +55,7 @@ const openAll = async (processes: number): Promise<LeaseJournal[]> => {
 const closeAll = async (): Promise<void> => {
   for (const journal of journals.splice(0)) await journal.close();
 };
-const lease = (journal: LeaseJournal, tokens: number, window = 'w|total'): Promise<LeaseAnswer> =>
+const ask = (journal: LeaseJournal, tokens: number, window = 'w|total'): Promise<LeaseAnswer | null> =>
   journal.lease(
     window,
     Infinity,
@@ -58,6 +65,11 @@ const lease = (journal: LeaseJournal, tokens: number, window = 'w|total'): Promi
       ...{ offline: none, spent: none, epoch: '', known: none, newEpoch: 'e' },
     },
   );
+const lease = async (...asked: Parameters<typeof ask>): Promise<LeaseAnswer> => {
+  const answer = await ask(...asked);
+  if (answer === null) throw new Error('there is no answer');
+  return answer;
+};
 const totals = (all: readonly LeaseJournal[], window?: string): Promise<number[]> =>
   Promise.all(all.map(async (journal) => (await lease(journal, 0, window)).total.tokens));
 /** As a process that was killed, or that lives, leaves a journal. */
@@ -71,6 +83,9 @@ const leave = (slot: number, tokens: number, owner: string): void => {
 const living = (): string => {
   const { pid, startedAt } = identityOf(other.pid!)!;
   return `${pid} ${startedAt} x`;
+};
+const until = async (isSo: () => Promise<boolean>): Promise<void> => {
+  for (let time = 0; time < 100 && !(await isSo()); time += 1) await sleep(50);
 };
 const end = async (): Promise<void> => {
   other.kill('SIGKILL');
@@ -181,6 +196,64 @@ describe('journals that another process still has', () => {
       expect(await totals(await openAll(1))).toEqual([17]);
       await closeAll();
     }
+  });
+});
+
+describe('a lease whose journal another process still has', () => {
+  beforeEach(() => {
+    leave(0, 10, living());
+    writeFileSync(join(folder, 'leases.processes'), '1');
+  });
+
+  test('has no answer after a while, and the next one has as soon as the journal is there', async () => {
+    const journal = await open(1, { leaseWaitMs: 50 });
+    expect(await ask(journal, 5)).toBeNull();
+    await end();
+    await until(async () => (await ask(journal, 0)) !== null);
+    expect(await totals([journal])).toEqual([10]);
+  });
+
+  test('holds up no end: it has no answer then, and the journal is left as it is', async () => {
+    const journal = await open(1);
+    const waiting = ask(journal, 5);
+    const beginMs = performance.now();
+    journal.stopWaiting();
+    expect(await waiting).toBeNull();
+    expect(await ask(journal, 5)).toBeNull();
+    await closeAll();
+    expect(performance.now() - beginMs).toBeLessThan(2_000);
+    expect(readdirSync(folder).sort()).toEqual(['leases-0.journal', 'leases-0.lock', 'leases.processes']);
+    expect(logs.filter(({ level }) => level > 40)).toEqual([]);
+  });
+
+  test('is not made up for by a part of the limit, and no end waits for it', async () => {
+    const budgets = new Budgets({
+      ...{ source: await open(1, { leaseWaitMs: 50 }), isShared: false, gatewayId: 'g', processes: 1 },
+      ...{ gateways: () => 1, now: Date.now, nowMs: () => performance.now(), onChange: () => undefined },
+    });
+    const told = new Promise<BudgetAccount>((resolve) => {
+      budgets.whenLeased(resolve);
+    });
+    budgets.use(BudgetsPolicy.parse([{ id: 'all', period: 'total', limitTokens: 1_000 }]), 1);
+    const [account] = budgets.accountsOf({ caller: anonymous, namespace: 'default', model: 'm' });
+    expect(await told).toBe(account);
+    expect([account!.share.leftTokens, budgets.isDry(account!), account!.isUnheard]).toEqual([0, true, true]);
+    const beginMs = performance.now();
+    await budgets.close();
+    expect(performance.now() - beginMs).toBeLessThan(1_000);
+  });
+
+  test('comes from another journal, though a third process is at the folder for a moment then', async () => {
+    const journal = await open(1, { waitMs: 0 });
+    expect((await lease(journal, 7)).total.tokens).toBe(7);
+    await closeAll();
+    writeFileSync(join(folder, 'leases.lock'), living());
+    const next = await open(1, { waitMs: 0 });
+    await sleep(300);
+    rmSync(join(folder, 'leases.lock'));
+    await lease(next, 5);
+    expect(next.failures).toBe(0);
+    expect(readdirSync(folder)).toContain('leases-1.lock');
   });
 });
 

@@ -37,12 +37,21 @@ const call = (tokens: number, sequence: number, granted = 0): LeaseCall => ({
   ...{ gateway: 'g', sequence, want: { tokens, micros: 0 }, granted: { tokens: granted, micros: 0 } },
   ...{ offline: none, spent: none, epoch: '', known: none, newEpoch: 'e' },
 });
+const leaseOf = async (
+  journal: LeaseJournal | MemoryLeases,
+  window: string,
+  asked: LeaseCall,
+): Promise<LeaseAnswer> => {
+  const answer = await journal.lease(window, Infinity, limits, asked);
+  if (answer === null) throw new Error('there is no answer');
+  return answer;
+};
 const lease = (
   journal: LeaseJournal | MemoryLeases,
   tokens: number,
   sequence: number,
   granted = 0,
-): Promise<LeaseAnswer> => journal.lease('w|total', Infinity, limits, call(tokens, sequence, granted));
+): Promise<LeaseAnswer> => leaseOf(journal, 'w|total', call(tokens, sequence, granted));
 /** What a new process finds: the old one's lock names a process that is not there. */
 const asAfterCrash = (): string => {
   const copy = mkdtempSync(join(folder, 'copy-'));
@@ -124,7 +133,7 @@ describe('the journal of leases', () => {
     writeFileSync(path, readFileSync(path, 'utf8').replace(',100,', ',1,'));
     const next = await open(copy);
     expect((await lease(next, 0, 1)).total.tokens).toBe(0);
-    expect((await next.lease('other|total', Infinity, limits, call(0, 1))).total.tokens).toBe(70);
+    expect((await leaseOf(next, 'other|total', call(0, 1))).total.tokens).toBe(70);
   });
 
   test('is one for each process, and that of a process that is gone is taken over', async () => {
@@ -173,7 +182,7 @@ describe('the journal of leases', () => {
       );
     expect(readFileSync(join(folder, 'leases-0.journal')).length).toBeLessThan(1_100_000);
     const next = await open(asAfterCrash());
-    expect((await next.lease(names[0]!, Infinity, limits, call(0, 1))).total.tokens).toBe(45);
+    expect((await leaseOf(next, names[0]!, call(0, 1))).total.tokens).toBe(45);
   });
 
   withSmallDisk('goes on in memory when the disk is full, and writes again when it is not', async () => {
@@ -213,7 +222,7 @@ describe('the journal of leases', () => {
       cpSync(path, join(copy, 'leases-0.journal'));
       const next = await open(copy);
       expect((await lease(next, 0, 1)).total).toEqual(total);
-      expect((await next.lease('other|total', Infinity, limits, call(0, 1))).total.tokens).toBe(75);
+      expect((await leaseOf(next, 'other|total', call(0, 1))).total.tokens).toBe(75);
     } finally {
       disk.close();
     }

@@ -299,6 +299,28 @@ describe('the way to the ledger', () => {
     await shipper.close();
   });
 
+  test('is not held up by a record that is no JSON, and loses no other', async () => {
+    const spool = open('g');
+    const taken: number[] = [];
+    const shipper = new UsageShipper(spool, {
+      gatewayId: 'g',
+      logger,
+      everyMs: 5,
+      shares: () => [],
+      post: (_path, text) => {
+        if (text.includes('NaN')) return Promise.resolve('refused');
+        const { records } = JSON.parse(text) as { records: { n: number }[] };
+        taken.push(...records.map(({ n }) => n));
+        return Promise.resolve('taken');
+      },
+    });
+    for (const n of [1, 2, NaN, 4, 5]) spool.add(`"n":${n},"model":${JSON.stringify(',{"seq":1}')}`);
+    shipper.start();
+    await until(() => shipper.shipped > 0);
+    await shipper.close();
+    expect([taken, shipper.shipped, shipper.refused]).toEqual([[1, 2, 4, 5], 4, 1]);
+  });
+
   test('loses none but the records that the ledger refuses, in their order and once each', async () => {
     const spool = open('g');
     const taken: number[] = [];
