@@ -57,7 +57,8 @@ export default class Watchdog {
     for (const [path, { doing, atMs }] of this.#news) {
       if (performance.now() - atMs < this.#silenceMs) continue;
       this.#news.delete(path);
-      this.#ending = this.#ending.then(() => this.#end(path, doing)); // one at a time has the inspector's port
+      // One at a time has the inspector's port.
+      this.#ending = this.#ending.then(() => this.#end(path, doing)).catch((error) => console.error(error));
     }
   }
 

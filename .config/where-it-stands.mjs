@@ -33,21 +33,18 @@ async function inspectorUrl() {
 function looked(url) {
   return new Promise((resolve) => {
     const socket = new WebSocket(url);
-    const timers = [];
     const say = (text) => {
-      timers.forEach(clearTimeout);
+      clearTimeout(late);
       socket.close();
       resolve(text);
     };
+    const late = setTimeout(say, 10_000, 'It is blocked in a call that does not come back to JavaScript.');
     const ask = (id, method, params = {}) => socket.send(JSON.stringify({ id, method, params }));
     socket.onerror = () => say('Its inspector does not answer.');
     socket.onopen = () => {
       ask(1, 'Profiler.enable');
       ask(2, 'Profiler.start');
-      timers.push(
-        setTimeout(ask, 2_000, 3, 'Profiler.stop'),
-        setTimeout(say, 8_000, 'It is blocked in a call that does not come back to JavaScript.'),
-      );
+      setTimeout(ask, 2_000, 3, 'Profiler.stop');
     };
     socket.onmessage = ({ data }) => {
       const { id, result } = JSON.parse(data);
