@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, expect } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import type { Batch } from '../../../domain/batch/batch.schema.ts';
+import { anonymous } from '../../../domain/access/caller.ts';
 import { openStore } from '../../../control/store/store.ts';
 import type { PostgresServer } from '../../fixtures/control/postgres.ts';
 import { postgresPrograms, startPostgres } from '../../fixtures/control/postgres.ts';
@@ -133,6 +136,37 @@ test('concurrent writers leave the newest generation in Postgres too', async () 
   await Promise.all(names.flatMap((name) => [3, 1, 5, 2, 4].map((generation) => publish(name, generation))));
   const generations = (await store.services.list()).map(({ generation }) => generation);
   expect(generations).toEqual(names.map(() => 5));
+  await store.close();
+});
+
+test('a batch takes each result once, and none once its files are being written, in Postgres too', async () => {
+  const store = await open();
+  const { batches } = store;
+  const [id, input] = ['batch_race', 'file-race'];
+  const batch: Batch = {
+    ...{ id, object: 'batch', endpoint: '/v1/embeddings', errors: null, input_file_id: input },
+    ...{ completion_window: '24h', status: 'in_progress', output_file_id: null, error_file_id: null },
+    ...{ created_at: 1, in_progress_at: 1, expires_at: 2, finalizing_at: null, completed_at: null },
+    ...{ failed_at: null, expired_at: null, cancelling_at: null, cancelled_at: null, metadata: null },
+    request_counts: { total: 200, completed: 0, failed: 0 },
+  };
+  const caller = { ...anonymous, scopes: [], models: [] };
+  await batches.addBatch({ tenant: 't', caller, batch });
+  await batches.addResults(id, [{ line: 0, ok: true, text: 'first' }]);
+  await batches.addResults(id, [{ line: 0, ok: false, text: 'second' }]);
+  expect(await batches.results(id, 0, 1)).toEqual([{ line: 0, ok: true, text: 'first' }]);
+
+  // The change has begun and is not there yet: a result that comes now must not slip in behind it.
+  const other = new pg.Client({ connectionString: server?.url });
+  await other.connect();
+  await other.query('BEGIN');
+  await other.query(`UPDATE batches SET status = 'finalizing' WHERE id = $1`, [id]);
+  const adding = batches.addResults(id, [{ line: 1, ok: true, text: 'late' }]);
+  await sleep(200);
+  await other.query('COMMIT');
+  await other.end();
+  await adding;
+  expect(await batches.counts(id)).toEqual({ completed: 1, failed: 0 });
   await store.close();
 });
 
