@@ -22,7 +22,7 @@ const settings = readSettings();
 /** Beyond 16 MiB that nobody takes, lines are dropped and counted: a stuck log must not fill the memory. */
 const logBytesMax = 16 * 1024 * 1024;
 /** What the log's reader has for the last lines. */
-const logEndMs = 1_000;
+const logEndMs = 3_000;
 const destination = pino.destination({
   dest: 1,
   sync: false,

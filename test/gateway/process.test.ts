@@ -66,6 +66,20 @@ describe('the gateway as a process', () => {
     await new Promise((resolve) => holder.close(resolve));
   });
 
+  test('its last lines are in the log, also when its reader is behind', async () => {
+    const ended = start(0);
+    await until(() => lines('listening').length > 0);
+    const { port } = new URL(String(lines('listening')[0]?.['url']));
+    const ask = () => get(`http://127.0.0.1:${port}/v1/${'x'.repeat(3_000)}`);
+    child?.stdout?.pause(); // more than its pipe holds
+    for (let round = 0; round < 8; round += 1) await Promise.all(Array.from({ length: 50 }, ask));
+    setTimeout(() => child?.stdout?.resume(), 500);
+    child?.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    expect(lines('request')).toHaveLength(400);
+    expect(out.trimEnd().split('\n').at(-1)).toContain('stopping: no new connections');
+  });
+
   test.each([
     ['has gone', 0, null],
     ['reads no more', null, 'SIGKILL'],
