@@ -42,6 +42,11 @@ export class TimerWheel {
     this.link(timed);
   }
 
+  /** Of a time limit that goes on: what is left of it, by the wheel's own clock and to its granule. */
+  leftMs({ due }: Timed): number {
+    return (due - this.tick - 1) * this.granuleMs;
+  }
+
   /** Cheap: the entry is swept when its slot comes round. */
   disarm(timed: Timed): void {
     timed.due = never;

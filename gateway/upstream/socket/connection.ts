@@ -307,14 +307,9 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     this.fail({ kind: 'reset', code, message, isStale });
   }
 
-  /**
-   * Whether a request without an answer was sent a moment ago. By its time limit, so that no clock is read for it: one
-   * set now and shorter by that moment would not end later. What this process itself stood still does not count.
-   */
+  /** Whether a request without an answer was sent a moment ago. By its time limit, so that no request reads a clock for it. */
   private isFresh({ request }: SocketCall): boolean {
-    const { due } = this;
-    this.pool.shared.wheel.arm(this, Math.max(0, request.headersMs - staleMs));
-    return this.due <= due;
+    return request.headersMs - this.pool.shared.wheel.leftMs(this) < staleMs;
   }
 
   /** A handler's own fault ends its request, not the process, and not a request that came after it. */
