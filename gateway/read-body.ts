@@ -49,7 +49,7 @@ export function parseBody(exchange: Exchange, parseWhole?: (text: string) => unk
     else {
       const text = shortText(document);
       fields = JSON.parse(text);
-      mayNameModelTwice = hasSeveralModels(text);
+      mayNameModelTwice = mayNameTwice(text);
     }
   } catch {
     return refused('invalid_json', `The body is not valid JSON${locate(document)}.`);
@@ -88,7 +88,7 @@ function shortText(document: Buffer): string {
 }
 
 /** Quick, and true too often: for names within, and where a letter of `model` may be escaped. */
-function hasSeveralModels(text: string): boolean {
+function mayNameTwice(text: string): boolean {
   const first = text.indexOf('"model"');
   return text.includes('"model"', first + 1) || text.includes('\\u006');
 }

@@ -117,6 +117,18 @@ describe('TLS for clients', () => {
     expect(front.seen[0]?.peer).toBeNull();
   });
 
+  test('requests sent ahead are answered in order, and too many end their connection with a reason', async () => {
+    const front = await start();
+    const ahead = odd.replace('connection: close\r\n', '');
+    const client = await dialTls(front);
+    await client.write(ahead.repeat(20));
+    await until(() => client.answers().length === 20);
+    await client.write(ahead.repeat(1_000));
+    await client.closed();
+    const statuses = client.answers().map(({ status }) => status);
+    expect([statuses.at(-2), statuses.at(-1)]).toEqual([200, 400]);
+  });
+
   test.each([request, odd])('a verified certificate says who asks', async (text) => {
     const peers: unknown[] = [];
     const front = await start({ clientCaPath: at('ca.crt'), requireClientCertificate: true }, (exchange) => {

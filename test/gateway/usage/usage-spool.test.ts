@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { UsageShipper } from '../../../gateway/usage/usage-shipper.ts';
+import type { ShipperOptions } from '../../../gateway/usage/usage-shipper.ts';
 import { UsageSpool, defaultSpoolLimits } from '../../../gateway/usage/usage-spool.ts';
 import { startSmallDisk, withSmallDisk } from '../../fixtures/budget/small-disk.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
@@ -30,6 +31,9 @@ const open = (gateway: string, more: Partial<typeof limits> = {}, at = folder): 
   return spool;
 };
 const files = (at = folder) => readdirSync(at).filter((name) => name.endsWith('.usage'));
+
+const shipperOf = (spool: UsageSpool, post: ShipperOptions['post'], everyMs = 5): UsageShipper =>
+  new UsageShipper(spool, { gatewayId: 'g', logger, everyMs, shares: () => [], post });
 
 /** Reads all that there is. */
 async function drain(
@@ -249,17 +253,11 @@ describe('the way to the ledger', () => {
     const spool = open('g');
     let failures = 3;
     const taken: unknown[] = [];
-    const shipper = new UsageShipper(spool, {
-      gatewayId: 'g',
-      logger,
-      everyMs: 5,
-      shares: () => [],
-      post: (_path, text) => {
-        failures -= 1;
-        if (failures >= 0) return Promise.reject(new Error('away'));
-        taken.push(JSON.parse(text));
-        return Promise.resolve('taken');
-      },
+    const shipper = shipperOf(spool, (_path, text) => {
+      failures -= 1;
+      if (failures >= 0) return Promise.reject(new Error('away'));
+      taken.push(JSON.parse(text));
+      return Promise.resolve('taken');
     });
     shipper.start();
     const model = '{"seq":7}';
@@ -282,13 +280,9 @@ describe('the way to the ledger', () => {
 
   test('is not held up by records that the ledger refuses', async () => {
     const spool = open('g', { fileBytesMax: 1 });
-    const shipper = new UsageShipper(spool, {
-      gatewayId: 'g',
-      logger,
-      everyMs: 5,
-      shares: () => [],
-      post: (_path, text) => Promise.resolve(text.includes('"bad"') ? 'refused' : 'taken'),
-    });
+    const shipper = shipperOf(spool, (_path, text) =>
+      Promise.resolve(text.includes('"bad"') ? 'refused' : 'taken'),
+    );
     for (const n of ['"bad"', '2']) {
       spool.add(`"n":${n}`);
       spool.flush();
@@ -302,17 +296,11 @@ describe('the way to the ledger', () => {
   test('is not held up by a record that is no JSON, and loses no other', async () => {
     const spool = open('g');
     const taken: number[] = [];
-    const shipper = new UsageShipper(spool, {
-      gatewayId: 'g',
-      logger,
-      everyMs: 5,
-      shares: () => [],
-      post: (_path, text) => {
-        if (text.includes('NaN')) return Promise.resolve('refused');
-        const { records } = JSON.parse(text) as { records: { n: number }[] };
-        taken.push(...records.map(({ n }) => n));
-        return Promise.resolve('taken');
-      },
+    const shipper = shipperOf(spool, (_path, text) => {
+      if (text.includes('NaN')) return Promise.resolve('refused');
+      const { records } = JSON.parse(text) as { records: { n: number }[] };
+      taken.push(...records.map(({ n }) => n));
+      return Promise.resolve('taken');
     });
     for (const n of [1, 2, NaN, 4, 5]) spool.add(`"n":${n},"model":${JSON.stringify(',{"seq":1}')}`);
     shipper.start();
@@ -326,19 +314,13 @@ describe('the way to the ledger', () => {
     const taken: number[] = [];
     const bad = new Set([1, 7, 250, 251, 500]);
     let posts = 0;
-    const shipper = new UsageShipper(spool, {
-      gatewayId: 'g',
-      logger,
-      everyMs: 5,
-      shares: () => [],
-      post: (_path, text) => {
-        posts += 1;
-        if (posts === 12) return Promise.reject(new Error('away')); // in the middle of it
-        const { records } = JSON.parse(text) as { records: { seq: number }[] };
-        if (records.some(({ seq }) => bad.has(seq))) return Promise.resolve('refused');
-        taken.push(...records.map(({ seq }) => seq));
-        return Promise.resolve('taken');
-      },
+    const shipper = shipperOf(spool, (_path, text) => {
+      posts += 1;
+      if (posts === 12) return Promise.reject(new Error('away')); // in the middle of it
+      const { records } = JSON.parse(text) as { records: { seq: number }[] };
+      if (records.some(({ seq }) => bad.has(seq))) return Promise.resolve('refused');
+      taken.push(...records.map(({ seq }) => seq));
+      return Promise.resolve('taken');
     });
     for (let n = 1; n <= 500; n += 1) spool.add(`"n":${n}`);
     spool.flush();
@@ -354,12 +336,7 @@ describe('the way to the ledger', () => {
 
   test('ends by sending what is left', async () => {
     const spool = open('g');
-    const shipper = new UsageShipper(spool, {
-      gatewayId: 'g',
-      logger,
-      shares: () => [],
-      post: () => Promise.resolve('taken'),
-    });
+    const shipper = shipperOf(spool, () => Promise.resolve('taken'), 60_000);
     shipper.start();
     spool.add('"n":1');
     await shipper.close();
