@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import { plainMetrics } from '../observe/plain-metrics.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { LeanFront } from './lean/lean-front.ts';
+import type { Pipelines } from './pipelines.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 /** Plain counters of the front, read when they are scraped. */
@@ -10,6 +11,7 @@ export function registerFrontMetrics(
   registry: Registry,
   front: LeanFront,
   bodies: BodyBudget,
+  pipelines: Pipelines,
   tls: TlsFiles | null,
 ): void {
   const { gauge, counter } = plainMetrics(registry, 'muster_gateway_front_');
@@ -21,6 +23,7 @@ export function registerFrontMetrics(
   gauge('body_bytes', 'Bytes of request bodies held in memory', () => bodies.bytes);
   gauge('strangers_body_bytes', 'Those of requests without a known key', () => bodies.strangersBytes);
   counter('bodies_refused_total', 'Bodies beyond the bound of all', () => bodies.refused);
+  counter('pipelines_refused_total', 'Connections with too many requests ahead', () => pipelines.refused);
   new Counter({
     name: 'muster_gateway_front_handed_over_total',
     help: "Connections handed to node's own parser, by what was not plain",

@@ -62,10 +62,10 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     onFault,
     tls,
   });
-  registerFrontMetrics(deps.registry, lean, bodies, tls);
+  const pipelines = new Pipelines();
+  registerFrontMetrics(deps.registry, lean, bodies, pipelines, tls);
   const exchange = (request: IncomingMessage, response: ServerResponse, body: Buffer | null) =>
     new NodeExchange(request, response, body, { isDraining, stallMs: limits.clientStallMs });
-  const pipelines = new Pipelines();
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     const begin = (): void => {
       serveNow(request, response);

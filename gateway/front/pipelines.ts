@@ -7,6 +7,8 @@ import type { Socket } from 'node:net';
  * bound. The connection is read on meanwhile, or it would not be seen that the client has left.
  */
 export class Pipelines {
+  /** Connections that were ended for too many requests. */
+  refused = 0;
   private readonly lines = new WeakMap<Socket, Line>();
 
   /**
@@ -22,6 +24,7 @@ export class Pipelines {
     }
     if (!line.isFull) {
       line.isFull = line.waiting.length >= waitingMax;
+      if (line.isFull) this.refused += 1;
       line.waiting.push({ request, response, begin: line.isFull ? refuse : begin });
     }
     if (line.isFull) stopReading(socket, line);

@@ -8,7 +8,7 @@ import { dial } from '../../fixtures/front/front.ts';
 import { startBackend } from '../../fixtures/gateway/backends.ts';
 import type { Backend } from '../../fixtures/gateway/backends.ts';
 import { until } from '../../fixtures/gateway/control-api.ts';
-import { startTestGateway } from '../../fixtures/gateway/gateway.ts';
+import { get, startTestGateway } from '../../fixtures/gateway/gateway.ts';
 import type { TestGateway } from '../../fixtures/gateway/gateway.ts';
 import { service } from '../../fixtures/gateway/tables.ts';
 
@@ -76,6 +76,8 @@ describe('requests that a client sends without waiting for answers, at node’s 
     expect(answers.slice(0, -1).every(({ status }) => status === 200)).toBe(true);
     expect(answers.at(-1)).toMatchObject({ status: 400 });
     expect(answers.at(-1)?.body).toContain('wait on this connection');
+    const { text } = await get(`${gateway.url}/metrics`);
+    expect(text).toContain('muster_gateway_front_pipelines_refused_total 1\n');
     await until(() => gateway.metrics.inFlight === 0);
   });
 
