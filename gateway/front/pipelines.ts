@@ -12,12 +12,14 @@ export class Pipelines {
   private readonly lines = new WeakMap<Socket, Line>();
 
   /**
-   * @param begin called at once, or when the answers to all requests before it have ended; never once the client has left
+   * @param begin called at once, or when the answers to all requests before it have ended; never once the client has
+   *   left, or has had the connection's last answer
    * @param refuse called in its place for the first request too many, whose answer is to be the connection's last
    */
   enter(request: IncomingMessage, response: ServerResponse, begin: () => void, refuse: () => void): void {
     const { socket } = request;
     const line = this.lineOf(socket);
+    if (line.isOver) return;
     if (line.current === null) {
       this.run(socket, line, { request, response, begin });
       return;
@@ -50,7 +52,14 @@ export class Pipelines {
   private lineOf(socket: Socket): Line {
     const known = this.lines.get(socket);
     if (known !== undefined) return known;
-    const line: Line = { current: null, waiting: [], isStopping: false, isFull: false, onEnd: null };
+    const line: Line = {
+      current: null,
+      waiting: [],
+      isStopping: false,
+      isFull: false,
+      isOver: false,
+      onEnd: null,
+    };
     this.lines.set(socket, line);
     return line;
   }
@@ -59,7 +68,8 @@ export class Pipelines {
     line.current = turn;
     turn.response.once('close', () => {
       line.current = null;
-      if (socket.destroyed || socket.writableEnded) return;
+      line.isOver = socket.destroyed || socket.writableEnded;
+      if (line.isOver) return;
       const next = line.waiting.shift();
       if (next !== undefined) this.run(socket, line, next);
       else line.onEnd?.();
@@ -87,6 +97,8 @@ interface Line {
   current: Turn | null;
   waiting: Turn[];
   isStopping: boolean;
+  /** The client has left, or has had the connection's last answer. */
+  isOver: boolean;
   /** Nothing more is taken. */
   isFull: boolean;
   /** Behind the last that waits. */
