@@ -33,6 +33,8 @@ export interface FrontDeps {
   readonly tls?: TlsOptions;
   /** False: node's parser reads every request, in case of trouble with ours. */
   readonly isLean?: boolean;
+  /** For tests: bytes of clients are overwritten once they were read (lean/socket-reads.ts). */
+  readonly isScribbling?: boolean;
 }
 
 export function buildFront(deps: FrontDeps): FastifyInstance {
@@ -61,6 +63,7 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     isStranger,
     onFault,
     tls,
+    isScribbling: deps.isScribbling === true,
   });
   const pipelines = new Pipelines();
   registerFrontMetrics(deps.registry, lean, bodies, pipelines, tls);

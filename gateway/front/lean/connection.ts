@@ -37,6 +37,8 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   /** Null for TLS. */
   private readonly writes: WriteBuffer | null;
   private readonly detach: () => void;
+  /** Null: bytes come as events, in memory of their own. */
+  private readonly detachReads: (() => void) | null;
   private state: State = states.head;
   private head: RequestHead | null = null;
   /** Bytes of a head that is not whole, or of what follows the request being answered. */
@@ -60,8 +62,11 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.writes = 'encrypted' in socket ? null : front.writes;
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.head;
-    this.detach = listen(socket, this);
-    readsAhead(socket, false);
+    this.detachReads = front.reads.attach(socket, (bytes) => {
+      this.onData(bytes);
+    });
+    this.detach = listen(socket, this, this.detachReads === null);
+    if (this.detachReads === null) readsAhead(socket, false);
   }
 
   get isLocal(): boolean {
@@ -86,7 +91,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
         return;
       case states.answering:
       case states.flushing:
-        this.keep(this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]));
+        this.keep(this.pending.length === 0 ? this.own(chunk) : Buffer.concat([this.pending, chunk]));
         return;
       default: // dropped
     }
@@ -253,7 +258,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
       return;
     }
     if (this.hasLeft) this.close(); // the rest never comes
-    this.pending = bytes;
+    this.pending = this.own(bytes);
     this.deadline = this.sinceTick + this.front.ticks.head;
   }
 
@@ -268,8 +273,8 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     }
     if (bytes.length - bodyAt >= length) {
       const bodyEnd = bodyAt + length;
-      if (bytes.length > bodyEnd) this.keep(bytes.subarray(bodyEnd));
-      this.serve(head, length === 0 ? null : bytes.subarray(bodyAt, bodyEnd));
+      if (bytes.length > bodyEnd) this.keep(this.own(bytes.subarray(bodyEnd)));
+      this.serve(head, length === 0 ? null : this.own(bytes.subarray(bodyAt, bodyEnd)));
       return;
     }
     if (this.hasLeft) {
@@ -297,7 +302,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     const whole = body.whole();
     if (whole === null) return;
     this.body = null;
-    if (used < chunk.length) this.keep(chunk.subarray(used));
+    if (used < chunk.length) this.keep(this.own(chunk.subarray(used)));
     this.serve(head, whole);
   }
 
@@ -334,6 +339,11 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.socket.end();
   }
 
+  /** Bytes of a read hold for its call alone. */
+  private own(bytes: Buffer): Buffer {
+    return this.detachReads === null ? bytes : Buffer.from(bytes);
+  }
+
   private keep(bytes: Buffer): void {
     const { exchange, front } = this;
     if (exchange?.isLast === true) return; // what follows a last request is no request
@@ -366,9 +376,10 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.pending = nothing; // a partial head is not in the budget
     this.leave();
     this.detach();
+    this.detachReads?.();
     readsAhead(socket, true);
     socket.pause();
-    if (!this.hasLeft) socket.unshift(bytes);
+    if (!this.hasLeft) socket.unshift(this.own(bytes));
   }
 
   private leave(): void {

@@ -4,6 +4,7 @@ import type { WriteBuffer } from '../../write-buffer.ts';
 import type { BodyBudget } from '../body-budget.ts';
 import type { Oddity } from './head.ts';
 import type { LeanExchange } from './lean-exchange.ts';
+import type { SocketReads } from './socket-reads.ts';
 
 /** Limits of time in ticks of the front's clock, which is coarse: one timer serves all connections. */
 export interface Ticks {
@@ -31,6 +32,7 @@ export interface HeldConnection {
 export interface ConnectionHost {
   /** Shared by its connections: what one writes is sent, or given up, before the next one writes. */
   readonly writes: WriteBuffer;
+  readonly reads: SocketReads;
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
   readonly ticks: Ticks;

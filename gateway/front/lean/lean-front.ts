@@ -15,6 +15,7 @@ import { oddities } from './head.ts';
 import type { Oddity } from './head.ts';
 import type { ConnectionHost, HeldConnection, Ticks } from './host.ts';
 import type { LeanExchange } from './lean-exchange.ts';
+import { SocketReads } from './socket-reads.ts';
 
 /**
  * The gateway's HTTP front: an ordinary node server in all but its hot path. Connections come to our own reader
@@ -33,6 +34,8 @@ export interface LeanFrontDeps {
   readonly isStranger: (exchange: Exchange) => boolean;
   readonly onFault: (error: unknown) => void;
   readonly tls: TlsFiles | null;
+  /** For tests (socket-reads.ts). */
+  readonly isScribbling: boolean;
 }
 
 const tickMsMax = 250;
@@ -42,6 +45,7 @@ export class LeanFront implements ConnectionHost {
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
   readonly writes = new WriteBuffer();
+  readonly reads: SocketReads;
   readonly ticks: Ticks;
   readonly keepAliveLines: string;
   readonly handedOver = Object.fromEntries(oddities.map((why) => [why, 0])) as Record<Oddity, number>;
@@ -62,6 +66,7 @@ export class LeanFront implements ConnectionHost {
     this.deps = deps;
     this.limits = limits;
     this.bodies = deps.bodies;
+    this.reads = new SocketReads(deps.isScribbling);
     const times = {
       head: limits.headReadMs,
       request: limits.requestReadMs,

@@ -8,8 +8,8 @@ export interface SocketListener {
   onClose(): void;
 }
 
-/** @returns takes the listeners away again */
-export function listen(socket: Socket, listener: SocketListener): () => void {
+/** @param hasData its bytes come as events, too. @returns takes the listeners away again */
+export function listen(socket: Socket, listener: SocketListener, hasData: boolean): () => void {
   const onData = (chunk: Buffer) => {
     listener.onData(chunk);
   };
@@ -22,7 +22,8 @@ export function listen(socket: Socket, listener: SocketListener): () => void {
   const onClose = () => {
     listener.onClose();
   };
-  socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', ignore);
+  if (hasData) socket.on('data', onData);
+  socket.on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', ignore);
   return () => {
     socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose);
     socket.off('error', ignore);
