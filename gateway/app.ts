@@ -32,6 +32,7 @@ import { registerRedisMetrics } from './redis/redis-metrics.ts';
 import type { SharedRedis } from './redis/shared-redis.ts';
 import { TableStore } from './route-table/table-store.ts';
 import type { Step } from './step.ts';
+import { TurnWrites } from './turn-writes.ts';
 import { Endpoints } from './upstream/endpoints.ts';
 import { socketUpstreams } from './upstream/socket/socket-upstream.ts';
 import type { UpstreamTls } from './upstream/socket/socket-upstream.ts';
@@ -94,7 +95,8 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   const { limits, logger } = deps;
   let isDraining = false;
   const sockets = new SocketStats();
-  const endpoints = new Endpoints(deps.connect ?? connectWith(deps, sockets));
+  const writes = new TurnWrites();
+  const endpoints = new Endpoints(deps.connect ?? connectWith(deps, sockets, writes));
   const store: TableStore = new TableStore({ endpoints, logger, metrics: () => metrics, now: Date.now });
   const isAlive = (key: string): boolean => store.current()?.byKey.has(key) === true;
   const metrics = new GatewayMetrics(isAlive, Date.now, deps.isRehearsal === true);
@@ -215,6 +217,7 @@ export function buildGateway(deps: GatewayDeps): Gateway {
   });
   const app = buildFront({
     ...deps,
+    writes,
     registry: metrics.registry,
     isDraining: () => isDraining,
     handle: (exchange) => {
@@ -255,19 +258,23 @@ function requestIds(): () => string {
   return () => `${prefix}-${(count += 1).toString(36)}`;
 }
 
-function connectWith(deps: GatewayDeps, stats: SocketStats): Connect {
+function connectWith(deps: GatewayDeps, stats: SocketStats, writes: TurnWrites): Connect {
   const { limits, upstreamTls } = deps;
   const { grpcMessageBytesMax: messageBytesMax, connectMs } = limits;
   const grpc = grpcUpstreams({ messageBytesMax, connectMs, tls: upstreamTls });
   const http =
-    deps.client === 'undici' ? undiciUpstreams(limits.connectMs, upstreamTls) : ownClient(deps, stats);
+    deps.client === 'undici'
+      ? undiciUpstreams(limits.connectMs, upstreamTls)
+      : ownClient(deps, stats, writes);
   return (address) => (isGrpcAddress(address) ? grpc(address) : http(address));
 }
 
-function ownClient({ limits, logger, upstreamTls, isScribbling }: GatewayDeps, stats: SocketStats): Connect {
+function ownClient(deps: GatewayDeps, stats: SocketStats, writes: TurnWrites): Connect {
+  const { limits, logger, upstreamTls, isScribbling } = deps;
   return socketUpstreams({
     limits: { connectMs: limits.connectMs },
     stats,
+    writes,
     nowMs: () => performance.now(),
     onFault: (err) => {
       logger.error({ err }, 'a request failed inside the gateway after its answer had begun');

@@ -1,25 +1,31 @@
 /**
- * Head and body put together, so that they go out by one write: into one shared buffer, again and again; only what the
- * kernel does not take at once keeps its memory (`give`). What does not fit is for its writer to send in pieces.
+ * Head and body put together, so that they go out by one write: into one shared buffer, one behind another until all
+ * are written (`clear`), then from its begin; only what the kernel does not take at once keeps its memory (`give`).
+ * What is longer than this is for its writer to send in pieces.
  *
  * Measured (CPU per request on loopback): 1 KiB 8.7 us copied, 9.8 by one gathering write, 13.2 as two writes;
  * 16 KiB 11.4 and 11.5; 32 KiB 13.5 and 12.5.
  */
-const mergedBytesMax = 16 * 1024;
+export const mergedBytesMax = 16 * 1024;
 /** Up to so many characters a loop is faster than node's call into its own machinery. */
 const loopCharsMax = 16;
-/** Longer pieces have a view of their own each time. */
-const viewsMax = 1024;
-
 export class WriteBuffer {
   private bytes: Buffer;
   private readonly size: number;
-  /** Of the memory's begin, by length: tokens come in few lengths, and a view costs more than to find one. */
-  private readonly views = new Array<Buffer | null>(viewsMax).fill(null);
+  /** Where the next piece begins. */
+  private at = 0;
+  /** By their order: tokens come in few lengths, and to make a view costs more than to find one. */
+  private readonly views: Buffer[] = [];
+  private count = 0;
 
-  constructor(size = mergedBytesMax) {
+  constructor(size: number) {
     this.size = size;
     this.bytes = Buffer.allocUnsafeSlow(size);
+  }
+
+  /** Bytes that still fit in. */
+  get left(): number {
+    return this.size - this.at;
   }
 
   /**
@@ -29,8 +35,8 @@ export class WriteBuffer {
   mergeChunk(payload: Uint8Array, isFinal: boolean): Buffer | null {
     const { bytes } = this;
     const { length } = payload;
-    if (length + framingBytesMax > this.size) return null;
-    let at = putHex(bytes, length);
+    if (length + framingBytesMax > Math.min(mergedBytesMax, this.left)) return null;
+    let at = putHex(bytes, this.at, length);
     at = putLine(bytes, at);
     bytes.set(payload, at);
     at = putLine(bytes, at + length);
@@ -43,13 +49,26 @@ export class WriteBuffer {
 
   /**
    * @param head of characters up to U+00FF, as is the tail
-   * @returns memory that holds until the next call; null when it is too much for one piece
+   * @returns memory that holds until the next call, or, if it is kept, until `clear`; null: too much for one piece, or for
+   *   what is left
    */
   merge(head: string, body: Uint8Array, tail = ''): Buffer | null {
     const length = head.length + body.length + tail.length;
-    if (length > this.size) return null;
-    put(this.bytes, head, body, tail);
-    return this.view(length);
+    if (length > Math.min(mergedBytesMax, this.left)) return null;
+    put(this.bytes, this.at, head, body, tail);
+    return this.view(this.at + length);
+  }
+
+  /** What was merged last stays where it is: the next piece comes behind it. */
+  keep(length: number): void {
+    this.at += length;
+    this.count += 1;
+  }
+
+  /** All that was kept is written. */
+  clear(): void {
+    this.at = 0;
+    this.count = 0;
   }
 
   /** The same in memory of its own: for sockets that always keep what they are given. */
@@ -57,19 +76,22 @@ export class WriteBuffer {
     const length = head.length + body.length + tail.length;
     if (length > mergedBytesMax) return null;
     const bytes = Buffer.allocUnsafe(length);
-    put(bytes, head, body, tail);
+    put(bytes, 0, head, body, tail);
     return bytes;
   }
 
-  /** Somebody holds what was merged last: the next one gets other memory. */
+  /** Somebody holds what was merged: the next pieces get other memory. */
   give(): void {
     this.bytes = Buffer.allocUnsafeSlow(this.size);
-    this.views.fill(null);
+    this.views.length = 0;
+    this.clear();
   }
 
-  private view(length: number): Buffer {
-    if (length >= viewsMax) return this.bytes.subarray(0, length);
-    return (this.views[length] ??= this.bytes.subarray(0, length));
+  private view(end: number): Buffer {
+    const { at, bytes, count, views } = this;
+    const known = views[count];
+    if (known?.byteOffset === at && known.length === end - at) return known;
+    return (views[count] = bytes.subarray(at, end));
   }
 }
 
@@ -78,14 +100,14 @@ const framingBytesMax = 8 + 2 + 2 + 5;
 const zero = 0x30;
 
 /** @returns where it ends */
-function putHex(bytes: Uint8Array, value: number): number {
+function putHex(bytes: Uint8Array, from: number, value: number): number {
   let digits = 1;
   for (let left = value >>> 4; left > 0; left >>>= 4) digits += 1;
-  for (let at = digits - 1, left = value; at >= 0; at -= 1, left >>>= 4) {
+  for (let at = from + digits - 1, left = value; at >= from; at -= 1, left >>>= 4) {
     const digit = left & 15;
     bytes[at] = digit < 10 ? zero + digit : 0x57 + digit;
   }
-  return digits;
+  return from + digits;
 }
 
 /** A line end. @returns where it ends */
@@ -95,10 +117,10 @@ function putLine(bytes: Uint8Array, at: number): number {
   return at + 2;
 }
 
-function put(bytes: Buffer, head: string, body: Uint8Array, tail: string): void {
-  putText(bytes, head, 0);
-  bytes.set(body, head.length);
-  putText(bytes, tail, head.length + body.length);
+function put(bytes: Buffer, from: number, head: string, body: Uint8Array, tail: string): void {
+  putText(bytes, head, from);
+  bytes.set(body, from + head.length);
+  putText(bytes, tail, from + head.length + body.length);
 }
 
 function putText(bytes: Buffer, text: string, from: number): void {

@@ -1,3 +1,4 @@
+import { TurnWrites } from '../turn-writes.ts';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify from 'fastify';
@@ -33,6 +34,8 @@ export interface FrontDeps {
   readonly tls?: TlsOptions;
   /** False: node's parser reads every request, in case of trouble with ours. */
   readonly isLean?: boolean;
+  /** Shared with who asks servers; its own when absent. */
+  readonly writes?: TurnWrites;
   /** For tests: bytes of clients are overwritten once they were read (lean/socket-reads.ts). */
   readonly isScribbling?: boolean;
 }
@@ -64,6 +67,7 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     onFault,
     tls,
     isScribbling: deps.isScribbling === true,
+    writes: deps.writes ?? new TurnWrites(),
   });
   const pipelines = new Pipelines();
   registerFrontMetrics(deps.registry, lean, bodies, pipelines, tls);

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { WriteBuffer } from '../../write-buffer.ts';
+import type { TurnWrites } from '../../turn-writes.ts';
 import type { PeerCertificate } from '../peer.ts';
 import { isLoopback, peerOf } from '../peer.ts';
 import { reset } from '../reset.ts';
@@ -35,7 +35,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   private readonly front: ConnectionHost;
   private readonly socket: Socket;
   /** Null for TLS. */
-  private readonly writes: WriteBuffer | null;
+  private readonly writes: TurnWrites | null;
   private readonly detach: () => void;
   /** Null: bytes come as events, in memory of their own. */
   private readonly detachReads: (() => void) | null;
@@ -152,7 +152,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   }
 
   send(text: string): boolean {
-    return this.socket.write(text, 'latin1') || this.socket.writableLength === 0;
+    return sendAll(this.socket, this.writes, text, nothing, '');
   }
 
   sendAll(head: string, chunk: Uint8Array, tail: string): boolean {
@@ -174,6 +174,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   }
 
   reset(): void {
+    this.writes?.settle(this.socket); // what was given before goes before
     reset(this.socket);
   }
 
@@ -186,10 +187,10 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   }
 
   answered(): void {
-    this.front.settleLater(this, this.pending.length > 0);
+    this.front.settleLater(this);
   }
 
-  /** In the tick after the answer ended: its listeners run after the caller's own work. */
+  /** At the end of the turn in which the answer ended, when it is written: its listeners run after the caller's own work. */
   settle(): void {
     if (this.state !== states.answering) return;
     if (this.socket.writableLength === 0) {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { GatewayLimits } from '../../limits.ts';
-import type { WriteBuffer } from '../../write-buffer.ts';
+import type { TurnWrites } from '../../turn-writes.ts';
 import type { BodyBudget } from '../body-budget.ts';
 import type { Oddity } from './head.ts';
 import type { LeanExchange } from './lean-exchange.ts';
@@ -30,8 +30,8 @@ export interface HeldConnection {
 
 /** What a connection asks of the front that it belongs to. */
 export interface ConnectionHost {
-  /** Shared by its connections: what one writes is sent, or given up, before the next one writes. */
-  readonly writes: WriteBuffer;
+  /** Shared by its connections. */
+  readonly writes: TurnWrites;
   readonly reads: SocketReads;
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
@@ -59,10 +59,9 @@ export interface ConnectionHost {
   handOver(socket: Socket): void;
   /** Answers as node does when a head takes too long. */
   emitTimeout(socket: Socket): void;
-  /** When the caller's own work is done, in the next tick: `exchange.flush()`, `connection.settle()`. */
+  /** At the end of the turn, when others had theirs: `exchange.flush()`, and when all is written `connection.settle()`. */
   later(exchange: LeanExchange): void;
-  /** @param hasNext a request waits behind the answer: the connection is settled when others had their turn */
-  settleLater(connection: HeldConnection, hasNext: boolean): void;
+  settleLater(connection: HeldConnection): void;
   /** The connection is closed, or somebody else's. */
   forget(connection: HeldConnection): void;
 }

@@ -5,7 +5,7 @@ import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Refusal } from '../../errors.ts';
 import type { GatewayLimits } from '../../limits.ts';
-import { WriteBuffer } from '../../write-buffer.ts';
+import type { TurnListener, TurnWrites } from '../../turn-writes.ts';
 import type { BodyBudget } from '../body-budget.ts';
 import type { Exchange } from '../exchange.ts';
 import { bodiesFull, tooLarge } from '../read-node-body.ts';
@@ -34,6 +34,7 @@ export interface LeanFrontDeps {
   readonly isStranger: (exchange: Exchange) => boolean;
   readonly onFault: (error: unknown) => void;
   readonly tls: TlsFiles | null;
+  readonly writes: TurnWrites;
   /** For tests (socket-reads.ts). */
   readonly isScribbling: boolean;
 }
@@ -41,10 +42,10 @@ export interface LeanFrontDeps {
 const tickMsMax = 250;
 const tickMsMin = 10;
 
-export class LeanFront implements ConnectionHost {
+export class LeanFront implements ConnectionHost, TurnListener {
   readonly limits: GatewayLimits;
   readonly bodies: BodyBudget;
-  readonly writes = new WriteBuffer();
+  readonly writes: TurnWrites;
   readonly reads: SocketReads;
   readonly ticks: Ticks;
   readonly keepAliveLines: string;
@@ -59,7 +60,6 @@ export class LeanFront implements ConnectionHost {
   private date = '';
   private flushing: LeanExchange[] = [];
   private settling: HeldConnection[] = [];
-  private isTurnAwaited = false;
 
   constructor(deps: LeanFrontDeps) {
     const { limits } = deps;
@@ -67,6 +67,8 @@ export class LeanFront implements ConnectionHost {
     this.limits = limits;
     this.bodies = deps.bodies;
     this.reads = new SocketReads(deps.isScribbling);
+    this.writes = deps.writes;
+    deps.writes.listen(this);
     const times = {
       head: limits.headReadMs,
       request: limits.requestReadMs,
@@ -159,18 +161,28 @@ export class LeanFront implements ConnectionHost {
 
   later(exchange: LeanExchange): void {
     this.flushing.push(exchange);
-    this.awaitTurn();
+    this.writes.awaitTurn();
   }
 
-  settleLater(connection: HeldConnection, hasNext: boolean): void {
-    if (hasNext) {
-      setImmediate(() => {
-        connection.settle();
-      });
-      return;
-    }
+  settleLater(connection: HeldConnection): void {
     this.settling.push(connection);
-    this.awaitTurn();
+    this.writes.awaitTurn();
+  }
+
+  /** Heads without a body yet. */
+  beforeWrites(): void {
+    const { flushing } = this;
+    if (flushing.length === 0) return;
+    this.flushing = [];
+    for (const exchange of flushing) exchange.flush();
+  }
+
+  /** Answers that ended, and are written. */
+  afterWrites(): void {
+    const { settling } = this;
+    if (settling.length === 0) return;
+    this.settling = [];
+    for (const connection of settling) connection.settle();
   }
 
   closeIdle(): void {
@@ -225,22 +237,4 @@ export class LeanFront implements ConnectionHost {
     }
     if (this.isClosing()) this.closeIdle();
   }
-
-  private awaitTurn(): void {
-    if (this.isTurnAwaited) return;
-    this.isTurnAwaited = true;
-    void soon.then(this.endTurn); // a third of the time of process.nextTick, whose object literal calls V8's runtime
-  }
-
-  /** After the work of what called us: heads without a body yet, then answers that ended. */
-  private readonly endTurn = (): void => {
-    this.isTurnAwaited = false;
-    const { flushing, settling } = this;
-    this.flushing = [];
-    this.settling = [];
-    for (const exchange of flushing) exchange.flush();
-    for (const connection of settling) connection.settle();
-  };
 }
-
-const soon = Promise.resolve();

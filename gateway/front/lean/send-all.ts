@@ -1,4 +1,6 @@
 import type { Socket } from 'node:net';
+import { sendPieces } from '../../turn-writes.ts';
+import type { TurnWrites } from '../../turn-writes.ts';
 import { WriteBuffer } from '../../write-buffer.ts';
 import { chunkEnd, chunkStart } from './chunk-framing.ts';
 
@@ -9,42 +11,25 @@ import { chunkEnd, chunkStart } from './chunk-framing.ts';
  */
 export function sendAll(
   socket: Socket,
-  writes: WriteBuffer | null,
+  writes: TurnWrites | null,
   head: string,
   chunk: Uint8Array,
   tail: string,
 ): boolean {
-  const whole = writes === null ? WriteBuffer.own(head, chunk, tail) : writes.merge(head, chunk, tail);
+  if (writes !== null) return writes.send(socket, head, chunk, tail);
+  const whole = WriteBuffer.own(head, chunk, tail);
   return whole === null
     ? sendPieces(socket, head, Buffer.from(chunk), tail)
-    : sendWhole(socket, writes, whole);
+    : socket.write(whole) || socket.writableLength === 0;
 }
 
 /** The same for a chunk of `transfer-encoding: chunked`. @param isFinal the body ends behind it */
 export function sendChunk(
   socket: Socket,
-  writes: WriteBuffer | null,
+  writes: TurnWrites | null,
   payload: Uint8Array,
   isFinal: boolean,
 ): boolean {
-  const whole = writes === null ? null : writes.mergeChunk(payload, isFinal);
-  if (whole !== null) return sendWhole(socket, writes, whole);
-  return sendAll(socket, writes, chunkStart(payload.length), payload, chunkEnd(isFinal));
-}
-
-function sendWhole(socket: Socket, writes: WriteBuffer | null, whole: Buffer): boolean {
-  const takesMore = socket.write(whole);
-  // What the system took at once need not be waited for, however much it was; its memory is free again.
-  if (socket.writableLength === 0) return true;
-  writes?.give();
-  return takesMore;
-}
-
-function sendPieces(socket: Socket, head: string, chunk: Buffer, tail: string): boolean {
-  socket.cork();
-  if (head !== '') socket.write(head, 'latin1');
-  let takesMore = socket.write(chunk);
-  if (tail !== '') takesMore = socket.write(tail, 'latin1');
-  socket.uncork();
-  return takesMore || socket.writableLength === 0;
+  const isTaken = writes?.sendChunk(socket, payload, isFinal) ?? null;
+  return isTaken ?? sendAll(socket, writes, chunkStart(payload.length), payload, chunkEnd(isFinal));
 }

@@ -13,6 +13,8 @@ import type { HeadMemo, ResponseSink } from './response-parser.ts';
 import type { SocketStats } from './stats.ts';
 import { Timed } from '../../timer-wheel.ts';
 import type { TimerWheel } from '../../timer-wheel.ts';
+import { sendPieces } from '../../turn-writes.ts';
+import type { TurnWrites } from '../../turn-writes.ts';
 import { WriteBuffer } from '../../write-buffer.ts';
 
 /**
@@ -27,7 +29,7 @@ export interface ConnectionPool {
   readonly memo: HeadMemo;
   readonly shared: {
     readonly wheel: TimerWheel;
-    readonly writes: WriteBuffer;
+    readonly writes: TurnWrites;
     readonly stats: SocketStats;
     readonly onFault: (error: unknown) => void;
   };
@@ -57,8 +59,8 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Bytes of a response to the request in hand have come. */
   private isHeard = false;
   private isPaused = false;
-  /** The kernel took the request at once. */
-  private isWritten = false;
+  /** `flushes` of the shared writes when the request began to wait there: what comes before the next one is no answer. */
+  private sentAt = -1;
   private error: Error | null = null;
 
   constructor(pool: ConnectionPool) {
@@ -227,22 +229,17 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   private write(head: string, bytes: Uint8Array | null): void {
     const { socket, pool } = this;
     if (socket === null) return;
-    const { writes } = pool.shared;
-    const { isTls } = pool.address;
     const body = bytes ?? nothing;
-    const whole = isTls ? WriteBuffer.own(head, body) : writes.merge(head, body);
-    if (whole !== null) {
-      socket.write(whole);
-      this.isWritten = socket.writableLength === 0;
-      // What the kernel did not take at once is read from that memory later.
-      if (!isTls && !this.isWritten) writes.give();
+    if (!pool.address.isTls) {
+      const { writes } = pool.shared;
+      const { deferred } = writes;
+      writes.send(socket, head, body, '', true);
+      this.sentAt = writes.deferred === deferred ? -1 : writes.flushes;
       return;
     }
-    this.isWritten = false;
-    socket.cork();
-    socket.write(head, 'latin1');
-    socket.write(body);
-    socket.uncork();
+    const whole = WriteBuffer.own(head, body);
+    if (whole === null) sendPieces(socket, head, body, '');
+    else socket.write(whole);
   }
 
   /** Back to the pool, or the end, once a response is whole. */
@@ -250,7 +247,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { pool, socket } = this;
     this.uses += 1;
     if (socket === null || this.isGone) return;
-    const isSpent = hasMore || this.isLast || !(this.isWritten || socket.writableLength === 0);
+    const isSpent = hasMore || this.isLast || !this.isWritten(socket);
     const idleMs = Math.min(pool.limits.idleMs, this.keepAliveMs - keepAliveMarginMs);
     if (isSpent || idleMs <= 0) {
       this.destroy();
@@ -262,6 +259,11 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     }
     pool.shared.wheel.arm(this, idleMs);
     pool.giveBack(this);
+  }
+
+  /** The system has taken the whole request. */
+  private isWritten(socket: Socket): boolean {
+    return socket.writableLength === 0 && this.sentAt !== this.pool.shared.writes.flushes;
   }
 
   private release(call: SocketCall): void {

@@ -14,7 +14,7 @@ import { ReadViews } from './read-views.ts';
 import type { HeadMemo } from './response-parser.ts';
 import { SocketStats } from './stats.ts';
 import { Timed, TimerWheel } from '../../timer-wheel.ts';
-import { WriteBuffer } from '../../write-buffer.ts';
+import { TurnWrites } from '../../turn-writes.ts';
 
 /**
  * Our own HTTP/1.1 client on pooled sockets: no stream, no event and no timer a request. The only places it ever
@@ -30,6 +30,8 @@ export interface SocketOptions {
   readonly nowMs: () => number;
   /** A handler's own fault after its request was over. Default: thrown, outside of the connection. */
   readonly onFault?: (error: unknown) => void;
+  /** Shared with who answers clients; its own when absent. */
+  readonly writes?: TurnWrites;
   /** For tests: overwrites each read's bytes once they were handed on, so that whoever kept them is found out. */
   readonly isScribbling?: boolean;
 }
@@ -44,7 +46,7 @@ export function socketUpstreams(options: SocketOptions): Connect {
   const reads = Buffer.allocUnsafeSlow(readBytes);
   const shared: Shared = {
     wheel: new TimerWheel(options.nowMs),
-    writes: new WriteBuffer(),
+    writes: options.writes ?? new TurnWrites(),
     reads,
     views: new ReadViews(reads),
     stats: options.stats ?? new SocketStats(),
@@ -59,7 +61,7 @@ export function socketUpstreams(options: SocketOptions): Connect {
 /** What all endpoints of a process have in common. */
 interface Shared {
   readonly wheel: TimerWheel;
-  readonly writes: WriteBuffer;
+  readonly writes: TurnWrites;
   /** Every plain socket reads into it: what was read is handed on before the next read. */
   readonly reads: Buffer;
   readonly views: ReadViews;
