@@ -100,6 +100,7 @@ export class TurnWrites {
 
   private flush(): void {
     const { count, pieces, sockets } = this;
+    if (count === 0) return;
     let isHeld = false;
     for (let at = 0; at < count; at += 1) {
       const socket = sockets[at] ?? null;
@@ -115,9 +116,12 @@ export class TurnWrites {
   }
 
   private readonly endTurn = (): void => {
-    this.isTurnAwaited = false;
-    this.listener?.beforeWrites();
-    this.flush();
+    try {
+      this.listener?.beforeWrites();
+      this.flush();
+    } finally {
+      this.isTurnAwaited = false;
+    }
     this.listener?.afterWrites();
   };
 }

@@ -24,6 +24,8 @@ export function registerFrontMetrics(
   gauge('strangers_body_bytes', 'Those of requests without a known key', () => bodies.strangersBytes);
   counter('bodies_refused_total', 'Bodies beyond the bound of all', () => bodies.refused);
   counter('pipelines_refused_total', 'Connections with too many requests ahead', () => pipelines.refused);
+  counter('writes_deferred_total', 'Small writes left to the end of their turn', () => front.writes.deferred);
+  counter('write_rounds_total', 'How often such writes were made', () => front.writes.flushes);
   new Counter({
     name: 'muster_gateway_front_handed_over_total',
     help: "Connections handed to node's own parser, by what was not plain",

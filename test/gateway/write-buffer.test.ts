@@ -54,6 +54,21 @@ test('memory that was given away is not written again', () => {
   expect(chunk?.subarray(5).toString()).toBe('\r\n');
 });
 
+test('what is kept stays until all is cleared, and no piece is larger than what is left', () => {
+  const shared = new WriteBuffer(64);
+  const first = shared.merge('first', Buffer.from('-'));
+  shared.keep(6);
+  const second = shared.mergeChunk(Buffer.from('ab'), false);
+  shared.keep(7);
+  expect(shared.left).toBe(51);
+  expect(shared.merge('', new Uint8Array(52))).toBeNull();
+  expect(shared.mergeChunk(new Uint8Array(35), false)).toBeNull();
+  expect(`${String(first)}${String(second)}`).toBe('first-2\r\nab\r\n');
+  shared.clear();
+  expect(shared.left).toBe(64);
+  expect(shared.merge('other', Buffer.from('-'))?.byteOffset).toBe(first?.byteOffset);
+});
+
 test('what is too much for one piece is for its writer to send', () => {
   expect(WriteBuffer.own('', new Uint8Array(16 * 1024))).not.toBeNull();
   expect(WriteBuffer.own('x', new Uint8Array(16 * 1024))).toBeNull();

@@ -105,11 +105,16 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
    * @param views of `bytes`, where many read into it
    */
   read(bytes: Buffer, length: number, views: ReadViews | null = null): void {
-    if (this.call === null) {
+    const { call } = this;
+    if (call === null) {
       this.destroy(); // nobody asked: what an idle server says cannot be somebody's answer
       return;
     }
-    const { call } = this;
+    if (!this.isHeard && this.isWaiting()) {
+      this.pool.shared.stats.stale += 1; // nor of a request that has not left yet, and need not
+      this.fail({ ...failed('reset', 'UNASKED_ANSWER', 'the server spoke unasked'), isStale: true });
+      return;
+    }
     this.isHeard = true;
     try {
       const from = this.isBetweenChunks ? soleChunkFrom(bytes, length) : 0;
@@ -247,7 +252,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const { pool, socket } = this;
     this.uses += 1;
     if (socket === null || this.isGone) return;
-    const isSpent = hasMore || this.isLast || !this.isWritten(socket);
+    const isSpent = hasMore || this.isLast || socket.writableLength > 0;
     const idleMs = Math.min(pool.limits.idleMs, this.keepAliveMs - keepAliveMarginMs);
     if (isSpent || idleMs <= 0) {
       this.destroy();
@@ -261,9 +266,9 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     pool.giveBack(this);
   }
 
-  /** The system has taken the whole request. */
-  private isWritten(socket: Socket): boolean {
-    return socket.writableLength === 0 && this.sentAt !== this.pool.shared.writes.flushes;
+  /** The request has not left yet. */
+  private isWaiting(): boolean {
+    return this.sentAt === this.pool.shared.writes.flushes;
   }
 
   private release(call: SocketCall): void {

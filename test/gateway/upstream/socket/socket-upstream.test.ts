@@ -10,6 +10,7 @@ import { echo, startBackend, startRawBackend } from '../../../fixtures/gateway/b
 import type { RawBackend } from '../../../fixtures/gateway/backends.ts';
 import { until } from '../../../fixtures/gateway/control-api.ts';
 import { ask, text } from '../../../fixtures/upstream/ask.ts';
+import type { Seen } from '../../../fixtures/upstream/ask.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const isAsked = (received: Buffer) => received.subarray(-4).toString() === '\r\n\r\n';
@@ -151,6 +152,27 @@ describe('connections to servers', () => {
     await ask(upstream, get).outcome;
     sockets[0]!.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged');
     await until(() => stats.connections === 0);
+    expect(text(await ask(upstream, get).outcome)).toBe('ok');
+    expect(backend.received).toHaveLength(2);
+  });
+
+  test('what a server says between the taking of its connection and the leaving of the request is nobody’s answer', async () => {
+    const sockets: Socket[] = [];
+    const backend = await raw((socket, received) => {
+      if (isAsked(received)) socket.write(ok);
+      sockets.push(socket);
+    });
+    const upstream = open(backend.address);
+    await ask(upstream, get).outcome;
+    // A timer's turn: what is written in it is read before its end, when the request would leave.
+    const outcome = await new Promise<Seen>((resolve) => {
+      setTimeout(() => {
+        sockets[0]!.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged');
+        void ask(upstream, get).outcome.then(resolve);
+      }, 1);
+    });
+    expect(text(outcome)).toBe('');
+    expect(outcome.failure).toMatchObject({ kind: 'reset', isStale: true });
     expect(text(await ask(upstream, get).outcome)).toBe('ok');
     expect(backend.received).toHaveLength(2);
   });
