@@ -8,8 +8,8 @@ import { WriteBuffer, mergedBytesMax } from './write-buffer.ts';
  * when all that had come is worked off: what is alone in its turn waits for nothing.
  */
 const entriesMax = 256;
-/** Room for pieces that wait, beside one of any size. */
-const sharedBytes = 256 * 1024;
+/** Room for pieces that wait, beside one of any size. A client that falls behind keeps all of it, once. */
+const sharedBytes = 128 * 1024;
 /** What is longer is written at once: to keep it costs more than is saved. */
 const deferredBytesMax = 4 * 1024;
 
@@ -32,7 +32,9 @@ export class TurnWrites {
   deferred = 0;
   flushes = 0;
 
+  /** @throws when somebody listens already: one front shares it with those who ask servers */
   listen(listener: TurnListener): void {
+    if (this.listener !== null) throw new Error('the turns have their listener');
     this.listener = listener;
   }
 
@@ -87,6 +89,8 @@ export class TurnWrites {
 
   private writeNow(socket: Socket, piece: Buffer): boolean {
     this.settle(socket); // nothing is merged meanwhile: the piece is still there
+    // Whoever is behind keeps its own bytes: of the shared memory it would keep all, for each of them.
+    if (socket.writableLength > 0) return socket.write(Buffer.from(piece));
     const takesMore = socket.write(piece);
     // What the system took at once need not be waited for, however much it was; its memory is free again.
     if (socket.writableLength === 0) return true;
@@ -111,8 +115,10 @@ export class TurnWrites {
     }
     this.count = 0;
     this.flushes += 1;
-    if (isHeld) this.buffer.give();
-    else this.buffer.clear();
+    if (isHeld) {
+      pieces.fill(nothing, 0, count); // else they would keep that memory, too
+      this.buffer.give();
+    } else this.buffer.clear();
   }
 
   private readonly endTurn = (): void => {

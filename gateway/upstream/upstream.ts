@@ -3,7 +3,7 @@ import type { HeaderFields } from '../header-fields.ts';
 
 /**
  * A way to send requests to one endpoint: our own client on pooled sockets (socket/), or undici. What is called in
- * what order: `onSent` once the request goes onto a connection, `onHead`, `onData` any number of times, then
+ * what order: `onSent` once the request is on its way onto a connection, `onHead`, `onData` any number of times, then
  * `onEnd`; or `onFailure` at any point, and nothing after. Nothing is called after `abort()`. Of these, `onSent`
  * alone may be called before `send` returns.
  */

@@ -140,6 +140,19 @@ describe('the writes of a turn', () => {
     },
   );
 
+  test('to a client that is behind take memory of their own size', async () => {
+    const writes = new TurnWrites();
+    const { ours, peer } = await dial();
+    peer.pause();
+    while (ours.writableLength === 0) {
+      writes.send(ours, '', Buffer.alloc(4_000), '');
+      await turn();
+    }
+    const before = process.memoryUsage().arrayBuffers;
+    for (let at = 0; at < 400; at += 1) writes.send(ours, '', Buffer.alloc(50), '');
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 * 1024 * 1024);
+  });
+
   test('to a connection that is gone are dropped, and the others are made', async () => {
     const writes = new TurnWrites();
     const [gone, there] = [await dial(), await dial()];

@@ -18,7 +18,7 @@ import type { SocketListener } from './socket-events.ts';
 import { unsent } from './unsent.ts';
 
 /** Bytes of further requests that wait in memory before the socket is read no more. */
-const pendingBytesMax = 16 * 1024;
+const pendingBytesMax = 80 * 1024;
 /** Larger heads are not kept for comparison with the next: idle connections should cost little. */
 const rememberedBytesMax = 4 * 1024;
 const headEnd = Buffer.from('\r\n\r\n');
@@ -126,6 +126,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   }
 
   close(): void {
+    this.writes?.settle(this.socket); // an answer that was given is not lost
     this.socket.destroy();
   }
 
@@ -192,7 +193,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
 
   /** At the end of the turn in which the answer ended, when it is written: its listeners run after the caller's own work. */
   settle(): void {
-    if (this.state !== states.answering) return;
+    if (this.state !== states.answering || this.socket.destroyed) return; // `close` tells the rest
     if (this.socket.writableLength === 0) {
       this.finish();
       return;
@@ -342,7 +343,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
 
   /** Bytes of a read hold for its call alone. */
   private own(bytes: Buffer): Buffer {
-    return this.detachReads === null ? bytes : Buffer.from(bytes);
+    return this.front.reads.lends(bytes) ? Buffer.from(bytes) : bytes;
   }
 
   private keep(bytes: Buffer): void {

@@ -19,7 +19,7 @@ export interface Wire {
   keepLines(isLast: boolean): string;
   /** Resets the connection. */
   reset(): void;
-  /** Calls `exchange.flush()` in the next tick. */
+  /** Calls `exchange.flush()` at the end of this turn of the event loop. */
   flushLater(exchange: LeanExchange): void;
   /** A listener's error: one of ours. */
   onFault(error: unknown): void;
@@ -33,7 +33,7 @@ type Framing = (typeof framings)[keyof typeof framings];
 
 /**
  * One request that was read here, and its response, written straight to the socket. The head waits for the first
- * bytes of the body, or for the next tick, whichever is first: mostly head and body are one write.
+ * bytes of the body, or for the end of the turn, whichever is first: mostly head and body are one write.
  */
 export class LeanExchange implements Exchange {
   readonly method: string;
@@ -170,7 +170,7 @@ export class LeanExchange implements Exchange {
       try {
         listener(isWhole);
       } catch (error) {
-        this.wire.onFault(error); // the connection, and the others of this tick, go on
+        this.wire.onFault(error); // the connection, and the others of this turn, go on
       }
     }
   }

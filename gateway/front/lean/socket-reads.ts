@@ -17,6 +17,11 @@ export class SocketReads {
     this.isScribbling = isScribbling;
   }
 
+  /** Whether the bytes are lent: they hold until the next read of whichever socket. */
+  lends(bytes: Buffer): boolean {
+    return bytes.buffer === this.bytes.buffer;
+  }
+
   /**
    * @param socket new, of a server; who gets its handle later reads it as any other
    * @param onData its bytes hold for this call alone

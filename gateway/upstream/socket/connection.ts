@@ -90,7 +90,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     pool.shared.wheel.arm(this, pool.limits.connectMs);
   }
 
-  /** Gives it a request: sent at once on an open connection, else when it opens. */
+  /** Gives it a request: sent in this turn on an open connection, else when it opens. */
   take(call: SocketCall): void {
     this.call = call;
     this.sink = call.handler;
@@ -309,7 +309,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
       this.fail(failed('refused', code, message));
       return;
     }
-    const isStale = this.uses > 0 && !this.isHeard && this.isFresh(this.call);
+    const isStale = this.uses > 0 && !this.isHeard && (this.isWaiting() || this.isFresh(this.call));
     if (isStale) this.pool.shared.stats.stale += 1;
     this.fail({ kind: 'reset', code, message, isStale });
   }
