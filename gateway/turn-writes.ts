@@ -4,7 +4,7 @@ import { WriteBuffer, mergedBytesMax } from './write-buffer.ts';
 /**
  * The small writes of one turn of the event loop, to clients and to servers, are made together at its end: a write wakes
  * whoever reads on the other side, and its code and ours take the caches from each other. 64 pieces written one behind
- * another cost a tenth to a seventh less than each behind its own work (figures: bench/gateway/README.md). A turn ends
+ * another cost up to a seventh less than each behind its own work (figures: bench/gateway/README.md). A turn ends
  * when all that had come is worked off: what is alone in its turn waits for nothing.
  */
 const entriesMax = 256;
