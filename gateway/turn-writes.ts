@@ -12,6 +12,7 @@ const entriesMax = 256;
 const sharedBytes = 128 * 1024;
 /** What is longer is written at once: to keep it costs more than is saved. */
 const deferredBytesMax = 4 * 1024;
+const nothing = Buffer.alloc(0);
 
 /** Who has work of its own at the end of a turn. */
 export interface TurnListener {
@@ -24,7 +25,7 @@ export interface TurnListener {
 export class TurnWrites {
   private readonly buffer = new WriteBuffer(sharedBytes);
   private readonly sockets: (Socket | null)[] = new Array<Socket | null>(entriesMax).fill(null);
-  private readonly pieces: Buffer[] = new Array<Buffer>(entriesMax).fill(Buffer.alloc(0));
+  private readonly pieces: Buffer[] = new Array<Buffer>(entriesMax).fill(nothing);
   private count = 0;
   private isTurnAwaited = false;
   private listener: TurnListener | null = null;
@@ -131,8 +132,6 @@ export class TurnWrites {
     this.listener?.afterWrites();
   };
 }
-
-const nothing = Buffer.alloc(0);
 
 /** What is too long to be put together goes by one gathering write. */
 export function sendPieces(socket: Socket, head: string, bytes: Uint8Array, tail: string): boolean {

@@ -1,4 +1,3 @@
-import { TurnWrites } from '../turn-writes.ts';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify from 'fastify';
@@ -7,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { Refusal } from '../errors.ts';
 import type { GatewayLimits } from '../limits.ts';
+import { TurnWrites } from '../turn-writes.ts';
 import { BodyBudget } from './body-budget.ts';
 import type { Exchange } from './exchange.ts';
 import { registerFrontMetrics } from './front-metrics.ts';

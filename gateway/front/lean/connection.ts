@@ -13,7 +13,7 @@ import type { ConnectionHost, HeldConnection } from './host.ts';
 import { LeanExchange } from './lean-exchange.ts';
 import type { Wire } from './lean-exchange.ts';
 import { sendAll, sendChunk } from './send-all.ts';
-import { ignore, listen, readsAhead, tellEnd } from './socket-events.ts';
+import { ignore, listen, tellEnd } from './socket-events.ts';
 import type { SocketListener } from './socket-events.ts';
 import { unsent } from './unsent.ts';
 
@@ -37,8 +37,6 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
   /** Null for TLS. */
   private readonly writes: TurnWrites | null;
   private readonly detach: () => void;
-  /** Null: bytes come as events, in memory of their own. */
-  private readonly detachReads: (() => void) | null;
   private state: State = states.head;
   private head: RequestHead | null = null;
   /** Bytes of a head that is not whole, or of what follows the request being answered. */
@@ -62,11 +60,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.writes = 'encrypted' in socket ? null : front.writes;
     this.sinceTick = front.tick;
     this.deadline = front.tick + front.ticks.head;
-    this.detachReads = front.reads.attach(socket, (bytes) => {
-      this.onData(bytes);
-    });
-    this.detach = listen(socket, this, this.detachReads === null);
-    if (this.detachReads === null) readsAhead(socket, false);
+    this.detach = listen(socket, this, front.reads);
   }
 
   get isLocal(): boolean {
@@ -378,8 +372,6 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
     this.pending = nothing; // a partial head is not in the budget
     this.leave();
     this.detach();
-    this.detachReads?.();
-    readsAhead(socket, true);
     socket.pause();
     if (!this.hasLeft) socket.unshift(this.own(bytes));
   }

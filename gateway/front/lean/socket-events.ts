@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { SocketReads } from './socket-reads.ts';
 
 /** What a connection hears of its socket. */
 export interface SocketListener {
@@ -8,8 +9,11 @@ export interface SocketListener {
   onClose(): void;
 }
 
-/** @param hasData its bytes come as events, too. @returns takes the listeners away again */
-export function listen(socket: Socket, listener: SocketListener, hasData: boolean): () => void {
+/**
+ * @param reads shared, where the socket can be read so; else its bytes come as events
+ * @returns takes the listeners away again
+ */
+export function listen(socket: Socket, listener: SocketListener, reads: SocketReads): () => void {
   const onData = (chunk: Buffer) => {
     listener.onData(chunk);
   };
@@ -22,10 +26,16 @@ export function listen(socket: Socket, listener: SocketListener, hasData: boolea
   const onClose = () => {
     listener.onClose();
   };
-  if (hasData) socket.on('data', onData);
+  const detachReads = reads.attach(socket, onData);
+  if (detachReads === null) {
+    socket.on('data', onData);
+    readsAhead(socket, false);
+  }
   socket.on('end', onEnd).on('drain', onDrain).on('close', onClose).on('error', ignore);
   return () => {
-    socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose);
+    if (detachReads === null) readsAhead(socket.off('data', onData), true);
+    else detachReads();
+    socket.off('end', onEnd).off('drain', onDrain).off('close', onClose);
     socket.off('error', ignore);
   };
 }
@@ -51,7 +61,7 @@ export function ignore(): void {
  * the time, so the plan does nothing but cost a tick each time, 3 to 5 % of a read and a write. A stream that believes
  * the plan to be made already makes no other: `readingMore` is node's own note of that, and nothing else reads it.
  */
-export function readsAhead(socket: Socket, isWanted: boolean): void {
+function readsAhead(socket: Socket, isWanted: boolean): void {
   const { _readableState: state } = socket as { _readableState?: { readingMore?: boolean } };
   if (state !== undefined) state.readingMore = !isWanted;
 }

@@ -111,8 +111,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
       return;
     }
     if (!this.isHeard && this.isWaiting()) {
-      this.pool.shared.stats.stale += 1; // nor of a request that has not left yet, and need not
-      this.fail({ ...failed('reset', 'UNASKED_ANSWER', 'the server spoke unasked'), isStale: true });
+      this.lost('UNASKED_ANSWER', 'the server spoke unasked'); // nor to a request that has not left yet
       return;
     }
     this.isHeard = true;

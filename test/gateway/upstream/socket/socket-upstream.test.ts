@@ -142,7 +142,8 @@ describe('connections to servers', () => {
     expect(backend.received).toHaveLength(3);
   });
 
-  test('what an idle server says is nobody’s answer', async () => {
+  /** With one connection, over which it has answered once, and may speak unasked. */
+  async function idleServer(): Promise<{ upstream: Upstream; backend: RawBackend; speak: () => void }> {
     const sockets: Socket[] = [];
     const backend = await raw((socket, received) => {
       if (isAsked(received)) socket.write(ok);
@@ -150,24 +151,24 @@ describe('connections to servers', () => {
     });
     const upstream = open(backend.address);
     await ask(upstream, get).outcome;
-    sockets[0]!.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged');
+    const forged = 'HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged';
+    return { upstream, backend, speak: () => sockets[0]!.write(forged) };
+  }
+
+  test('what an idle server says is nobody’s answer', async () => {
+    const { upstream, backend, speak } = await idleServer();
+    speak();
     await until(() => stats.connections === 0);
     expect(text(await ask(upstream, get).outcome)).toBe('ok');
     expect(backend.received).toHaveLength(2);
   });
 
   test('what a server says between the taking of its connection and the leaving of the request is nobody’s answer', async () => {
-    const sockets: Socket[] = [];
-    const backend = await raw((socket, received) => {
-      if (isAsked(received)) socket.write(ok);
-      sockets.push(socket);
-    });
-    const upstream = open(backend.address);
-    await ask(upstream, get).outcome;
+    const { upstream, backend, speak } = await idleServer();
     // A timer's turn: what is written in it is read before its end, when the request would leave.
     const outcome = await new Promise<Seen>((resolve) => {
       setTimeout(() => {
-        sockets[0]!.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged');
+        speak();
         void ask(upstream, get).outcome.then(resolve);
       }, 1);
     });
