@@ -10,7 +10,6 @@ import { echo, startBackend, startRawBackend } from '../../../fixtures/gateway/b
 import type { RawBackend } from '../../../fixtures/gateway/backends.ts';
 import { until } from '../../../fixtures/gateway/control-api.ts';
 import { ask, text } from '../../../fixtures/upstream/ask.ts';
-import type { Seen } from '../../../fixtures/upstream/ask.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const isAsked = (received: Buffer) => received.subarray(-4).toString() === '\r\n\r\n';
@@ -140,42 +139,6 @@ describe('connections to servers', () => {
     const upstream = open(backend.address);
     for (let i = 0; i < 3; i += 1) expect(text(await ask(upstream, get).outcome)).toBe('ok');
     expect(backend.received).toHaveLength(3);
-  });
-
-  /** With one connection, over which it has answered once, and may speak unasked. */
-  async function idleServer(): Promise<{ upstream: Upstream; backend: RawBackend; speak: () => void }> {
-    const sockets: Socket[] = [];
-    const backend = await raw((socket, received) => {
-      if (isAsked(received)) socket.write(ok);
-      sockets.push(socket);
-    });
-    const upstream = open(backend.address);
-    await ask(upstream, get).outcome;
-    const forged = 'HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged';
-    return { upstream, backend, speak: () => sockets[0]!.write(forged) };
-  }
-
-  test('what an idle server says is nobody’s answer', async () => {
-    const { upstream, backend, speak } = await idleServer();
-    speak();
-    await until(() => stats.connections === 0);
-    expect(text(await ask(upstream, get).outcome)).toBe('ok');
-    expect(backend.received).toHaveLength(2);
-  });
-
-  test('what a server says between the taking of its connection and the leaving of the request is nobody’s answer', async () => {
-    const { upstream, backend, speak } = await idleServer();
-    // A timer's turn: what is written in it is read before its end, when the request would leave.
-    const outcome = await new Promise<Seen>((resolve) => {
-      setTimeout(() => {
-        speak();
-        void ask(upstream, get).outcome.then(resolve);
-      }, 1);
-    });
-    expect(text(outcome)).toBe('');
-    expect(outcome.failure).toMatchObject({ kind: 'reset', isStale: true });
-    expect(text(await ask(upstream, get).outcome)).toBe('ok');
-    expect(backend.received).toHaveLength(2);
   });
 
   test('an answer that comes before the request is whole counts, and its connection is not used again', async () => {
