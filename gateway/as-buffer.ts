@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'; // the global one is got anew at each use
 import type { IndexOf } from '../domain/routing/json-string.ts';
 
 /** The same bytes, with Buffer's search. */

@@ -5,13 +5,19 @@ import { WriteBuffer, mergedBytesMax } from './write-buffer.ts';
  * The small writes of one turn of the event loop, to clients and to servers, are made together at its end: a write wakes
  * whoever reads on the other side, and its code and ours take the caches from each other. 64 pieces written one behind
  * another cost up to a seventh less than each behind its own work (figures: bench/gateway/README.md). A turn ends
- * when all that had come is worked off: what is alone in its turn waits for nothing.
+ * when all that had come is worked off.
+ *
+ * While pieces come alone in their turns there is nothing to gain: they are written at once, and only now and then
+ * one waits, to see whether others come with it. Node's way to the end of a turn is as much code as a write.
  */
 const entriesMax = 256;
 /** Room for pieces that wait, beside one of any size. A client that falls behind keeps all of it, once. */
 const sharedBytes = 128 * 1024;
 /** What is longer is written at once: to keep it costs more than is saved. */
 const deferredBytesMax = 4 * 1024;
+/** So many turns with one piece each, and pieces are taken to come alone; then so many are written at once. */
+const loneTurns = 4;
+const loneWrites = 9;
 const nothing = Buffer.alloc(0);
 
 /** Who has work of its own at the end of a turn. */
@@ -28,6 +34,8 @@ export class TurnWrites {
   private readonly pieces: Buffer[] = new Array<Buffer>(entriesMax).fill(nothing);
   private count = 0;
   private isTurnAwaited = false;
+  /** Turns in a row that had one piece; from `loneTurns` on also the pieces that were written at once. */
+  private lone = 0;
   private listener: TurnListener | null = null;
   /** Pieces that waited, and how often those that did were written: for metrics, and to tell whether one still waits. */
   deferred = 0;
@@ -43,7 +51,8 @@ export class TurnWrites {
   awaitTurn(): void {
     if (this.isTurnAwaited) return;
     this.isTurnAwaited = true;
-    setImmediate(this.endTurn);
+    if (this.lone < loneTurns) setImmediate(this.endTurn);
+    else void resolved.then(this.endTurn); // behind whoever is at work now
   }
 
   /**
@@ -79,6 +88,10 @@ export class TurnWrites {
 
   private put(socket: Socket, piece: Buffer): boolean {
     if (piece.length > deferredBytesMax || socket.writableLength > 0) return this.writeNow(socket, piece);
+    if (this.lone >= loneTurns && this.count === 0) {
+      this.lone = this.lone < loneTurns + loneWrites ? this.lone + 1 : loneTurns - 1;
+      return this.writeNow(socket, piece);
+    }
     this.sockets[this.count] = socket;
     this.pieces[this.count] = piece;
     this.count += 1;
@@ -125,6 +138,7 @@ export class TurnWrites {
   private readonly endTurn = (): void => {
     try {
       this.listener?.beforeWrites();
+      if (this.count > 0) this.lone = this.count === 1 ? this.lone + 1 : 0;
       this.flush();
     } finally {
       this.isTurnAwaited = false;
@@ -132,6 +146,8 @@ export class TurnWrites {
     this.listener?.afterWrites();
   };
 }
+
+const resolved = Promise.resolve();
 
 /** What is too long to be put together goes by one gathering write. */
 export function sendPieces(socket: Socket, head: string, bytes: Uint8Array, tail: string): boolean {

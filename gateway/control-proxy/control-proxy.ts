@@ -1,6 +1,6 @@
 import { anonymous } from '../../domain/access/caller.ts';
 import type { Refusal } from '../errors.ts';
-import { downstreamHeaders } from '../front/headers.ts';
+import { toldHead } from '../front/headers.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { ControlClient } from '../route-table/control-client.ts';
@@ -69,7 +69,7 @@ export class ControlProxy {
       bodyTimeout: this.deps.limits.bodyIdleMs,
       signal: gone.signal,
     });
-    exchange.start(answer.statusCode, downstreamHeaders(answer.headers, requestId));
+    exchange.startWith(answer.statusCode, toldHead(answer.headers), ['x-request-id', requestId]);
     for await (const chunk of answer.body) {
       if (exchange.write(chunk as Buffer) || gone.signal.aborted) continue;
       await new Promise<void>((resolve) => {

@@ -5,11 +5,12 @@ import { WholeEvents, endsEvent, endsWithDone } from '../../domain/sse/whole-eve
 import { streamErrorEvent } from '../errors.ts';
 import type { Refusal } from '../errors.ts';
 import type { Exchange } from '../front/exchange.ts';
-import { downstreamHeaders } from '../front/headers.ts';
+import { toldHead } from '../front/headers.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
+import type { ToldHead, ToldHeads } from '../told-head.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import type { BodySink } from '../upstream/upstream.ts';
@@ -52,7 +53,7 @@ export class Delivery extends Timed implements BodySink {
   private readonly streamEnd: StreamEnd | ResponsesEnd | null;
   private held: {
     readonly status: number;
-    readonly headers: HeaderFields;
+    readonly told: ToldHead;
     readonly parts: Uint8Array[];
   } | null = null;
   private isBlocked = false;
@@ -112,19 +113,23 @@ export class Delivery extends Timed implements BodySink {
     return false;
   }
 
-  start(status: number, given: HeaderFields): void {
+  /** @param tolds of all answers with these headers */
+  start(status: number, headers: HeaderFields, tolds: ToldHeads): void {
     const { tap } = this;
     // What may be said in other words, or with one more, has no length that is known.
-    const headers = this.events === null ? given : { ...given, 'content-length': undefined };
+    const told =
+      this.events === null
+        ? (tolds.whole ??= toldHead(headers))
+        : (tolds.streamed ??= toldHead({ ...headers, 'content-length': undefined }));
     if (tap !== null) {
-      const length = headers['content-length'];
+      const length = told.headers['content-length'];
       if (typeof length === 'string' && Number(length) <= this.deps.limits.heldAnswerBytesMax) {
-        this.held = { status, headers, parts: [] };
+        this.held = { status, told, parts: [] };
         return;
       }
-      tap.onHead(status, headers);
+      tap.onHead(status, told.headers);
     }
-    this.sendHead(status, headers);
+    this.sendHead(status, told);
   }
 
   /** @param isLast `end` follows at once, and the bytes hold until then */
@@ -195,19 +200,19 @@ export class Delivery extends Timed implements BodySink {
     const { tap } = this;
     this.held = null;
     if (tap !== null) {
-      tap.onHead(held.status, held.headers);
+      tap.onHead(held.status, held.told.headers);
       for (const part of held.parts) tap.onData(part);
       this.endTap(true);
     }
-    this.sendHead(held.status, held.headers);
+    this.sendHead(held.status, held.told);
     for (const part of held.parts) this.exchange.write(part);
   }
 
-  private sendHead(status: number, headers: HeaderFields): void {
-    const { passage } = this;
-    const out = downstreamHeaders(headers, passage.requestId);
-    if (passage.responseHeaders !== null) out.push(...passage.responseHeaders);
-    this.exchange.start(status, out);
+  private sendHead(status: number, told: ToldHead): void {
+    const { requestId, responseHeaders } = this.passage;
+    const own = ['x-request-id', requestId];
+    if (responseHeaders !== null) for (const part of responseHeaders) own.push(part);
+    this.exchange.startWith(status, told, own);
   }
 
   private passEvents(events: WholeEvents, chunk: Uint8Array, isLast: boolean): void {

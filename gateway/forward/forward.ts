@@ -4,6 +4,7 @@ import type { Refusal } from '../errors.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import type { GatewayLimits } from '../limits.ts';
 import type { Passage } from '../passage.ts';
+import { ToldHeads } from '../told-head.ts';
 import { Timed } from '../timer-wheel.ts';
 import type { TimerWheel } from '../timer-wheel.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
@@ -101,7 +102,7 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     this.giveUp(failure);
   }
 
-  onHead(one: Try, status: number, headers: HeaderFields): void {
+  onHead(one: Try, status: number, headers: HeaderFields, told = new ToldHeads()): void {
     const { passage, guard, deps, dispatch } = this;
     const now = deps.nowMs();
     learn(one, status, dispatch, now);
@@ -121,7 +122,7 @@ class Forward extends Timed implements DispatchOwner, DeliveryDeps {
     sayAttempts(passage);
     this.delivery = new Delivery(this, passage, one, headers);
     one.sink = this.delivery;
-    this.delivery.start(status, headers);
+    this.delivery.start(status, headers, told);
   }
 
   onStreamFailed(one: Try): void {

@@ -1,6 +1,7 @@
 import { onLeft } from '../../domain/resilience/outlier.ts';
 import type { Candidate } from '../../domain/routing/pick.ts';
 import type { HeaderFields } from '../header-fields.ts';
+import type { ToldHeads } from '../told-head.ts';
 import type { Endpoint, Endpoints } from '../upstream/endpoints.ts';
 import type {
   BodySink,
@@ -12,7 +13,7 @@ import type {
 
 /** Who made a try and decides what its outcome means. */
 export interface TryOwner {
-  onHead(one: Try, status: number, headers: HeaderFields): void;
+  onHead(one: Try, status: number, headers: HeaderFields, told?: ToldHeads): void;
   onEnd(one: Try): void;
   onFailure(one: Try, failure: UpstreamFailure): void;
 }
@@ -74,8 +75,8 @@ export class Try implements UpstreamHandler {
     this.wasSent = true;
   }
 
-  onHead(status: number, headers: HeaderFields): void {
-    if (!this.isDiscarded) this.owner.onHead(this, status, headers);
+  onHead(status: number, headers: HeaderFields, told?: ToldHeads): void {
+    if (!this.isDiscarded) this.owner.onHead(this, status, headers, told);
   }
 
   onData(chunk: Uint8Array, isLast = false): void {

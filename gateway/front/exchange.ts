@@ -1,6 +1,7 @@
 import type { Operation } from '../../domain/routing/operation.ts';
 import type { Identity } from '../access/identity.ts';
 import type { HeaderFields } from '../header-fields.ts';
+import type { ToldHead } from '../told-head.ts';
 import type { CommonHeaders } from '../upstream/upstream.ts';
 import type { PeerCertificate } from './peer.ts';
 
@@ -32,6 +33,8 @@ export interface Exchange {
   readonly bytes: number;
   /** @param headers flat: name, value, name, value */
   start(status: number, headers: string[]): void;
+  /** The same with a server's own headers before them, which many answers share. */
+  startWith(status: number, told: ToldHead, headers: string[]): void;
   /**
    * The bytes hold for this call alone: whoever sends or keeps them later copies them.
    * @param isFinal nothing follows but `end`: what ends the body may go out with it

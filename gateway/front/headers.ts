@@ -1,4 +1,5 @@
 import type { HeaderFields } from '../header-fields.ts';
+import type { ToldHead } from '../told-head.ts';
 import { CommonHeaders } from '../upstream/upstream.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -45,10 +46,9 @@ export function upstreamHeaders(exchange: Exchange, requestId: string): string[]
   return [...commonHeaders(exchange).list, 'x-request-id', requestId];
 }
 
-export function downstreamHeaders(headers: HeaderFields, requestId: string): string[] {
-  const out = copy(headers, notDownstream, false);
-  out.push('x-request-id', requestId);
-  return out;
+/** What clients are told of a server's head. */
+export function toldHead(headers: HeaderFields): ToldHead {
+  return { headers, list: copy(headers, notDownstream, false), written: null, isFlat: false };
 }
 
 function copy(headers: HeaderFields, dropped: ReadonlySet<string>, isRequest: boolean): string[] {

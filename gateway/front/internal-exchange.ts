@@ -1,3 +1,4 @@
+import type { ToldHead } from '../told-head.ts';
 import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import type { PeerCertificate } from './peer.ts';
@@ -99,6 +100,10 @@ class InternalExchange implements Exchange {
 
   get isStarted(): boolean {
     return this.status !== 0;
+  }
+
+  startWith(status: number, told: ToldHead, headers: string[]): void {
+    this.start(status, [...told.list, ...headers]);
   }
 
   start(status: number, headers: string[]): void {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ToldHead } from '../told-head.ts';
 import { HeadMemo } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import { isLoopback, peerOf } from './peer.ts';
@@ -55,6 +56,10 @@ export class NodeExchange implements Exchange {
 
   get isStarted(): boolean {
     return this.status !== 0;
+  }
+
+  startWith(status: number, told: ToldHead, headers: string[]): void {
+    this.start(status, [...told.list, ...headers]);
   }
 
   start(status: number, headers: string[]): void {

@@ -1,3 +1,4 @@
+import type { ToldHead } from '../told-head.ts';
 import type { Exchange } from './exchange.ts';
 
 /** An exchange around another: the base of those that see or change what a client gets. */
@@ -44,6 +45,10 @@ export class WrappedExchange implements Exchange {
 
   start(status: number, headers: string[]): void {
     this.inner.start(status, headers);
+  }
+  /** Whoever sees heads sees all of it by `start`. */
+  startWith(status: number, told: ToldHead, headers: string[]): void {
+    this.start(status, [...told.list, ...headers]);
   }
   write(chunk: Uint8Array | string, isFinal = false): boolean {
     return this.inner.write(chunk, isFinal);

@@ -6,6 +6,7 @@ import { PrefixPick } from '../../domain/routing/prefix/prefix-pick.ts';
 import type { PrefixReason } from '../../domain/routing/prefix/prefix-pick.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import type { Passage } from '../passage.ts';
+import { hasBytesAt } from '../same-bytes.ts';
 import type { Step } from '../step.ts';
 import type { Endpoint } from '../upstream/endpoints.ts';
 import type { Picker } from './picker.ts';
@@ -33,6 +34,8 @@ export class PrefixPicker implements Picker, Step {
   private readonly choose: Choose<Endpoint> = (candidates, state, accept) =>
     this.rule.choose(candidates, state, accept, this.hashes);
   private isOn = true;
+  /** Of the last prompt: mostly the next one's, too. */
+  private seeded = { model: '', seed: textHash('') };
   /** Told of the blocks [from, count) that are new at an endpoint: for peers. */
   onLearnt: ((endpoint: Endpoint, keys: Int32Array, from: number, count: number) => void) | null = null;
 
@@ -83,6 +86,11 @@ export class PrefixPicker implements Picker, Step {
     passage.prefixBytes = bytes;
   }
 
+  private seedOf(model: string): number {
+    if (model !== this.seeded.model) this.seeded = { model, seed: textHash(model) };
+    return this.seeded.seed;
+  }
+
   private release(passage: Passage): void {
     const { prefix } = passage;
     if (prefix === null) return;
@@ -95,9 +103,9 @@ export class PrefixPicker implements Picker, Step {
     const { body, fields, operation } = passage;
     const key = prompts.get(operation.head);
     if (key === undefined || body === null || fields?.[key.name] === undefined) return false;
-    const from = body.indexOf(key.quoted);
+    const from = indexOfKey(body, key.quoted);
     if (from < 0) return false;
-    let seed = textHash(service.route.upstreamModel);
+    let seed = this.seedOf(service.route.upstreamModel);
     // Templates put the tools before the messages, wherever the request names them.
     if (fields['tools'] !== undefined) seed = toolsHash(body, seed);
     const view = new DataView(body.buffer, body.byteOffset, body.length);
@@ -113,6 +121,15 @@ interface PromptKey {
 
 function promptKey(name: string): PromptKey {
   return { name, quoted: Buffer.from(`"${name}"`) };
+}
+
+/** Most clients put the prompt behind the model: there it is looked for without node's search, which is quick for long ways. */
+const nearBytes = 64;
+const quote = 0x22;
+
+function indexOfKey(body: Buffer, quoted: Buffer): number {
+  for (let at = 0; at < nearBytes; at += 1) if (body[at] === quote && hasBytesAt(body, at, quoted)) return at;
+  return body.indexOf(quoted, nearBytes);
 }
 
 /** Where the prompt of each operation stands. Embeddings, scores and the like keep nothing for the next request. */

@@ -1,5 +1,6 @@
 import type { FailureKind } from '../../domain/routing/retry.ts';
 import type { HeaderFields } from '../header-fields.ts';
+import type { ToldHeads } from '../told-head.ts';
 
 /**
  * A way to send requests to one endpoint: our own client on pooled sockets (socket/), or undici. What is called in
@@ -55,8 +56,11 @@ export interface UpstreamHandler extends BodySink {
   /** After `onHead`: where it would only pass the body on to, so that a client may give it there at once. */
   readonly sink?: BodySink | null;
   onSent(): void;
-  /** @param headers lower-case names; never changed: one object may be given for many equal heads */
-  onHead(status: number, headers: HeaderFields): void;
+  /**
+   * @param headers lower-case names; never changed: one object may be given for many equal heads
+   * @param told a place for what is made of them, where many share it
+   */
+  onHead(status: number, headers: HeaderFields, told?: ToldHeads): void;
   onEnd(): void;
   onFailure(failure: UpstreamFailure): void;
 }

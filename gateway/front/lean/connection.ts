@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'; // the global one is got anew at each use
 import type { Socket } from 'node:net';
 import type { TurnWrites } from '../../turn-writes.ts';
 import type { PeerCertificate } from '../peer.ts';
@@ -337,7 +338,7 @@ export class LeanConnection implements Wire, HeldConnection, SocketListener {
 
   /** Bytes of a read hold for its call alone. */
   private own(bytes: Buffer): Buffer {
-    return this.front.reads.lends(bytes) ? Buffer.from(bytes) : bytes;
+    return this.front.reads.isLending ? Buffer.from(bytes) : bytes;
   }
 
   private keep(bytes: Buffer): void {

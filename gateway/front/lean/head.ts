@@ -1,4 +1,5 @@
 import { httpToken } from '../../http-token.ts';
+import { hasBytesAt } from '../../same-bytes.ts';
 import { HeadMemo } from '../exchange.ts';
 
 /**
@@ -66,7 +67,7 @@ export class RequestHead {
     const { before, after } = this;
     const digitsAt = at + before.length;
     if (bytes.length < digitsAt + after.length) return false;
-    if (before.compare(bytes, at, digitsAt) !== 0) return false;
+    if (!hasBytesAt(bytes, at, before)) return false;
     if (this.contentLength < 0) {
       into.length = 0;
       into.bodyAt = digitsAt;
@@ -82,7 +83,7 @@ export class RequestHead {
     if (end === digitsAt || end - digitsAt > lengthDigitsMax) return false;
     if (length > 0 && this.method !== 'POST') return false;
     const bodyAt = end + after.length;
-    if (bytes.length < bodyAt || after.compare(bytes, end, bodyAt) !== 0) return false;
+    if (!hasBytesAt(bytes, end, after)) return false;
     into.length = length;
     into.bodyAt = bodyAt;
     return true;

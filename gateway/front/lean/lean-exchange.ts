@@ -1,8 +1,9 @@
+import type { ToldHead, WrittenHead } from '../../told-head.ts';
 import type { Exchange, HeadMemo } from '../exchange.ts';
 import type { PeerCertificate } from '../peer.ts';
 import { chunkEnd, chunkStart, lastChunk } from './chunk-framing.ts';
 import type { RequestHead } from './head.ts';
-import { responseHead } from './response-head.ts';
+import { furtherHead, responseHead, sharedHead } from './response-head.ts';
 
 /** What an exchange needs of its connection. */
 export interface Wire {
@@ -87,16 +88,23 @@ export class LeanExchange implements Exchange {
   }
 
   start(status: number, headers: string[]): void {
+    this.begin(responseHead(status, headers));
+  }
+
+  startWith(status: number, told: ToldHead, headers: string[]): void {
+    this.begin(furtherHead(sharedHead(status, told), headers));
+  }
+
+  private begin({ status, text, contentLength, isLast, hasDate }: WrittenHead): void {
     if (this.isStarted) throw new Error('a response was started twice');
     const { wire } = this;
-    const made = responseHead(status, headers, wire.dateLine());
     this.status = status;
     if (this.isOver) return;
-    this.isLast ||= made.isLast;
-    this.head = made.text + wire.keepLines(this.isLast);
+    this.isLast ||= isLast;
+    this.head = (hasDate ? text : text + wire.dateLine()) + wire.keepLines(this.isLast);
     if (this.method === 'HEAD' || status === 204 || status === 304) return;
-    this.framing = made.contentLength < 0 ? framings.chunked : framings.length;
-    this.left = made.contentLength;
+    this.framing = contentLength < 0 ? framings.chunked : framings.length;
+    this.left = contentLength;
     wire.flushLater(this);
   }
 

@@ -1,31 +1,39 @@
 import { STATUS_CODES } from 'node:http';
+import { flat } from '../../flat-text.ts';
 import { httpToken } from '../../http-token.ts';
+import type { ToldHead, WrittenHead } from '../../told-head.ts';
 
 /**
  * Writes response heads. What would let a header's value end its line is an error here, as it is in node: names are
  * tokens, values hold neither control characters nor anything beyond latin1 (whose low byte might be one).
  */
-export interface ResponseHead {
-  /** Status line and fields, each with its line end; without framing, `date` aside. */
-  readonly text: string;
-  /** As the caller gave it; -1 when it did not. */
-  readonly contentLength: number;
-  /** The caller wants the connection closed. */
-  readonly isLast: boolean;
+export function responseHead(status: number, headers: readonly string[]): WrittenHead {
+  const line = statusLine(status);
+  return furtherHead({ status, text: line, contentLength: -1, isLast: false, hasDate: false }, headers);
+}
+
+/** Of what many answers have in common: written once, and from the second time on in one piece. */
+export function sharedHead(status: number, told: ToldHead): WrittenHead {
+  const known = told.written;
+  if (known?.status !== status) {
+    told.isFlat = false;
+    return (told.written = responseHead(status, told.list));
+  }
+  if (told.isFlat) return known;
+  told.isFlat = true;
+  return (told.written = { ...known, text: flat(known.text) });
 }
 
 /**
  * `connection`, `keep-alive` and `transfer-encoding` belong to the connection: only `connection: close` is heeded.
  * @param headers flat: name, value, name, value
- * @param date the `date` line to use when there is none
+ * @returns the head that was begun, with these behind it
  * @throws TypeError for a name or value that may not be sent
  */
-export function responseHead(status: number, headers: readonly string[], date: string): ResponseHead {
-  let text = statusLine(status);
-  let contentLength = -1;
-  let isLast = false;
-  let hasDate = false;
-  for (let at = 0; at + 1 < headers.length; at += 2) {
+export function furtherHead(begun: WrittenHead, headers: readonly string[]): WrittenHead {
+  let { text, contentLength, isLast, hasDate } = begun;
+  const { length } = headers;
+  for (let at = 0; at + 1 < length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
     switch (kindOf(name)) {
@@ -47,7 +55,7 @@ export function responseHead(status: number, headers: readonly string[], date: s
         text += line(name, value);
     }
   }
-  return { text: hasDate ? text : text + date, contentLength, isLast };
+  return { status: begun.status, text, contentLength, isLast, hasDate };
 }
 
 type Special = 'date' | 'connection' | 'keep-alive' | 'content-length' | 'transfer-encoding';

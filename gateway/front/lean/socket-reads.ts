@@ -9,17 +9,14 @@ import { Socket } from 'node:net';
 const readBytesMax = 64 * 1024;
 
 export class SocketReads {
+  /** While bytes are handed on, they are lent: they hold until the next read of whichever socket. */
+  isLending = false;
   private readonly bytes = Buffer.allocUnsafeSlow(readBytesMax);
   private readonly isScribbling: boolean;
 
   /** @param isScribbling for tests: bytes are overwritten once they were handed on */
   constructor(isScribbling: boolean) {
     this.isScribbling = isScribbling;
-  }
-
-  /** Whether the bytes are lent: they hold until the next read of whichever socket. */
-  lends(bytes: Buffer): boolean {
-    return bytes.buffer === this.bytes.buffer;
   }
 
   /**
@@ -36,7 +33,9 @@ export class SocketReads {
     inner[slots.buffer] = bytes;
     inner[slots.callback] = (length: number): boolean => {
       if (!isOurs) return socket.push(Buffer.from(bytes.subarray(0, length)));
+      this.isLending = true; // one flag: to ask bytes for their memory costs more than to copy them
       onData(bytes.subarray(0, length));
+      this.isLending = false;
       if (isScribbling) bytes.fill(0xdb, 0, length);
       return true;
     };

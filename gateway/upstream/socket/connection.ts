@@ -7,6 +7,7 @@ import type { EndpointAddress } from './address.ts';
 import type { SocketLimits } from './limits.ts';
 import type { ReadViews } from './read-views.ts';
 import { requestHead } from './request-bytes.ts';
+import type { RequestStart } from './request-bytes.ts';
 import type { ResponseHead } from './response-head.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { HeadMemo, ResponseSink } from './response-parser.ts';
@@ -27,6 +28,7 @@ export interface ConnectionPool {
   readonly address: EndpointAddress;
   readonly limits: SocketLimits;
   readonly memo: HeadMemo;
+  readonly start: RequestStart;
   readonly shared: {
     readonly wheel: TimerWheel;
     readonly writes: TurnWrites;
@@ -166,7 +168,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     call.isStarted = true;
     this.pool.shared.wheel.arm(this, this.bodyIdleMs);
     const { handler } = call;
-    handler.onHead(head.status, head.headers);
+    handler.onHead(head.status, head.headers, head.told);
     if (this.call === call) this.sink = handler.sink ?? handler;
   }
 
@@ -208,8 +210,8 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
 
   private send(call: SocketCall): void {
     const { request } = call;
-    const { address, shared } = this.pool;
-    const head = requestHead(request, address.authority);
+    const { shared, start } = this.pool;
+    const head = requestHead(request, start);
     if (head === null) {
       this.release(call);
       this.settle(false);

@@ -1,20 +1,55 @@
+import { flat } from '../../flat-text.ts';
 import { httpToken } from '../../http-token.ts';
 import type { UpstreamRequest } from '../upstream.ts';
 
 /**
+ * The first lines of an endpoint's requests: method, path and host. One request mostly begins as the one before it did,
+ * and then nothing is checked or put together.
+ */
+export class RequestStart {
+  private readonly authority: string;
+  private method = '';
+  private path = '';
+  private text: string | null = null;
+  private isFlat = false;
+
+  /** @param authority the endpoint's, for the `host` header */
+  constructor(authority: string) {
+    this.authority = authority;
+  }
+
+  /** @returns null for a method or path that is not one line of plain bytes */
+  of(method: string, path: string): string | null {
+    const known = this.text;
+    if (known !== null && path === this.path && method === this.method) {
+      if (this.isFlat) return known;
+      this.isFlat = true; // not before: paths may differ each time
+      return (this.text = flat(known));
+    }
+    if (!isName(method) || !plainPath.test(path)) return null;
+    this.method = method;
+    this.path = path;
+    this.isFlat = false;
+    return (this.text = `${method} ${path} HTTP/1.1\r\nhost: ${this.authority}\r\n`);
+  }
+}
+
+/**
  * The request's head: nothing that a caller sends can begin a line of its own, or be read as a second request.
- * @param authority the endpoint's, for the `host` header
+ * @param start of the endpoint
  * @returns null for a method, path or header that is not one line of plain bytes: such a request is not sent
  */
-export function requestHead(request: UpstreamRequest, authority: string): string | null {
-  const { headers, common, body, method, path } = request;
-  if (!isName(method) || path.charCodeAt(0) !== slash || !isPlain(path, space + 1)) return null;
+export function requestHead(request: UpstreamRequest, start: RequestStart): string | null {
+  const { headers, common, body, method } = request;
+  let text = start.of(method, request.path);
   const own = headerLines(headers);
-  if (own === null) return null;
-  let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
+  if (text === null || own === null) return null;
   if (common !== undefined) {
-    common.lines ??= headerLines(common.list);
-    if (common.lines === null) return null;
+    if (common.lines === null) {
+      const lines = headerLines(common.list);
+      if (lines === null) return null;
+      common.lines = flat(lines);
+    }
     text += common.lines;
   }
   text += own;
@@ -28,16 +63,16 @@ function headerLines(headers: readonly string[]): string | null {
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
-    if (!isName(name) || !isPlain(value, space)) return null;
+    if (!isName(name) || !plainValue.test(value)) return null;
     text += `${name}: ${value}\r\n`;
   }
   return text;
 }
 
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
-const slash = 0x2f;
-const space = 0x20;
-const tab = 0x09;
+/** No control characters but the tab, none beyond a byte: U+010A would be cut to a line feed. In a path no spaces either. */
+const plainValue = /^[\t\x20-\x7e\x80-\xff]*$/;
+const plainPath = /^\/[\x21-\x7e\x80-\xff]*$/;
 
 /** Names seen to be good; few are ever in use, and no more than this are kept. */
 const names = new Set<string>();
@@ -47,14 +82,5 @@ function isName(name: string): boolean {
   if (names.has(name)) return true;
   if (!httpToken.test(name)) return false;
   if (names.size < namesMax && name.length <= 128) names.add(name);
-  return true;
-}
-
-/** No control characters but the tab, none beyond a byte (U+010A would be cut to a line feed), none below `lowest`. */
-function isPlain(text: string, lowest: number): boolean {
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code < lowest ? code !== tab || lowest !== space : code === 0x7f || code > 0xff) return false;
-  }
   return true;
 }

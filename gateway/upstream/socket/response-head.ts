@@ -1,4 +1,5 @@
 import type { HeaderFields } from '../../header-fields.ts';
+import { ToldHeads } from '../../told-head.ts';
 
 /**
  * Reads the head of a response, strictly (RFC 9112): what two parties could read in two ways is refused, since the
@@ -16,6 +17,8 @@ export interface ResponseHead {
   readonly isLast: boolean;
   /** How long the server keeps an idle connection, where it says so; else Infinity. */
   readonly keepAliveMs: number;
+  /** For who passes it on. */
+  readonly told: ToldHeads;
 }
 
 /** @returns the head, or why it is none (a code) */
@@ -74,6 +77,7 @@ function framed(text: string, headers: Record<string, string | string[] | undefi
     isChunked: coding !== undefined,
     isLast: endsConnection(headers['connection'], isOld),
     keepAliveMs: keepAliveMs(headers['keep-alive']),
+    told: new ToldHeads(),
   };
 }
 

@@ -1,3 +1,4 @@
+import { hasBytesAt } from '../../same-bytes.ts';
 import { ChunkDecoder } from './chunked.ts';
 import { parseResponseHead } from './response-head.ts';
 import type { ResponseHead } from './response-head.ts';
@@ -89,9 +90,8 @@ export class ResponseParser {
   /** Whether the head is, word for word, the last one of this endpoint: then nothing of it is parsed. */
   private isAsBefore(bytes: Buffer, length: number): boolean {
     const { bytes: known, head } = this.memo;
-    const end = known.length;
-    if (head === null || length < end || known.compare(bytes, 0, end, 0, end) !== 0) return false;
-    this.beginBody(head, bytes, end, length);
+    if (head === null || length < known.length || !hasBytesAt(bytes, 0, known)) return false;
+    this.beginBody(head, bytes, known.length, length);
     return true;
   }
 

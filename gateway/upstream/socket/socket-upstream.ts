@@ -11,6 +11,7 @@ import { failed } from './failure.ts';
 import { defaultSocketLimits } from './limits.ts';
 import type { SocketLimits } from './limits.ts';
 import { ReadViews } from './read-views.ts';
+import { RequestStart } from './request-bytes.ts';
 import type { HeadMemo } from './response-parser.ts';
 import { SocketStats } from './stats.ts';
 import { Timed, TimerWheel } from '../../timer-wheel.ts';
@@ -77,6 +78,7 @@ export class SocketPool implements Upstream {
   readonly limits: SocketLimits;
   readonly shared: Shared;
   readonly memo: HeadMemo = { bytes: Buffer.alloc(0), head: null };
+  readonly start: RequestStart;
   private readonly idle: Connection[] = [];
   /** In order of arrival. */
   private readonly waiters = new Set<Waiter>();
@@ -86,6 +88,7 @@ export class SocketPool implements Upstream {
 
   constructor(address: EndpointAddress, limits: SocketLimits, shared: Shared) {
     this.address = address;
+    this.start = new RequestStart(address.authority);
     this.limits = limits;
     this.shared = shared;
   }
