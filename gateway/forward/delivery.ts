@@ -209,10 +209,9 @@ export class Delivery extends Timed implements BodySink {
   }
 
   private sendHead(status: number, told: ToldHead): void {
-    const { requestId, responseHeaders } = this.passage;
-    const own = ['x-request-id', requestId];
-    if (responseHeaders !== null) for (const part of responseHeaders) own.push(part);
-    this.exchange.startWith(status, told, own);
+    const { passage } = this;
+    passage.addHeader('x-request-id', passage.requestId);
+    this.exchange.startWith(status, told, passage.responseHeaders ?? []);
   }
 
   private passEvents(events: WholeEvents, chunk: Uint8Array, isLast: boolean): void {

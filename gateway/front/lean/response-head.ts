@@ -105,8 +105,12 @@ function lengthOf(value: string): number {
 }
 
 interface Line {
+  /** The name, with all that stands between it and the value. */
+  readonly start: string;
   value: string;
   text: string;
+  /** The text was asked for again, and is one piece. */
+  isFlat: boolean;
 }
 
 /** The last line of each name: servers say the same again and again, and what was checked need not be again. */
@@ -117,15 +121,21 @@ const content = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function line(name: string, value: string): string {
   const last = lines.get(name);
-  if (last?.value === value) return last.text;
+  if (last?.value === value) {
+    if (!last.isFlat) last.text = flat(last.text);
+    last.isFlat = true;
+    return last.text;
+  }
   if (last === undefined && !httpToken.test(name))
     throw new TypeError(`'${name.slice(0, 64)}' is no header name`);
   if (!content.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
-  const text = `${name}: ${value}\r\n`;
+  const start = last?.start ?? flat(`${name}: `);
+  const text = `${start}${value}\r\n`;
   if (value.length > remembered) return text;
   if (last !== undefined) {
     last.value = value;
     last.text = text;
-  } else if (lines.size < linesMax) lines.set(name, { value, text });
+    last.isFlat = false;
+  } else if (lines.size < linesMax) lines.set(name, { start, value, text, isFlat: false });
   return text;
 }
