@@ -182,3 +182,62 @@ describe('the writes of a turn', () => {
     expect(read().toString()).toBe('early late');
   });
 });
+
+describe('pieces that come alone in their turns', () => {
+  /** Sends one piece a turn. @returns whether each was written at once */
+  async function sendAlone(writes: TurnWrites, socket: Socket, times: number): Promise<boolean[]> {
+    const atOnce: boolean[] = [];
+    for (let time = 0; time < times; time += 1) {
+      const before = socket.bytesWritten;
+      writes.send(socket, 'piece', bytes(''), '');
+      atOnce.push(socket.bytesWritten > before);
+      await turn();
+    }
+    return atOnce;
+  }
+
+  test('are soon written at once, but for one now and then that waits for others', async () => {
+    const writes = new TurnWrites();
+    const { ours, read } = await dial();
+    const atOnce = await sendAlone(writes, ours, 100);
+    expect(atOnce.slice(0, 4)).toEqual([false, false, false, false]);
+    const later = atOnce.slice(4);
+    expect(later.filter(Boolean).length).toBeGreaterThan(80);
+    expect(later).toContain(false);
+    await until(() => read().length === 500);
+  });
+
+  test('wait again once others come with them', async () => {
+    const writes = new TurnWrites();
+    const one = await dial();
+    const other = await dial();
+    await sendAlone(writes, one.ours, 30);
+    let waited = 0;
+    for (let time = 0; time < 40; time += 1) {
+      const before = one.ours.bytesWritten + other.ours.bytesWritten;
+      writes.send(one.ours, 'a', bytes(''), '');
+      writes.send(other.ours, 'b', bytes(''), '');
+      if (one.ours.bytesWritten + other.ours.bytesWritten === before) waited += 1;
+      await turn();
+    }
+    expect(waited).toBeGreaterThanOrEqual(30);
+    await until(() => other.read().length === 40);
+  });
+
+  test('go before the work that waits for the end of the turn, which comes behind whoever is at work', async () => {
+    const writes = new TurnWrites();
+    const { ours } = await dial();
+    const seen: string[] = [];
+    writes.listen({
+      beforeWrites: () => seen.push('before'),
+      afterWrites: () => seen.push(`after ${String(ours.bytesWritten > 150)}`),
+    });
+    await sendAlone(writes, ours, 30);
+    seen.length = 0;
+    writes.awaitTurn();
+    writes.send(ours, 'piece', bytes(''), '');
+    seen.push('at work');
+    await turn();
+    expect(seen).toEqual(['at work', 'before', 'after true']);
+  });
+});
