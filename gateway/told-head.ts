@@ -23,7 +23,7 @@ export interface ToldHead {
   isFlat: boolean;
 }
 
-/** What was made of a server's head: one of these for all its equal heads, so that each is made once. */
+/** What was made of a server's head. An endpoint mostly says the same one again and again: these share one of these. */
 export class ToldHeads {
   whole: ToldHead | null = null;
   /** For events that are read on their way: their length is not known. */

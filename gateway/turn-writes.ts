@@ -7,21 +7,23 @@ import { WriteBuffer, mergedBytesMax } from './write-buffer.ts';
  * another cost up to a seventh less than each behind its own work (figures: bench/gateway/README.md). A turn ends
  * when all that had come is worked off.
  *
- * While pieces come alone in their turns there is nothing to gain: they are written at once, and only now and then
- * one waits, to see whether others come with it. Node's way to the end of a turn is as much code as a write.
+ * While pieces come alone in their turns there is nothing to gain: the first one of a turn is then written at once. So is
+ * a request to a server only while a client's bytes are read. The system has then said whose bytes are there: what is read of that
+ * server in the same turn was there before the request, and is no answer to it.
  */
 const entriesMax = 256;
 /** Room for pieces that wait, beside one of any size. A client that falls behind keeps all of it, once. */
 const sharedBytes = 128 * 1024;
 /** What is longer is written at once: to keep it costs more than is saved. */
 const deferredBytesMax = 4 * 1024;
-/** So many turns with one piece each, and pieces are taken to come alone; then so many are written at once. */
+/** So many turns in a row with one piece each, and the next one is taken to be alone, too. */
 const loneTurns = 4;
-const loneWrites = 9;
 const nothing = Buffer.alloc(0);
 
 /** Who has work of its own at the end of a turn. */
 export interface TurnListener {
+  /** A client's bytes are being worked off, as the system told that they are there. */
+  readonly isReading: boolean;
   /** May still send. */
   beforeWrites(): void;
   /** What was sent has been given to the system, as far as it takes it. */
@@ -34,10 +36,14 @@ export class TurnWrites {
   private readonly pieces: Buffer[] = new Array<Buffer>(entriesMax).fill(nothing);
   private count = 0;
   private isTurnAwaited = false;
-  /** Turns in a row that had one piece; from `loneTurns` on also the pieces that were written at once. */
+  /** Small pieces of this turn. */
+  small = 0;
+  /** Turns in a row before it that had one. */
   private lone = 0;
   private listener: TurnListener | null = null;
-  /** Pieces that waited, and how often those that did were written: for metrics, and to tell whether one still waits. */
+  /** Turns that ended: what is read in the turn in which something was sent was there before it. */
+  turns = 0;
+  /** Pieces that waited, and how often those that did were written: for metrics. */
   deferred = 0;
   flushes = 0;
 
@@ -51,30 +57,37 @@ export class TurnWrites {
   awaitTurn(): void {
     if (this.isTurnAwaited) return;
     this.isTurnAwaited = true;
-    if (this.lone < loneTurns) setImmediate(this.endTurn);
-    else void resolved.then(this.endTurn); // behind whoever is at work now
+    setImmediate(this.endTurn);
   }
 
   /**
    * Text, bytes and text, behind whatever was sent to this socket before.
    * @param socket connected, and not of TLS, which always keeps what it is given
    * @param head of characters up to U+00FF, as is the tail
-   * @param isLasting the bytes stay as they are until they are written; else they hold for this call alone
    * @returns false when the socket takes no more for now
    */
-  send(socket: Socket, head: string, bytes: Uint8Array, tail: string, isLasting = false): boolean {
+  send(socket: Socket, head: string, bytes: Uint8Array, tail: string): boolean {
     this.makeRoom();
     const piece = this.buffer.merge(head, bytes, tail);
-    if (piece !== null) return this.put(socket, piece);
+    if (piece !== null) return this.put(socket, piece, true);
     this.settle(socket);
-    return sendPieces(socket, head, isLasting ? bytes : Buffer.from(bytes), tail);
+    return sendPieces(socket, head, Buffer.from(bytes), tail);
+  }
+
+  /** The same, of a request to a server, whose bytes stay as they are until they are written. */
+  sendRequest(socket: Socket, head: string, body: Uint8Array): boolean {
+    this.makeRoom();
+    const piece = this.buffer.merge(head, body);
+    if (piece !== null) return this.put(socket, piece, this.listener?.isReading === true);
+    this.settle(socket);
+    return sendPieces(socket, head, body, '');
   }
 
   /** A chunk of `transfer-encoding: chunked`. @param isFinal the body ends behind it @returns as `send`; null: too long */
   sendChunk(socket: Socket, payload: Uint8Array, isFinal: boolean): boolean | null {
     this.makeRoom();
     const piece = this.buffer.mergeChunk(payload, isFinal);
-    return piece === null ? null : this.put(socket, piece);
+    return piece === null ? null : this.put(socket, piece, true);
   }
 
   /** What waits for this socket is written now: somebody else is about to write to it, or to end it. */
@@ -86,18 +99,17 @@ export class TurnWrites {
     }
   }
 
-  private put(socket: Socket, piece: Buffer): boolean {
+  /** @param mayGoAtOnce if it is alone */
+  private put(socket: Socket, piece: Buffer, mayGoAtOnce: boolean): boolean {
     if (piece.length > deferredBytesMax || socket.writableLength > 0) return this.writeNow(socket, piece);
-    if (this.lone >= loneTurns && this.count === 0) {
-      this.lone = this.lone < loneTurns + loneWrites ? this.lone + 1 : loneTurns - 1;
-      return this.writeNow(socket, piece);
-    }
+    this.small += 1;
+    this.awaitTurn();
+    if (mayGoAtOnce && this.small === 1 && this.lone >= loneTurns) return this.writeNow(socket, piece);
     this.sockets[this.count] = socket;
     this.pieces[this.count] = piece;
     this.count += 1;
     this.deferred += 1;
     this.buffer.keep(piece.length);
-    this.awaitTurn();
     return true;
   }
 
@@ -138,16 +150,16 @@ export class TurnWrites {
   private readonly endTurn = (): void => {
     try {
       this.listener?.beforeWrites();
-      if (this.count > 0) this.lone = this.count === 1 ? this.lone + 1 : 0;
       this.flush();
     } finally {
       this.isTurnAwaited = false;
+      this.turns += 1;
+      if (this.small > 0) this.lone = this.small === 1 ? this.lone + 1 : 0;
+      this.small = 0;
     }
     this.listener?.afterWrites();
   };
 }
-
-const resolved = Promise.resolve();
 
 /** What is too long to be put together goes by one gathering write. */
 export function sendPieces(socket: Socket, head: string, bytes: Uint8Array, tail: string): boolean {

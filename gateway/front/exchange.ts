@@ -34,7 +34,7 @@ export interface Exchange {
   /** @param headers flat: name, value, name, value */
   start(status: number, headers: string[]): void;
   /** The same with a server's own headers before them, which many answers share. */
-  startWith(status: number, told: ToldHead, headers: string[]): void;
+  startWith(status: number, told: ToldHead, headers: readonly string[]): void;
   /**
    * The bytes hold for this call alone: whoever sends or keeps them later copies them.
    * @param isFinal nothing follows but `end`: what ends the body may go out with it

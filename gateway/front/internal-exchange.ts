@@ -102,7 +102,7 @@ class InternalExchange implements Exchange {
     return this.status !== 0;
   }
 
-  startWith(status: number, told: ToldHead, headers: string[]): void {
+  startWith(status: number, told: ToldHead, headers: readonly string[]): void {
     this.start(status, [...told.list, ...headers]);
   }
 

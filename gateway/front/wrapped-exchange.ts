@@ -47,7 +47,7 @@ export class WrappedExchange implements Exchange {
     this.inner.start(status, headers);
   }
   /** Whoever sees heads sees all of it by `start`. */
-  startWith(status: number, told: ToldHead, headers: string[]): void {
+  startWith(status: number, told: ToldHead, headers: readonly string[]): void {
     this.start(status, [...told.list, ...headers]);
   }
   write(chunk: Uint8Array | string, isFinal = false): boolean {

@@ -169,6 +169,7 @@ describe('the writes of a turn', () => {
     const { ours, read } = await dial();
     const order: string[] = [];
     writes.listen({
+      isReading: false,
       beforeWrites: () => {
         order.push(`before ${ours.bytesWritten}`);
         writes.send(ours, 'late', bytes(''), '');
@@ -196,32 +197,50 @@ describe('pieces that come alone in their turns', () => {
     return atOnce;
   }
 
-  test('are soon written at once, but for one now and then that waits for others', async () => {
+  test('are soon written at once', async () => {
     const writes = new TurnWrites();
     const { ours, read } = await dial();
     const atOnce = await sendAlone(writes, ours, 100);
-    expect(atOnce.slice(0, 4)).toEqual([false, false, false, false]);
-    const later = atOnce.slice(4);
-    expect(later.filter(Boolean).length).toBeGreaterThan(80);
-    expect(later).toContain(false);
+    expect(atOnce).toEqual(atOnce.map((_, at) => at >= 4));
     await until(() => read().length === 500);
   });
 
-  test('wait again once others come with them', async () => {
+  test('wait again once others come with them, and go in their order', async () => {
     const writes = new TurnWrites();
     const one = await dial();
     const other = await dial();
     await sendAlone(writes, one.ours, 30);
-    let waited = 0;
-    for (let time = 0; time < 40; time += 1) {
-      const before = one.ours.bytesWritten + other.ours.bytesWritten;
-      writes.send(one.ours, 'a', bytes(''), '');
-      writes.send(other.ours, 'b', bytes(''), '');
-      if (one.ours.bytesWritten + other.ours.bytesWritten === before) waited += 1;
+    const sent = () => one.ours.bytesWritten + other.ours.bytesWritten;
+    const before = sent();
+    writes.send(one.ours, 'a', bytes(''), '');
+    writes.send(other.ours, 'b', bytes(''), '');
+    writes.send(one.ours, 'c', bytes(''), '');
+    expect(sent()).toBe(before + 1);
+    await turn();
+    for (let time = 0; time < 4; time += 1) {
+      const atBegin = sent();
+      writes.send(one.ours, 'd', bytes(''), '');
+      expect(sent()).toBe(atBegin);
       await turn();
     }
-    expect(waited).toBeGreaterThanOrEqual(30);
-    await until(() => other.read().length === 40);
+    writes.send(one.ours, 'e', bytes(''), '');
+    await until(() => other.read().length === 1 && one.read().toString().endsWith('acdddde'));
+  });
+
+  test('if they are requests, go at once only while a client is read', async () => {
+    const writes = new TurnWrites();
+    const { ours, read } = await dial();
+    const listener = { isReading: false, beforeWrites: () => undefined, afterWrites: () => undefined };
+    writes.listen(listener);
+    await sendAlone(writes, ours, 30);
+    for (const isReading of [true, false, true]) {
+      listener.isReading = isReading;
+      const before = ours.bytesWritten;
+      writes.sendRequest(ours, 'r', bytes(''));
+      expect(ours.bytesWritten - before).toBe(isReading ? 1 : 0);
+      await turn();
+    }
+    await until(() => read().length === 153);
   });
 
   test('go before the work that waits for the end of the turn, which comes behind whoever is at work', async () => {
@@ -229,6 +248,7 @@ describe('pieces that come alone in their turns', () => {
     const { ours } = await dial();
     const seen: string[] = [];
     writes.listen({
+      isReading: false,
       beforeWrites: () => seen.push('before'),
       afterWrites: () => seen.push(`after ${String(ours.bytesWritten > 150)}`),
     });

@@ -91,7 +91,7 @@ export class LeanExchange implements Exchange {
     this.begin(responseHead(status, headers));
   }
 
-  startWith(status: number, told: ToldHead, headers: string[]): void {
+  startWith(status: number, told: ToldHead, headers: readonly string[]): void {
     this.begin(furtherHead(sharedHead(status, told), headers));
   }
 

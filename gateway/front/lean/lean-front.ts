@@ -112,6 +112,10 @@ export class LeanFront implements ConnectionHost, TurnListener {
     return server;
   }
 
+  get isReading(): boolean {
+    return this.reads.isLending;
+  }
+
   isClosing(): boolean {
     return this.deps.isDraining() || this.server?.listening !== true;
   }

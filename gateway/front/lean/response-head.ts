@@ -129,13 +129,13 @@ function line(name: string, value: string): string {
   if (last === undefined && !httpToken.test(name))
     throw new TypeError(`'${name.slice(0, 64)}' is no header name`);
   if (!content.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
-  const start = last?.start ?? flat(`${name}: `);
+  const start = last?.start ?? `${name}: `;
   const text = `${start}${value}\r\n`;
   if (value.length > remembered) return text;
   if (last !== undefined) {
     last.value = value;
     last.text = text;
     last.isFlat = false;
-  } else if (lines.size < linesMax) lines.set(name, { start, value, text, isFlat: false });
+  } else if (lines.size < linesMax) lines.set(name, { start: flat(start), value, text, isFlat: false });
   return text;
 }

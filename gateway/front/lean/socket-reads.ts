@@ -34,8 +34,11 @@ export class SocketReads {
     inner[slots.callback] = (length: number): boolean => {
       if (!isOurs) return socket.push(Buffer.from(bytes.subarray(0, length)));
       this.isLending = true; // one flag: to ask bytes for their memory costs more than to copy them
-      onData(bytes.subarray(0, length));
-      this.isLending = false;
+      try {
+        onData(bytes.subarray(0, length));
+      } finally {
+        this.isLending = false;
+      }
       if (isScribbling) bytes.fill(0xdb, 0, length);
       return true;
     };

@@ -61,7 +61,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   /** Bytes of a response to the request in hand have come. */
   private isHeard = false;
   private isPaused = false;
-  /** `flushes` of the shared writes when the request began to wait there: what comes before the next one is no answer. */
+  /** The turn in which the request was sent, if it is a small one: what is read in it is no answer (turn-writes.ts). */
   private sentAt = -1;
   private error: Error | null = null;
 
@@ -112,7 +112,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
       this.destroy(); // nobody asked: what an idle server says cannot be somebody's answer
       return;
     }
-    if (!this.isHeard && this.isWaiting()) {
+    if (!this.isHeard && this.isJustSent()) {
       this.lost('UNASKED_ANSWER', 'the server spoke unasked'); // nor to a request that has not left yet
       return;
     }
@@ -238,9 +238,9 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const body = bytes ?? nothing;
     if (!pool.address.isTls) {
       const { writes } = pool.shared;
-      const { deferred } = writes;
-      writes.send(socket, head, body, '', true);
-      this.sentAt = writes.deferred === deferred ? -1 : writes.flushes;
+      const { small } = writes;
+      writes.sendRequest(socket, head, body);
+      this.sentAt = writes.small === small ? -1 : writes.turns;
       return;
     }
     const whole = WriteBuffer.own(head, body);
@@ -267,9 +267,9 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     pool.giveBack(this);
   }
 
-  /** The request has not left yet. */
-  private isWaiting(): boolean {
-    return this.sentAt === this.pool.shared.writes.flushes;
+  /** The request was sent in this turn: whatever its server has said or done by now was before it. */
+  private isJustSent(): boolean {
+    return this.sentAt === this.pool.shared.writes.turns;
   }
 
   private release(call: SocketCall): void {
@@ -310,7 +310,7 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
       this.fail(failed('refused', code, message));
       return;
     }
-    const isStale = this.uses > 0 && !this.isHeard && (this.isWaiting() || this.isFresh(this.call));
+    const isStale = this.uses > 0 && !this.isHeard && (this.isJustSent() || this.isFresh(this.call));
     if (isStale) this.pool.shared.stats.stale += 1;
     this.fail({ kind: 'reset', code, message, isStale });
   }

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { SocketStats } from '../../../../gateway/upstream/socket/stats.ts';
 import { socketUpstreams } from '../../../../gateway/upstream/socket/socket-upstream.ts';
 import type { Upstream } from '../../../../gateway/upstream/upstream.ts';
+import { TurnWrites } from '../../../../gateway/turn-writes.ts';
 import { startRawBackend } from '../../../fixtures/gateway/backends.ts';
 import type { RawBackend } from '../../../fixtures/gateway/backends.ts';
 import { until } from '../../../fixtures/gateway/control-api.ts';
@@ -19,17 +20,22 @@ describe('a server that speaks unasked', () => {
     for (const close of closers.splice(0)) await close();
   });
 
-  /** With one connection, over which it has answered once, and may speak unasked. */
-  async function idleServer(): Promise<{ upstream: Upstream; backend: RawBackend; speak: () => void }> {
+  /** With one connection, over which it has answered, and may speak unasked. @param writes of its requests */
+  async function idleServer(
+    writes = new TurnWrites(),
+  ): Promise<{ upstream: Upstream; backend: RawBackend; speak: () => void }> {
     const sockets: Socket[] = [];
     const backend = await startRawBackend((socket, received) => {
       if (received.subarray(-4).toString() === '\r\n\r\n') socket.write(ok);
-      sockets.push(socket);
+      sockets.push(socket.setNoDelay(true)); // else what it says next waits until its answer is acknowledged
     });
     stats = new SocketStats();
-    const upstream = socketUpstreams({ stats, nowMs: () => performance.now(), isScribbling: true })(
-      backend.address,
-    );
+    const upstream = socketUpstreams({
+      stats,
+      writes,
+      nowMs: () => performance.now(),
+      isScribbling: true,
+    })(backend.address);
     closers.push(() => {
       upstream.close();
     }, backend.close);
@@ -46,18 +52,26 @@ describe('a server that speaks unasked', () => {
     expect(backend.received).toHaveLength(2);
   });
 
-  test('what a server says between the taking of its connection and the leaving of the request is nobody’s answer', async () => {
-    const { upstream, backend, speak } = await idleServer();
-    // A timer's turn: what is written in it is read before its end, when the request would leave.
+  test.each([
+    ['waits for the end of its turn', false],
+    ['is written at once, since requests come alone', true],
+  ])('what a server says before the request that %s is nobody’s answer', async (_when, isReading) => {
+    const writes = new TurnWrites();
+    const { upstream, backend, speak } = await idleServer(writes);
+    writes.listen({ isReading, beforeWrites: () => undefined, afterWrites: () => undefined });
+    for (let time = 0; time < 8; time += 1) await ask(upstream, get).outcome;
+    const { deferred } = writes;
+    // A timer's turn: what has come in it is read before its end.
     const outcome = await new Promise<Seen>((resolve) => {
       setTimeout(() => {
         speak();
         void ask(upstream, get).outcome.then(resolve);
       }, 1);
     });
+    expect(writes.deferred - deferred).toBe(isReading ? 0 : 1);
     expect(text(outcome)).toBe('');
     expect(outcome.failure).toMatchObject({ kind: 'reset', isStale: true });
     expect(text(await ask(upstream, get).outcome)).toBe('ok');
-    expect(backend.received).toHaveLength(2);
+    expect(backend.received.length).toBeLessThanOrEqual(isReading ? 11 : 10);
   });
 });
