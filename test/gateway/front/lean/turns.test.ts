@@ -56,4 +56,34 @@ describe('what happens within a turn of the event loop', () => {
     await until(() => talking.answers().length === count);
     expect(memories.size).toBeLessThan(20); // of 45 KB: in some reads, each copied as a whole
   });
+
+  test.each([200, 5_000, 12_000])(
+    'requests sent ahead are begun one a turn, so that others are served between (answers of %i bytes)',
+    async (size) => {
+      let turns = 0;
+      let isOver = false;
+      const countTurns = () => {
+        turns += 1;
+        if (!isOver) setImmediate(countTurns);
+      };
+      const begun = new Map<number, number>();
+      await talks.start({
+        handle: (exchange) => {
+          begun.set(turns, (begun.get(turns) ?? 0) + 1);
+          answer(exchange, 200, 'x'.repeat(size));
+        },
+      });
+      const talking = await talks.client();
+      for (let time = 0; time < 8; time += 1) {
+        await talking.write(get('/alone'));
+        await until(() => talking.answers().length === time + 1);
+      }
+      begun.clear();
+      countTurns();
+      await talking.write(get('/ahead').repeat(100));
+      await until(() => talking.answers().length === 108);
+      isOver = true;
+      expect(Math.max(...begun.values())).toBeLessThanOrEqual(2); // the reading of more is one, too
+    },
+  );
 });
