@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { has } from './children.ts';
 
-/** What the bench needs from the machine, and its two Go programs, built once for each state of their sources. */
+/** What the bench needs from the machine, and its Go programs, built once for each state of their sources. */
 const sources = new URL('./go/', import.meta.url).pathname;
 
 /** @throws Error that says what is missing and where it comes from */
@@ -19,7 +19,7 @@ export function checkMachine(): void {
   need(availableParallelism() >= 2, 'The bench needs two CPUs: one for the gateway, one for its load.');
 }
 
-/** @returns the folder with `mock` and `load` */
+/** @returns the folder with `mock`, `load` and `steps` */
 export function buildPrograms(root: string): string {
   const files = (readdirSync(sources, { recursive: true }) as string[]).filter((file) =>
     /\.(go|mod)$/.test(file),
@@ -31,11 +31,13 @@ export function buildPrograms(root: string): string {
   // Its installer puts it there, and leaves the PATH to the user.
   const go = ['go', '/usr/local/go/bin/go'].find((program) => has(program, ['version']));
   if (go === undefined) {
-    throw new Error('go is missing: install Go 1.21 or later (https://go.dev/dl), it builds mock and load.');
+    throw new Error(
+      'go is missing: install Go 1.21 or later (https://go.dev/dl), it builds the programs here.',
+    );
   }
   const made = `${folder}.${process.pid}`;
   mkdirSync(made, { recursive: true });
-  for (const name of ['mock', 'load']) {
+  for (const name of ['mock', 'load', 'steps']) {
     const built = spawnSync(go, ['build', '-o', join(made, name), `./${name}`], {
       cwd: sources,
       encoding: 'utf8',
