@@ -7,9 +7,10 @@ import { WriteBuffer, mergedBytesMax } from './write-buffer.ts';
  * another cost up to a seventh less than each behind its own work (figures: bench/gateway/README.md). A turn ends
  * when all that had come is worked off.
  *
- * While pieces come alone in their turns there is nothing to gain: the first one of a turn is then written at once. So is
- * a request to a server only while a client's bytes are read. The system has then said whose bytes are there: what is read of that
- * server in the same turn was there before the request, and is no answer to it.
+ * While pieces come alone in their turns there is nothing to gain: the first one of a turn is then written at once. What
+ * somebody waits for, a request and the begin of an answer, need only be alone among its like, and goes before the chunks of
+ * streams. A request does so only while a client's bytes are read. The system has then said whose bytes are there:
+ * what is read of that server in the same turn was there before the request, and is no answer to it.
  */
 const entriesMax = 256;
 /** Room for pieces that wait, beside one of any size. A client that falls behind keeps all of it, once. */
@@ -36,11 +37,12 @@ export class TurnWrites {
   private readonly pieces: Buffer[] = new Array<Buffer>(entriesMax).fill(nothing);
   private count = 0;
   private isTurnAwaited = false;
-  /** Small pieces of this turn. */
-  small = 0;
-  /** Turns in a row before it that had one. */
-  private lone = 0;
+  private readonly small = new Crowd();
+  /** Of the small ones: requests, and what an answer begins with. */
+  private readonly urgent = new Crowd();
   private listener: TurnListener | null = null;
+  /** Small pieces so far. */
+  smallPieces = 0;
   /** Turns that ended: what is read in the turn in which something was sent was there before it. */
   turns = 0;
   /** Pieces that waited, and how often those that did were written: for metrics. */
@@ -69,7 +71,7 @@ export class TurnWrites {
   send(socket: Socket, head: string, bytes: Uint8Array, tail: string): boolean {
     this.makeRoom();
     const piece = this.buffer.merge(head, bytes, tail);
-    if (piece !== null) return this.put(socket, piece, true);
+    if (piece !== null) return this.putUrgent(socket, piece, true);
     this.settle(socket);
     return sendPieces(socket, head, Buffer.from(bytes), tail);
   }
@@ -78,7 +80,7 @@ export class TurnWrites {
   sendRequest(socket: Socket, head: string, body: Uint8Array): boolean {
     this.makeRoom();
     const piece = this.buffer.merge(head, body);
-    if (piece !== null) return this.put(socket, piece, this.listener?.isReading === true);
+    if (piece !== null) return this.putUrgent(socket, piece, this.listener?.isReading === true);
     this.settle(socket);
     return sendPieces(socket, head, body, '');
   }
@@ -87,7 +89,7 @@ export class TurnWrites {
   sendChunk(socket: Socket, payload: Uint8Array, isFinal: boolean): boolean | null {
     this.makeRoom();
     const piece = this.buffer.mergeChunk(payload, isFinal);
-    return piece === null ? null : this.put(socket, piece, true);
+    return piece === null ? null : this.put(socket, piece, this.small.isAlone());
   }
 
   /** What waits for this socket is written now: somebody else is about to write to it, or to end it. */
@@ -99,12 +101,18 @@ export class TurnWrites {
     }
   }
 
-  /** @param mayGoAtOnce if it is alone */
-  private put(socket: Socket, piece: Buffer, mayGoAtOnce: boolean): boolean {
+  private putUrgent(socket: Socket, piece: Buffer, mayGoAtOnce: boolean): boolean {
+    const goesAtOnce = mayGoAtOnce && this.urgent.isAlone();
+    this.urgent.now += 1;
+    return this.put(socket, piece, goesAtOnce);
+  }
+
+  private put(socket: Socket, piece: Buffer, goesAtOnce: boolean): boolean {
     if (piece.length > deferredBytesMax || socket.writableLength > 0) return this.writeNow(socket, piece);
-    this.small += 1;
+    this.small.now += 1;
+    this.smallPieces += 1;
     this.awaitTurn();
-    if (mayGoAtOnce && this.small === 1 && this.lone >= loneTurns) return this.writeNow(socket, piece);
+    if (goesAtOnce) return this.writeNow(socket, piece);
     this.sockets[this.count] = socket;
     this.pieces[this.count] = piece;
     this.count += 1;
@@ -154,11 +162,29 @@ export class TurnWrites {
     } finally {
       this.isTurnAwaited = false;
       this.turns += 1;
-      if (this.small > 0) this.lone = this.small === 1 ? this.lone + 1 : 0;
-      this.small = 0;
+      this.small.endTurn();
+      this.urgent.endTurn();
     }
     this.listener?.afterWrites();
   };
+}
+
+/** Whether pieces of a kind come alone in their turns. */
+class Crowd {
+  /** In this turn. */
+  now = 0;
+  /** Turns in a row that had one; those that had none do not count. */
+  private lone = 0;
+
+  /** Whether the next one is taken to be alone in this turn. */
+  isAlone(): boolean {
+    return this.now === 0 && this.lone >= loneTurns;
+  }
+
+  endTurn(): void {
+    if (this.now > 0) this.lone = this.now === 1 ? this.lone + 1 : 0;
+    this.now = 0;
+  }
 }
 
 /** What is too long to be put together goes by one gathering write. */

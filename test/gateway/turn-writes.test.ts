@@ -227,6 +227,22 @@ describe('pieces that come alone in their turns', () => {
     await until(() => other.read().length === 1 && one.read().toString().endsWith('acdddde'));
   });
 
+  test('if somebody waits for them, go at once before the chunks of streams, which wait', async () => {
+    const writes = new TurnWrites();
+    const stream = await dial();
+    const other = await dial();
+    for (let time = 0; time < 6; time += 1) {
+      const before = stream.ours.bytesWritten;
+      for (let count = 0; count < 3; count += 1) writes.sendChunk(stream.ours, bytes('c'), false);
+      const atBegin = other.ours.bytesWritten;
+      writes.send(other.ours, 'u', bytes(''), '');
+      expect(other.ours.bytesWritten - atBegin).toBe(time < 4 ? 0 : 1);
+      expect(stream.ours.bytesWritten).toBe(before);
+      await turn();
+    }
+    await until(() => other.read().length === 6 && stream.read().length === 6 * 3 * 6);
+  });
+
   test('if they are requests, go at once only while a client is read', async () => {
     const writes = new TurnWrites();
     const { ours, read } = await dial();

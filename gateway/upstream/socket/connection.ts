@@ -238,9 +238,9 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
     const body = bytes ?? nothing;
     if (!pool.address.isTls) {
       const { writes } = pool.shared;
-      const { small } = writes;
+      const { smallPieces } = writes;
       writes.sendRequest(socket, head, body);
-      this.sentAt = writes.small === small ? -1 : writes.turns;
+      this.sentAt = writes.smallPieces === smallPieces ? -1 : writes.turns;
       return;
     }
     const whole = WriteBuffer.own(head, body);
