@@ -37,7 +37,7 @@ export function buildPrograms(root: string): string {
   }
   const made = `${folder}.${process.pid}`;
   mkdirSync(made, { recursive: true });
-  for (const name of ['mock', 'load', 'steps']) {
+  for (const name of ['mock', 'load', ...(process.arch === 'x64' ? ['steps'] : [])]) {
     const built = spawnSync(go, ['build', '-o', join(made, name), `./${name}`], {
       cwd: sources,
       encoding: 'utf8',

@@ -21,6 +21,8 @@ import type { Share } from './analysis.ts';
  * each instruction of its main thread, one by one (ptrace, Linux on amd64; half a minute for a request). Of the kernel's
  * nothing is seen, nor is data told by function.
  */
+if (process.platform !== 'linux' || process.arch !== 'x64')
+  throw new Error('Instructions are counted on Linux and x64 alone.');
 const { values } = parseArgs({
   options: {
     root: { type: 'string', default: new URL('../../../', import.meta.url).pathname },

@@ -1,3 +1,5 @@
+//go:build linux && amd64
+
 // steps PID FILE: every instruction of a process's main thread, one after another, until SIGTERM: their addresses, 8 bytes
 // each, little-endian. Linux on amd64, by ptrace; a million take about a minute. Nothing else may trace the process.
 package main
