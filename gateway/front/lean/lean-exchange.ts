@@ -95,19 +95,6 @@ export class LeanExchange implements Exchange {
     this.begin(furtherHead(sharedHead(status, told), headers));
   }
 
-  private begin({ status, text, contentLength, isLast, hasDate }: WrittenHead): void {
-    if (this.isStarted) throw new Error('a response was started twice');
-    const { wire } = this;
-    this.status = status;
-    if (this.isOver) return;
-    this.isLast ||= isLast;
-    this.head = (hasDate ? text : text + wire.dateLine()) + wire.keepLines(this.isLast);
-    if (this.method === 'HEAD' || status === 204 || status === 304) return;
-    this.framing = contentLength < 0 ? framings.chunked : framings.length;
-    this.left = contentLength;
-    wire.flushLater(this);
-  }
-
   write(chunk: Uint8Array | string, isFinal = false): boolean {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
     this.bytes += bytes.length;
@@ -181,6 +168,19 @@ export class LeanExchange implements Exchange {
         this.wire.onFault(error); // the connection, and the others of this turn, go on
       }
     }
+  }
+
+  private begin({ status, text, contentLength, isLast, hasDate }: WrittenHead): void {
+    if (this.isStarted) throw new Error('a response was started twice');
+    const { wire } = this;
+    this.status = status;
+    if (this.isOver) return;
+    this.isLast ||= isLast;
+    this.head = (hasDate ? text : text + wire.dateLine()) + wire.keepLines(this.isLast);
+    if (this.method === 'HEAD' || status === 204 || status === 304) return;
+    this.framing = contentLength < 0 ? framings.chunked : framings.length;
+    this.left = contentLength;
+    wire.flushLater(this);
   }
 
   private writeChunk(bytes: Uint8Array, isFinal: boolean): boolean {
