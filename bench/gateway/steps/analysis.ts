@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 /**
  * What the instructions of a request belong to. Each is counted for the JavaScript function that was at work, with all that it
@@ -95,8 +95,12 @@ function namer({ memory, compiled, root }: Maps): (address: number) => string | 
   };
 }
 
-/** Pages of its memory that a process touched since `clearTouched`: data and code. */
+/** Pages of its memory that a process touched since `clearTouched`: data and code (proc(5), clear_refs and smaps). */
 export function touchedPages(pid: number): number {
   const kilobytes = [...readFileSync(`/proc/${pid}/smaps`, 'utf8').matchAll(/^Referenced:\s+(\d+)/gm)];
   return kilobytes.reduce((sum, parts) => sum + Number(parts[1]) / 4, 0);
+}
+
+export function clearTouched(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '1');
 }

@@ -12,7 +12,7 @@ import { freePort } from '../contenders.ts';
 import { startMock } from '../measure.ts';
 import { buildPrograms } from '../programs.ts';
 import { makeRoutes } from '../routes.ts';
-import { sharesOf, touchedPages } from './analysis.ts';
+import { clearTouched, sharesOf, touchedPages } from './analysis.ts';
 import type { Share } from './analysis.ts';
 
 /**
@@ -33,6 +33,8 @@ const { values } = parseArgs({
 const root = values.root.endsWith('/') ? values.root : `${values.root}/`;
 const here = new URL('../../../', import.meta.url).pathname;
 const warmUps = 60_000;
+/** Counted one by one its instructions take half a minute. */
+const answerMsMax = 300_000;
 const scratch = mkdtempSync(join(tmpdir(), 'muster-bench-steps-'));
 process.on('exit', () => {
   killAll();
@@ -94,8 +96,18 @@ async function dial(port: number, exited: () => string | null): Promise<Socket> 
 
 /** An answer is one write, and comes as one piece. */
 async function ask({ client, request }: Gateway): Promise<void> {
-  const answer = await new Promise<Buffer>((resolve) => {
-    client.once('data', resolve);
+  const answer = await new Promise<Buffer>((resolve, reject) => {
+    const left = () => {
+      reject(new Error('The gateway closed the connection.'));
+    };
+    const late = setTimeout(() => {
+      reject(new Error(`No answer in ${answerMsMax / 1000} seconds.`));
+    }, answerMsMax);
+    client.once('close', left).once('data', (bytes: Buffer) => {
+      clearTimeout(late);
+      client.off('close', left);
+      resolve(bytes);
+    });
     client.write(request);
   });
   const line = answer.toString('latin1', 0, 15);
@@ -106,7 +118,7 @@ async function countPages(gateway: Gateway): Promise<number> {
   const counts: number[] = [];
   for (let time = 0; time < 11; time += 1) {
     await sleep(30);
-    writeFileSync(`/proc/${gateway.pid}/clear_refs`, '1');
+    clearTouched(gateway.pid);
     await ask(gateway);
     await sleep(3);
     counts.push(touchedPages(gateway.pid));
@@ -120,10 +132,15 @@ async function step(programs: string, gateway: Gateway): Promise<Share[]> {
   const tracer = spawn(join(programs, 'steps'), [String(gateway.pid), file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  await new Promise((resolve) => tracer.stdout.once('data', resolve));
+  const ended = new Promise((resolve) => tracer.once('exit', resolve));
+  await new Promise<void>((resolve, reject) => {
+    tracer.stdout.once('data', resolve);
+    void ended.then(() => {
+      reject(new Error('The gateway could not be traced: is ptrace allowed here, and nobody else at it?'));
+    });
+  });
   await ask(gateway);
   await sleep(500); // what follows the answer
-  const ended = new Promise((resolve) => tracer.once('exit', resolve));
   tracer.kill('SIGTERM');
   await ended;
   const bytes = readFileSync(file);

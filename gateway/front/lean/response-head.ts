@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { flat } from '../../flat-text.ts';
-import { httpToken } from '../../http-token.ts';
+import { httpToken, httpValue } from '../../http-token.ts';
 import type { ToldHead, WrittenHead } from '../../told-head.ts';
 
 /**
@@ -117,7 +117,6 @@ interface Line {
 const lines = new Map<string, Line>();
 const linesMax = 256;
 const remembered = 256; // characters of a value
-const content = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function line(name: string, value: string): string {
   const last = lines.get(name);
@@ -128,7 +127,7 @@ function line(name: string, value: string): string {
   }
   if (last === undefined && !httpToken.test(name))
     throw new TypeError(`'${name.slice(0, 64)}' is no header name`);
-  if (!content.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
+  if (!httpValue.test(value)) throw new TypeError(`the header ${name} has a value that may not be sent`);
   const start = last?.start ?? `${name}: `;
   const text = `${start}${value}\r\n`;
   if (value.length > remembered) return text;

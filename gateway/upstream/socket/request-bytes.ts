@@ -1,5 +1,5 @@
 import { flat } from '../../flat-text.ts';
-import { httpToken } from '../../http-token.ts';
+import { httpToken, httpValue } from '../../http-token.ts';
 import type { UpstreamRequest } from '../upstream.ts';
 
 /**
@@ -63,15 +63,14 @@ function headerLines(headers: readonly string[]): string | null {
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
-    if (!isName(name) || !plainValue.test(value)) return null;
+    if (!isName(name) || !httpValue.test(value)) return null;
     text += `${name}: ${value}\r\n`;
   }
   return text;
 }
 
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
-/** No control characters but the tab, none beyond a byte: U+010A would be cut to a line feed. In a path no spaces either. */
-const plainValue = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** As the value of a header, and without blanks. */
 const plainPath = /^\/[\x21-\x7e\x80-\xff]*$/;
 
 /** Names seen to be good; few are ever in use, and no more than this are kept. */

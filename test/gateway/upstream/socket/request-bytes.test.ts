@@ -26,6 +26,7 @@ describe('the head of a request', () => {
 
   test.each<[string, Partial<UpstreamRequest>]>([
     ['a path of no slash', { path: 'v1' }],
+    ['a whole address as the path', { path: 'http://elsewhere.example/' }],
     ['an empty path', { path: '' }],
     ['a space in the path', { path: '/a b' }],
     ['a line feed in the path', { path: '/a\nb' }],
@@ -35,11 +36,15 @@ describe('the head of a request', () => {
     ['no method', { method: '' }],
     ['neither method nor path', { method: '', path: '' }],
     ['a method of two words', { method: 'GET /x' }],
+    ['a line break in a value', { headers: ['x', 'a\r\nx-evil: 1'] }],
+    ['a line break in a shared value', { common: new CommonHeaders(['x', 'a\r\nx-evil: 1']) }],
     ['a line feed in a value', { headers: ['x', 'a\nb'] }],
     ['a line feed behind a value', { headers: ['x', 'a\n'] }],
     ['a null in a value', { headers: ['x', 'a\0b'] }],
     ['a value whose low byte is a line feed', { headers: ['x', 'a\u010ab'] }],
     ['a line feed in a name', { headers: ['x\n', 'a'] }],
+    ['a colon in a name', { headers: ['x: y', 'a'] }],
+    ['no name', { headers: ['', 'a'] }],
   ])('%s makes none, whatever was sent before', (_what, bad) => {
     const start = new RequestStart('model:80');
     expect(head(bad, start)).toBeNull();

@@ -269,20 +269,10 @@ describe('connections to servers', () => {
   });
 
   test.each<[string, Partial<UpstreamRequest>]>([
+    // The rules: request-bytes.test.ts.
     ['a line break in a value', { headers: ['x', 'a\r\nx-evil: 1'] }],
-    ['a line feed in a value', { headers: ['x', 'a\nb'] }],
-    ['a character that would be cut to a line feed', { headers: ['x', 'a\u010ab'] }],
-    ['NUL in a value', { headers: ['x', 'a\0b'] }],
     ['a line break in a shared value', { common: new CommonHeaders(['x', 'a\r\nx-evil: 1']) }],
-    ['a line break in a name', { headers: ['x\r\ny', 'a'] }],
-    ['a colon in a name', { headers: ['x: y', 'a'] }],
-    ['no name', { headers: ['', 'a'] }],
-    ['a line break in the path', { path: '/a\r\nx-evil: 1' }],
     ['a space in the path', { path: '/a HTTP/1.1' }],
-    ['a wide character in the path', { path: '/a\u0120b' }],
-    ['a whole address as the path', { path: 'http://elsewhere.example/' }],
-    ['no path', { path: '' }],
-    ['a method of two words', { method: 'GET /x' }],
   ])('a request with %s is not sent, and its connection is good for the next', async (_name, request) => {
     const backend = await polite();
     const upstream = open(backend.address);
