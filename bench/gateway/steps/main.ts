@@ -16,20 +16,24 @@ import { clearTouched, sharesOf, touchedPages } from './analysis.ts';
 import type { Share } from './analysis.ts';
 
 /**
- * What one chat of 1 KB makes the gateway do, all on: `node bench/gateway/steps/main.ts [--root CHECKOUT] [--rows N] [--json]`. Counted,
+ * What one chat of 1 KB makes the gateway do, all on. Counted,
  * not timed, so it is the same on a busy machine: pages that it touches (median of eleven requests), then
  * each instruction of its main thread, one by one (ptrace, Linux on amd64; half a minute for a request). Of the kernel's
  * nothing is seen, nor is data told by function.
  */
 if (process.platform !== 'linux' || process.arch !== 'x64')
   throw new Error('Instructions are counted on Linux and x64 alone.');
-const { values } = parseArgs({
-  options: {
-    root: { type: 'string', default: new URL('../../../', import.meta.url).pathname },
-    rows: { type: 'string', default: '30' },
-    json: { type: 'boolean', default: false },
-  },
-});
+const usage = `npm run bench:steps -- [--root CHECKOUT] [--rows N] [--json]
+
+Counts what one chat makes the gateway do; takes two minutes.
+  --root CHECKOUT  of another checkout of this project
+  --rows N         functions in the table (30)
+  --json           the sums alone, as one object`;
+const values = readOptions();
+if (values.help) {
+  process.stdout.write(`${usage}\n`);
+  process.exit(0);
+}
 const root = values.root.endsWith('/') ? values.root : `${values.root}/`;
 const here = new URL('../../../', import.meta.url).pathname;
 const warmUps = 60_000;
@@ -41,6 +45,22 @@ process.on('exit', () => {
   rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        root: { type: 'string', default: new URL('../../../', import.meta.url).pathname },
+        rows: { type: 'string', default: '30' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${usage}\n`);
+    process.exit(2);
+  }
+}
 
 interface Gateway {
   readonly pid: number;
@@ -166,12 +186,15 @@ for (let count = 0; count < warmUps; count += 1) await ask(gateway);
 const pages = await countPages(gateway);
 const shares = await step(programs, gateway);
 const all = shares.at(-1);
-if (values.json) process.stdout.write(`${JSON.stringify({ pages, ...all, name: undefined })}\n`);
-else {
+if (all === undefined) throw new Error('Nothing was counted.');
+if (values.json) {
+  const { instructions, lines: code_lines, pages: code_pages } = all;
+  process.stdout.write(`${JSON.stringify({ touched_pages: pages, instructions, code_lines, code_pages })}\n`);
+} else {
   const row = ({ name, instructions, lines, pages: code }: Share) =>
     `| ${name} | ${instructions} | ${lines} | ${code} |`;
   const most = shares.slice(0, Number(values.rows)).map(row);
-  const rows = all === undefined ? most : [row(all), ...most];
+  const rows = [row(all), ...most];
   process.stdout.write(
     `Pages touched by a request, data and code: ${pages}\n\n| at work | instructions | code lines | code pages |\n| --- | --- | --- | --- |\n${rows.join('\n')}\n`,
   );
