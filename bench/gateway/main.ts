@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { keepAwake } from './awake.ts';
 import { killAll, setNice, stopAll } from './children.ts';
 import { contenders, peerNames } from './contenders.ts';
 import type { Setting } from './contenders.ts';
@@ -66,10 +67,16 @@ async function run(options: Options): Promise<void> {
     process.stdout.write(await soak(bench, chosen));
     return;
   }
+  const sleepy = options.maySleep ? '--may-sleep' : keepAwake();
   const runs: Run[] = [];
   for (let round = 0; round < options.rounds; round += 1) {
     runs.push(...(await measureRound(bench, round, chosen)));
   }
   if (options.profile !== '') process.stdout.write(profileReport(readProfiles(options.profile), root));
-  process.stdout.write(options.json ? `${JSON.stringify(figures(runs))}\n` : `${report(runs)}\n`);
+  const cpus = sleepy === null ? 'CPUs were kept awake.' : `CPUs might sleep (${sleepy}).`;
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify({ ...figures(runs), cpus_awake: sleepy === null })}\n`
+      : `${report(runs)}\n${cpus}\n`,
+  );
 }

@@ -21,6 +21,8 @@ export interface Options {
   readonly gatewayCpus: string;
   readonly loadCpus: string;
   readonly nice: number;
+  /** CPUs sleep as the machine lets them. */
+  readonly maySleep: boolean;
   readonly isQuick: boolean;
   /** Everything off: the bare data path. */
   readonly isBare: boolean;
@@ -49,6 +51,7 @@ export const usage = `npm run bench:gateway -- [options]
   --gateway-cpus LIST  for gateways (1)
   --load-cpus LIST     for mock and load generator (0)
   --nice=N             of all processes of the bench, e.g. --nice=-10 on a busy machine (0)
+  --may-sleep          leave CPUs that have nothing to do asleep, as the machine does; else they are kept awake (root)
   --bare               without keys, tiers, budgets: the bare data path
   --access-log         with one log line a request
   --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
@@ -78,6 +81,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     gatewayCpus: values['gateway-cpus'] ?? '1',
     loadCpus: values['load-cpus'] ?? '0',
     nice: Number(values.nice ?? 0),
+    maySleep: values['may-sleep'] === true,
     isQuick,
     isBare: values.bare === true,
     accessLog: values['access-log'] === true,
@@ -106,6 +110,7 @@ function parse(args: readonly string[]) {
         'gateway-cpus': text,
         'load-cpus': text,
         nice: text,
+        'may-sleep': flag,
         bare: flag,
         'access-log': flag,
         profile: text,
