@@ -1,3 +1,4 @@
+import { endsInOpenChoice } from '../../domain/sse/open-choice.ts';
 import { endsEvent } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
@@ -47,7 +48,7 @@ export class UsageTap implements ResponseTap {
     if (!this.isReadable) return;
     if (this.isStream) this.events.add(chunk);
     // Most pieces of a stream are this: they need no memory of the scanner's, which is cold by then.
-    if (!this.isWaiting && endsEvent(chunk) && toldUsage(chunk) < 0) {
+    if (!this.isWaiting && (endsInOpenChoice(chunk) || (endsEvent(chunk) && toldUsage(chunk) < 0))) {
       this.plain = chunk;
       return;
     }
