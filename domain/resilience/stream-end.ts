@@ -1,6 +1,5 @@
 import { isObject, parseObject } from './continuation.ts';
 import { Needle } from '../sse/needle.ts';
-import { endsInOpenChoice } from '../sse/open-choice.ts';
 import { eventData } from '../sse/sse.ts';
 import { endsWithDone } from '../sse/whole-events.ts';
 
@@ -31,7 +30,7 @@ export class StreamEnd {
    */
   pass(events: Uint8Array, isPiece = false): void {
     if (!isPiece && !endsInObject(events) && this.isNoChunk(events)) return;
-    const says = !(this.finished === null && endsInOpenChoice(events)) && saysFinish(events);
+    const says = saysFinish(events);
     this.saysBefore = this.saysLast;
     this.saysLast = says;
     if (says && this.finished !== null) noteFinished(events, this.finished);

@@ -1,12 +1,11 @@
-import { endsInOpenChoice } from '../../domain/sse/open-choice.ts';
-import { endsEvent } from '../../domain/sse/whole-events.ts';
+import { endsEvent, endsWithDone } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
 import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
-import { EventCount } from './event-count.ts';
+import { BufferNeedle } from './buffer-needle.ts';
 import { toldUsage } from './told-usage.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
@@ -21,7 +20,7 @@ export class UsageTap implements ResponseTap {
   private isStream = false;
   private isReadable = true;
   private isOver = false;
-  private readonly events = new EventCount();
+  private events = 0;
   private bytes = 0;
   /** The scanner waits for more of what may be a usage. */
   private isWaiting = false;
@@ -46,9 +45,9 @@ export class UsageTap implements ResponseTap {
     if (!this.isOk) return;
     this.bytes += chunk.length;
     if (!this.isReadable) return;
-    if (this.isStream) this.events.add(chunk);
+    if (this.isStream) this.events += countEvents(chunk);
     // Most pieces of a stream are this: they need no memory of the scanner's, which is cold by then.
-    if (!this.isWaiting && (endsInOpenChoice(chunk) || (endsEvent(chunk) && toldUsage(chunk) < 0))) {
+    if (!this.isWaiting && endsEvent(chunk) && toldUsage(chunk) < 0) {
       this.plain = chunk;
       return;
     }
@@ -94,9 +93,18 @@ export class UsageTap implements ResponseTap {
     return {
       inputTokens: estimatedInput(passage.body?.length ?? 0),
       cachedInputTokens: 0,
-      outputTokens: this.isStream && this.isReadable ? this.events.count : Math.ceil(this.bytes / 4),
+      outputTokens: this.isStream && this.isReadable ? this.events : Math.ceil(this.bytes / 4),
     };
   }
 }
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
+
+const data = new BufferNeedle('data:');
+
+/** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
+function countEvents(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = data.indexIn(bytes); at >= 0; at = data.indexIn(bytes, at + data.length)) count += 1;
+  return count > 0 && endsWithDone(bytes) ? count - 1 : count;
+}

@@ -1,20 +1,38 @@
-import { describe, expect, test } from '@jest/globals';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { keepAwake } from '../../../bench/gateway/awake.ts';
 
 describe('CPUs that the bench keeps awake', () => {
-  test('the system is asked for wake-ups of no microseconds, as a 32-bit number', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'muster-awake-'));
-    const device = join(folder, 'cpu_dma_latency');
-    writeFileSync(device, '');
-    expect(keepAwake(device)).toBeNull();
-    expect([...readFileSync(device)]).toEqual([0, 0, 0, 0]);
+  const folder = mkdtempSync(join(tmpdir(), 'muster-awake-'));
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const driver = file('current_driver', 'haltpoll\n');
+  afterAll(() => {
     rmSync(folder, { recursive: true });
   });
 
-  test('where it cannot be asked the reason is told', () => {
-    expect(keepAwake('/nowhere/cpu_dma_latency')).toMatch(/ENOENT.*cpu_dma_latency/);
+  test('are where the system has a device for it, which takes what is written', () => {
+    expect(keepAwake({ device: '/dev/null', driver })).toBeNull();
+  });
+
+  test('are not where the device is missing, and none is made', () => {
+    const device = join(folder, 'cpu_dma_latency');
+    expect(keepAwake({ device, driver })).toMatch(/ENOENT.*cpu_dma_latency/);
+    expect(existsSync(device)).toBe(false);
+  });
+
+  test('are not by a plain file, which stays as it is', () => {
+    const device = file('plain', 'mine');
+    expect(keepAwake({ device, driver })).toMatch(/no device/);
+    expect(readFileSync(device, 'utf8')).toBe('mine');
+  });
+
+  test('are not where nothing governs their sleep', () => {
+    expect(keepAwake({ device: '/dev/null', driver: file('none', 'none\n') })).toMatch(/says none/);
+    expect(keepAwake({ device: '/dev/null', driver: join(folder, 'missing') })).toMatch(/ENOENT/);
   });
 });
