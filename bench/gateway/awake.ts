@@ -1,10 +1,6 @@
 import { constants, closeSync, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
 
-/**
- * Keeps all CPUs awake until this process ends, as cyclictest and tuned's latency profiles do: a CPU that may sleep, above all
- * a virtual one, takes longer to wake than any gateway to pass a request on, and has lost its caches meanwhile. What
- * is measured then is the machine.
- */
+/** Where the system is asked. */
 export interface AwakePlaces {
   /** Linux's place for the longest wake-up that a process bears (Documentation/power/pm_qos_interface.rst). */
   readonly device: string;
@@ -17,7 +13,12 @@ const linux: AwakePlaces = {
   driver: '/sys/devices/system/cpu/cpuidle/current_driver',
 };
 
-/** @returns null; else why they may sleep */
+/**
+ * Keeps all CPUs awake until this process ends, as cyclictest and tuned's latency profiles do: a CPU that may sleep, above all
+ * a virtual one, takes longer to wake than any gateway to pass a request on, and has lost its caches meanwhile. What
+ * is measured then is the machine.
+ * @returns null; else why they may sleep
+ */
 export function keepAwake({ device, driver }: AwakePlaces = linux): string | null {
   try {
     const name = readFileSync(driver, 'utf8').trim();

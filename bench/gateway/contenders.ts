@@ -59,17 +59,26 @@ const gateway = (name: string, checkout: string): Contender => ({
       cwd: scratch,
       kind: 'ipc',
       env: {
-        NODE_ENV: 'production',
-        MUSTER_DATA_DIR: join(scratch, name),
-        MUSTER_GATEWAY_ROUTES: routesFile,
-        MUSTER_GATEWAY_PORT: String(port),
+        ...gatewayEnv(join(scratch, name), routesFile, port),
         MUSTER_GATEWAY_PROCESSES: String(options.processes),
         MUSTER_LOG_LEVEL: options.accessLog ? 'info' : 'warn',
-        MUSTER_REDIS_URL: '',
       },
     });
   },
 });
+
+/** One process, alone, without a log line a request. */
+export function gatewayEnv(dataFolder: string, routesFile: string, port: number): Record<string, string> {
+  return {
+    NODE_ENV: 'production',
+    MUSTER_DATA_DIR: dataFolder,
+    MUSTER_GATEWAY_ROUTES: routesFile,
+    MUSTER_GATEWAY_PORT: String(port),
+    MUSTER_GATEWAY_PROCESSES: '1',
+    MUSTER_LOG_LEVEL: 'warn',
+    MUSTER_REDIS_URL: '',
+  };
+}
 
 /** As that checkout itself starts its gateway; one without the file is from before there were any but this. */
 async function nodeFlagsOf(checkout: string): Promise<readonly string[]> {

@@ -68,6 +68,7 @@ async function run(options: Options): Promise<void> {
     return;
   }
   const sleepy = options.maySleep ? '--may-sleep' : keepAwake();
+  if (sleepy !== null) say(`CPUs may sleep (${sleepy}): requests that come alone wait for them, too.`);
   const runs: Run[] = [];
   for (let round = 0; round < options.rounds; round += 1) {
     runs.push(...(await measureRound(bench, round, chosen)));

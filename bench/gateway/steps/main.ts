@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { nodeFlagsFor } from '../../../domain/process/node-flags.ts';
 import { killAll, start, stopAll } from '../children.ts';
-import { freePort } from '../contenders.ts';
+import { freePort, gatewayEnv } from '../contenders.ts';
 import { startMock } from '../measure.ts';
 import { buildPrograms } from '../programs.ts';
 import { makeRoutes } from '../routes.ts';
@@ -21,8 +21,6 @@ import type { Share } from './analysis.ts';
  * each instruction of its main thread, one by one (ptrace, Linux on amd64; half a minute for a request). Of the kernel's
  * nothing is seen, nor is data told by function.
  */
-if (process.platform !== 'linux' || process.arch !== 'x64')
-  throw new Error('Instructions are counted on Linux and x64 alone.');
 const usage = `npm run bench:steps -- [--root CHECKOUT] [--rows N] [--json]
 
 Counts what one chat makes the gateway do; takes two minutes.
@@ -33,6 +31,10 @@ const values = readOptions();
 if (values.help) {
   process.stdout.write(`${usage}\n`);
   process.exit(0);
+}
+if (process.platform !== 'linux' || process.arch !== 'x64') {
+  process.stderr.write('Instructions are counted on Linux and x64 alone.\n');
+  process.exit(1);
 }
 const root = values.root.endsWith('/') ? values.root : `${values.root}/`;
 const here = new URL('../../../', import.meta.url).pathname;
@@ -48,14 +50,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => pr
 
 function readOptions() {
   try {
-    return parseArgs({
+    const { values } = parseArgs({
       options: {
         root: { type: 'string', default: new URL('../../../', import.meta.url).pathname },
         rows: { type: 'string', default: '30' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
-    }).values;
+    });
+    if (!/^\d{1,6}$/.test(values.rows)) throw new Error(`--rows takes a number, not '${values.rows}'.`);
+    return values;
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${usage}\n`);
     process.exit(2);
@@ -66,6 +70,11 @@ interface Gateway {
   readonly pid: number;
   readonly client: Socket;
   readonly request: string;
+}
+
+/** Where `--perf-basic-prof` says what it compiled. */
+function compiledMap(pid: number): string {
+  return join(tmpdir(), `perf-${pid}.map`);
 }
 
 /** @param flags further ones of node's */
@@ -84,17 +93,12 @@ async function startGateway(programs: string, flags: readonly string[]): Promise
       logFile: join(scratch, 'gateway.log'),
       cwd: scratch,
       kind: 'ipc',
-      env: {
-        NODE_ENV: 'production',
-        MUSTER_DATA_DIR: join(scratch, 'data'),
-        MUSTER_GATEWAY_ROUTES: join(scratch, 'routes.json'),
-        MUSTER_GATEWAY_PORT: String(port),
-        MUSTER_GATEWAY_PROCESSES: '1',
-        MUSTER_LOG_LEVEL: 'warn',
-        MUSTER_REDIS_URL: '',
-      },
+      env: gatewayEnv(join(scratch, 'data'), join(scratch, 'routes.json'), port),
     },
   );
+  process.on('exit', () => {
+    rmSync(compiledMap(child.pid), { force: true });
+  });
   const content = 'The quick brown fox jumps over the lazy dog. '.repeat(20);
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content }] });
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${routes.header ?? ''}`;
@@ -169,7 +173,7 @@ async function step(programs: string, gateway: Gateway): Promise<Share[]> {
   );
   return sharesOf(addresses, {
     memory: readFileSync(`/proc/${gateway.pid}/maps`, 'utf8'),
-    compiled: readFileSync(join(tmpdir(), `perf-${gateway.pid}.map`), 'utf8'),
+    compiled: readFileSync(compiledMap(gateway.pid), 'utf8'),
     root,
   });
 }
@@ -199,6 +203,5 @@ if (values.json) {
     `Pages touched by a request, data and code: ${pages}\n\n| at work | instructions | code lines | code pages |\n| --- | --- | --- | --- |\n${rows.join('\n')}\n`,
   );
 }
-rmSync(join(tmpdir(), `perf-${gateway.pid}.map`), { force: true });
 await stopAll();
 process.exit(0);
