@@ -23,12 +23,12 @@ const settings = readSettings();
 const logBytesMax = 16 * 1024 * 1024;
 /** What the log's reader has for the last lines. */
 const logEndMs = 3_000;
-const destination = pino.destination({
-  dest: 1,
-  sync: false,
-  minLength: 4096,
-  periodicFlush: 250,
-  maxLength: logBytesMax,
+// A line goes out at once, those that come while one is written together: nothing waits for a timer, and none runs.
+const destination = pino.destination({ dest: 1, sync: false, minLength: 0, maxLength: logBytesMax });
+const log = { hasReader: true };
+/** A full disk, or a reader that has gone: requests are served all the same. */
+destination.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') log.hasReader = false; // pino makes all that comes behind it nothing, also its end
 });
 const { worker } = cluster;
 const base = worker === undefined ? { process: 'gateway' } : { process: 'gateway', worker: worker.id };
@@ -126,11 +126,13 @@ function makeId(): string {
  * not read, a thread of Node's waits in its write, and an exit would wait for that: all work is done, so it is killed.
  */
 async function closeLog(): Promise<void> {
+  if (!log.hasReader) return;
   const isWritten = await new Promise<boolean>((resolve) => {
     destination.once('close', () => {
       resolve(true);
     });
     destination.once('error', () => {
+      destination.destroy(); // else its `flushSync` would try at exit, too
       resolve(true);
     });
     destination.end();

@@ -2,6 +2,9 @@
  * One coarse timer for many time limits that almost never end, in place of a timer each. An entry sits in one slot of
  * a ring; a later deadline is only written down (one store a request, or a chunk) and found when its slot comes round,
  * an earlier one moves it. Limits end between their time and two granules after it; none ends early.
+ *
+ * While all limits are long ones the wheel turns by four granules, and they end up to ten after their time: a process
+ * is woken 8 times a second for it, not 31, and each wake costs more than the turn itself (bench/gateway/README.md).
  */
 export interface WheelOptions {
   readonly granuleMs?: number;
@@ -21,6 +24,12 @@ export class TimerWheel {
   private entries = 0;
   private lastMs = 0;
   private interval: NodeJS.Timeout | undefined;
+  /** Granules from one turn to the next. */
+  private stride = coarseStride;
+  /** While it turns: what this turn has still to pass. */
+  private behind = 0;
+  /** Until then a short limit may end. */
+  private fineUntil = 0;
   private readonly granuleMs: number;
   private readonly turnsMax: number;
   private readonly nowMs: () => number;
@@ -33,7 +42,8 @@ export class TimerWheel {
 
   /** `timed.onTimeout()` will be called in `ms`, unless it is armed anew or disarmed before. */
   arm(timed: Timed, ms: number): void {
-    const due = this.tick + Math.ceil(ms / this.granuleMs) + 1;
+    const granules = Math.ceil(ms / this.granuleMs);
+    const due = this.tick + granules + (ms < longMs ? this.refine(granules) : longLate + this.behind);
     timed.due = due;
     if (timed.slot >= 0) {
       if (due >= timed.slotTick) return;
@@ -42,9 +52,9 @@ export class TimerWheel {
     this.link(timed);
   }
 
-  /** Of a time limit that goes on: what is left of it, by the wheel's own clock and to its granule. */
+  /** Of a time limit that goes on: what is left of it, by the wheel's own clock and to five granules. */
   leftMs({ due }: Timed): number {
-    return (due - this.tick - 1) * this.granuleMs;
+    return (due - this.tick - longLate) * this.granuleMs;
   }
 
   /** Cheap: the entry is swept when its slot comes round. */
@@ -66,15 +76,44 @@ export class TimerWheel {
   /** Called by the interval; by hand in tests. */
   turn(): void {
     const now = this.nowMs();
-    const passed = Math.min(this.turnsMax, Math.floor((now - this.lastMs) / this.granuleMs));
-    if (passed <= 0) return;
+    const elapsed = Math.floor((now - this.lastMs) / this.granuleMs);
+    if (elapsed <= 0) return;
+    const passed = Math.min(this.turnsMax, elapsed);
     // What is left of a granule counts next time; a pause of ours does not.
-    this.lastMs = passed === this.turnsMax ? now : this.lastMs + passed * this.granuleMs;
-    for (let at = 0; at < passed; at += 1) this.step();
-    if (this.entries === 0) {
-      clearInterval(this.interval);
-      this.interval = undefined;
+    this.lastMs = passed < elapsed ? now : this.lastMs + passed * this.granuleMs;
+    for (this.behind = passed - 1; this.behind >= 0; this.behind -= 1) this.step();
+    this.behind = 0;
+    if (this.entries === 0) this.rest();
+    else if (this.stride < coarseStride && this.tick > this.fineUntil) this.begin(coarseStride);
+  }
+
+  /**
+   * A short limit begins: the wheel turns by single granules until it has ended.
+   * @returns the granules that it needs beside its own: the wheel's time is as old as its last turn
+   */
+  private refine(granules: number): number {
+    if (this.stride > 1) {
+      if (this.interval === undefined) this.stride = 1;
+      else this.begin(1);
     }
+    const sinceMs = this.interval === undefined ? 0 : this.nowMs() - this.lastMs;
+    const late = 1 + this.behind + Math.min(this.turnsMax, Math.floor(sinceMs / this.granuleMs));
+    this.fineUntil = Math.max(this.fineUntil, this.tick + granules + late);
+    return late;
+  }
+
+  private begin(stride: number): void {
+    clearInterval(this.interval);
+    this.stride = stride;
+    this.interval = setInterval(() => {
+      this.turn();
+    }, stride * this.granuleMs).unref();
+  }
+
+  private rest(): void {
+    clearInterval(this.interval);
+    this.interval = undefined;
+    this.stride = coarseStride;
   }
 
   private step(): void {
@@ -104,10 +143,7 @@ export class TimerWheel {
   private link(timed: Timed): void {
     if (this.interval === undefined) {
       this.lastMs = this.nowMs();
-      this.interval = setInterval(() => {
-        this.turn();
-      }, this.granuleMs);
-      this.interval.unref();
+      this.begin(this.stride);
     }
     const at = Math.min(timed.due, this.tick + slotCount - 1);
     const slot = at % slotCount;
@@ -144,5 +180,10 @@ export abstract class Timed {
 
 /** With 32 ms granules the ring is 16 s long; later deadlines go round. */
 const slotCount = 512;
+const coarseStride = 4;
+/** The wheel's time may be as old as one turn, put off by a granule when a short limit began. */
+const longLate = coarseStride + 1;
 /** Where pauses do not count: at most so many granules pass at once, however long this process stood still. */
-const unpausedTurnsMax = 4;
+const unpausedTurnsMax = longLate;
+/** Limits from here on may end a quarter later. */
+const longMs = 1_000;

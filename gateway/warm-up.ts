@@ -53,6 +53,7 @@ export async function warmUp(options: WarmUpOptions): Promise<number> {
     await gateway.app.close();
     await gateway.finish();
     gateway.endpoints.close();
+    await gateway.accounting.close();
     for (const upstream of upstreams) upstream.close();
   }
 }

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { Refusal } from '../errors.ts';
 import type { GatewayLimits } from '../limits.ts';
+import { loopDelay } from '../observe/process-metrics.ts';
 import { TurnWrites } from '../turn-writes.ts';
 import { BodyBudget } from './body-budget.ts';
 import type { Exchange } from './exchange.ts';
@@ -68,6 +69,7 @@ export function buildFront(deps: FrontDeps): FastifyInstance {
     tls,
     isScribbling: deps.isScribbling === true,
     writes: deps.writes ?? new TurnWrites(),
+    onTick: loopDelay(deps.registry),
   });
   const pipelines = new Pipelines();
   registerFrontMetrics(deps.registry, lean, bodies, pipelines, tls);

@@ -1,9 +1,10 @@
-import { Counter, Registry, collectDefaultMetrics } from 'prom-client';
+import { Counter, Registry } from 'prom-client';
 import type { Metric } from 'prom-client';
 import type { ApiProtocol } from '../../domain/routing/operation.ts';
 import type { FailureKind } from '../../domain/routing/retry.ts';
 import type { RoutedService } from '../../domain/routing/routes.ts';
 import { plainMetrics } from './plain-metrics.ts';
+import { registerProcessMetrics } from './process-metrics.ts';
 
 /**
  * Metrics as plain numbers: a request adds to them after one look-up by its service's key; prom-client
@@ -58,7 +59,7 @@ export class GatewayMetrics {
   constructor(isAlive: (key: string) => boolean, now: () => number, isRehearsal = false) {
     this.isAlive = isAlive;
     this.register(now);
-    if (!isRehearsal) collectDefaultMetrics({ register: this.registry });
+    if (!isRehearsal) registerProcessMetrics(this.registry);
   }
 
   /** @param service null: numbers of requests that found none */

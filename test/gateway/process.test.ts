@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { freePort } from '../../control/up/ports.ts';
 import { nodeFlagsFor } from '../../domain/process/node-flags.ts';
 import { formatSnapshot } from '../../gateway/route-table/snapshot-file.ts';
 import { startBackend } from '../fixtures/gateway/backends.ts';
@@ -29,7 +30,7 @@ describe('the gateway as a process', () => {
     await rm(folder, { recursive: true });
   });
 
-  const start = (port: number, level = 'info'): Promise<number | null> => {
+  const start = (port: number, level = 'info', log: number | 'pipe' = 'pipe'): Promise<number | null> => {
     const started = spawn(process.execPath, [...nodeFlagsFor('gateway'), 'gateway/main.ts'], {
       env: {
         PATH: process.env['PATH'],
@@ -40,11 +41,11 @@ describe('the gateway as a process', () => {
         MUSTER_GATEWAY_WARM_UP_MS: '0',
         MUSTER_GRPC_PORT: '0',
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', log, 'pipe'],
     });
     child = started;
-    started.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    started.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    started.stdout?.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    started.stderr?.on('data', (chunk: Buffer) => (err += chunk.toString()));
     return new Promise((resolve) => started.on('close', resolve));
   };
   const lines = (message: string): Record<string, unknown>[] =>
@@ -78,6 +79,21 @@ describe('the gateway as a process', () => {
     expect(await ended).toBe(0);
     expect(lines('request')).toHaveLength(400);
     expect(out.trimEnd().split('\n').at(-1)).toContain('stopping: no new connections');
+  });
+
+  test('serves on while the disk of its log is full, and ends with 0', async () => {
+    const port = await freePort('127.0.0.1');
+    const full = await open('/dev/full', 'w');
+    const ended = start(port, 'trace', full.fd);
+    await until(() => isLive(port));
+    for (let count = 0; count < 20; count += 1)
+      expect((await get(`http://127.0.0.1:${port}/v1/models`)).status).toBe(503); // it has no table
+    await new Promise((resolve) => setTimeout(resolve, 400)); // its access log is written meanwhile
+    expect(await isLive(port)).toBe(true);
+    child?.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    expect(err).toBe('');
+    await full.close();
   });
 
   test.each([
@@ -140,3 +156,9 @@ describe('the gateway as a process', () => {
     },
   );
 });
+
+const isLive = (port: number): Promise<boolean> =>
+  get(`http://127.0.0.1:${port}/v2/health/live`).then(
+    ({ status }) => status === 200,
+    () => false,
+  );

@@ -1,4 +1,4 @@
-import { describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Timed, TimerWheel } from '../../gateway/timer-wheel.ts';
 
@@ -42,7 +42,7 @@ function setUp(doPausesCount = false) {
 }
 
 describe('the timer wheel', () => {
-  test('rings never early, at most two granules late, once, also beyond its own length', () => {
+  test('rings never early, at most two granules late (long limits: six), once, also beyond its own length', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 60_000 }), { minLength: 1, maxLength: 20 }),
@@ -58,7 +58,7 @@ describe('the timer wheel', () => {
           for (const { made, ms } of alarms) {
             expect(made.rang).toHaveLength(1);
             expect(made.rang[0]! - began).toBeGreaterThanOrEqual(ms);
-            expect(made.rang[0]! - began).toBeLessThanOrEqual(ms + 2 * granuleMs);
+            expect(made.rang[0]! - began).toBeLessThanOrEqual(ms + (ms < 1_000 ? 2 : 6) * granuleMs);
           }
           expect(wheel.size).toBe(0);
         },
@@ -118,7 +118,7 @@ describe('the timer wheel', () => {
     pass(31_000);
     expect(late.rang).toHaveLength(1);
     expect(late.rang[0]! - began).toBeGreaterThanOrEqual(90_000);
-    expect(late.rang[0]! - began).toBeLessThanOrEqual(90_000 + 2 * granuleMs);
+    expect(late.rang[0]! - began).toBeLessThanOrEqual(90_000 + 6 * granuleMs);
   });
 
   test('nothing ticks while nothing is armed', () => {
@@ -136,6 +136,98 @@ describe('the timer wheel', () => {
     } finally {
       jest.useRealTimers();
     }
+  });
+
+  describe('by its own interval', () => {
+    beforeEach(() => {
+      jest.useFakeTimers();
+    });
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+
+    /** How often the interval fires in the next second. */
+    const firesInASecond = () => {
+      let count = 0;
+      for (let ms = 0; ms < 1_000; ms += 1) {
+        const before = jest.getTimerCount();
+        const next = jest.now();
+        jest.advanceTimersByTime(1);
+        expect(jest.now()).toBe(next + 1);
+        expect(jest.getTimerCount()).toBe(before);
+        count += fires;
+        fires = 0;
+      }
+      return count;
+    };
+    let fires = 0;
+    const countingWheel = () =>
+      new TimerWheel(() => {
+        fires += 1; // read once a turn, and once for each short limit
+        return performance.now();
+      });
+
+    test('it wakes the process eight times a second for long limits, and more often only while a short one runs', () => {
+      const wheel = countingWheel();
+      const [long, short] = [new Alarm(() => performance.now()), new Alarm(() => performance.now())];
+      wheel.arm(long, 30_000);
+      fires = 0;
+      expect(firesInASecond()).toBeLessThanOrEqual(8);
+      const began = performance.now();
+      wheel.arm(short, 900);
+      fires = 0;
+      expect(firesInASecond()).toBeGreaterThanOrEqual(28);
+      expect(short.rang).toHaveLength(1);
+      expect(short.rang[0]! - began).toBeGreaterThanOrEqual(900);
+      expect(short.rang[0]! - began).toBeLessThanOrEqual(900 + 2 * granuleMs);
+      expect(firesInASecond()).toBeLessThanOrEqual(10);
+      wheel.remove(long);
+      jest.advanceTimersByTime(200);
+      expect(jest.getTimerCount()).toBe(0);
+    });
+
+    test('limits of any length, begun at any time, end neither early nor much too late', () => {
+      const step = fc.record({
+        ms: fc.oneof(fc.integer({ min: 0, max: 999 }), fc.integer({ min: 1_000, max: 20_000 })),
+        waitMs: fc.integer({ min: 0, max: 700 }),
+      });
+      fc.assert(
+        fc.property(fc.array(step, { minLength: 1, maxLength: 20 }), (steps) => {
+          const wheel = countingWheel();
+          const armed = steps.map(({ ms, waitMs }) => {
+            const alarm = new Alarm(() => performance.now());
+            const began = performance.now();
+            wheel.arm(alarm, ms);
+            jest.advanceTimersByTime(waitMs);
+            return { alarm, began, ms };
+          });
+          jest.advanceTimersByTime(22_000);
+          for (const { alarm, began, ms } of armed) {
+            expect(alarm.rang).toHaveLength(1);
+            const tookMs = alarm.rang[0]! - began;
+            expect(tookMs).toBeGreaterThanOrEqual(ms);
+            expect(tookMs).toBeLessThanOrEqual(ms + (ms < 1_000 ? 3 : 11) * granuleMs);
+          }
+          expect(jest.getTimerCount()).toBe(0);
+        }),
+        { numRuns: 40 },
+      );
+    });
+  });
+
+  test('who rings may arm itself, with what is left of its turn, and never rings early for it', () => {
+    const { wheel, jump, pass, alarm, now } = setUp(true);
+    const rang: number[] = [];
+    const again = alarm(() => {
+      rang.push(now());
+      if (rang.length < 2) wheel.arm(again, 500);
+    });
+    wheel.arm(again, 100);
+    jump(3_000); // rings in the midst of a turn of 93 granules
+    pass(490);
+    expect(rang).toHaveLength(1);
+    pass(100);
+    expect(rang).toHaveLength(2);
   });
 
   test('who rings may arm itself and remove others that ring in the same turn', () => {

@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
 import { defaultLimits } from '../../gateway/limits.ts';
 import { warmUp } from '../../gateway/warm-up.ts';
@@ -27,6 +27,22 @@ describe('the rehearsal before a gateway opens its port', () => {
     await new Promise<void>((resolve) => server.listen(0, resolve));
     expect(open()).toBe(before + 1);
     await new Promise((resolve) => server.close(resolve));
+  });
+
+  test('leaves no timer running', async () => {
+    const made = jest.spyOn(globalThis, 'setInterval');
+    const cleared = jest.spyOn(globalThis, 'clearInterval');
+    try {
+      await warmUp({ ...options, msMax: 100 });
+      const timers = made.mock.results.map(({ value }) => value);
+      expect(timers.length).toBeGreaterThan(0);
+      await new Promise((resolve) => setTimeout(resolve, 300)); // a wheel that has nothing left ends at its next turn
+      const ended = new Set<unknown>(cleared.mock.calls.map(([timer]) => timer));
+      expect(timers.filter((timer) => !ended.has(timer))).toEqual([]);
+    } finally {
+      made.mockRestore();
+      cleared.mockRestore();
+    }
   });
 
   test('ends in its time even where nothing can be served', async () => {

@@ -37,6 +37,8 @@ export interface LeanFrontDeps {
   readonly writes: TurnWrites;
   /** For tests (socket-reads.ts). */
   readonly isScribbling: boolean;
+  /** Called a few times a second. @param lateMs how much later than planned */
+  readonly onTick: (lateMs: number) => void;
 }
 
 const tickMsMax = 250;
@@ -109,6 +111,7 @@ export class LeanFront implements ConnectionHost, TurnListener {
       this.counts.dropped += 1;
     });
     if (this.deps.isLean) this.takeOver(server, tls === null ? 'connection' : 'secureConnection');
+    this.tickUntilClosed(server);
     return server;
   }
 
@@ -225,7 +228,14 @@ export class LeanFront implements ConnectionHost, TurnListener {
       closeAll();
       this.closeAll();
     };
+  }
+
+  private tickUntilClosed(server: Server | TlsServer): void {
+    let plannedMs = performance.now() + this.tickMs;
     const timer = setInterval(() => {
+      const nowMs = performance.now();
+      this.deps.onTick(nowMs - plannedMs);
+      plannedMs = nowMs + this.tickMs;
       this.sweep();
     }, this.tickMs).unref();
     server.once('close', () => {
