@@ -143,7 +143,8 @@ export class TurnWrites {
     for (let at = 0; at < count; at += 1) {
       const socket = sockets[at] ?? null;
       sockets[at] = null;
-      if (socket === null || socket.destroyed) continue;
+      if (socket === null) continue;
+      // Not asked whether it is destroyed: it takes nothing then, and says so to nobody. To ask would be dear: its memory is cold.
       socket.write(pieces[at] ?? nothing);
       if (socket.writableLength > 0) isHeld = true;
     }

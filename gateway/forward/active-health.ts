@@ -57,6 +57,7 @@ export class ActiveHealth {
     const now = nowMs();
     for (const service of routes()?.services ?? []) {
       const { activeHealth, outlier } = guards.of(service).settings;
+      if (activeHealth.mode === 'off' && outlier.latencyFactor === 0) continue;
       const ready = readyOf(service);
       if (ready.length > 1 && outlier.latencyFactor > 0) {
         const closed = ready.filter((endpoint) => breakerState(endpoint, now) === 'closed');

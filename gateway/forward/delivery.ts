@@ -40,25 +40,26 @@ const eventBytesMax = 1024 * 1024;
  * else as it comes. Slow clients hold their server back.
  */
 export class Delivery extends Timed implements BodySink {
-  /** The try whose bytes come. */
-  source: Try;
-  readonly midStream: MidStream | null;
-  private readonly deps: DeliveryDeps;
-  private readonly passage: Passage;
-  private readonly exchange: Exchange;
-  private tap: ResponseTap | null;
-  private readonly isEventStream: boolean;
-  /** Events of an OpenAI stream, and how it ends; null for all other answers. */
-  private readonly events: WholeEvents | null;
-  private readonly streamEnd: StreamEnd | ResponsesEnd | null;
+  // First what each piece needs: fields lie in memory in this order.
   private held: {
     readonly status: number;
     readonly told: ToldHead;
     readonly parts: Uint8Array[];
   } | null = null;
-  private isBlocked = false;
+  /** Events of an OpenAI stream, and how it ends; null for all other answers. */
+  private readonly events: WholeEvents | null;
   /** `events` keeps the begin of an event, or the client has one without its end: told here, since its memory is cold. */
   private isAmidEvent = false;
+  readonly midStream: MidStream | null;
+  private readonly streamEnd: StreamEnd | ResponsesEnd | null;
+  private tap: ResponseTap | null;
+  private readonly exchange: Exchange;
+  /** The try whose bytes come. */
+  source: Try;
+  private readonly deps: DeliveryDeps;
+  private readonly passage: Passage;
+  private readonly isEventStream: boolean;
+  private isBlocked = false;
   private drained: (() => void) | null = null;
 
   constructor(deps: DeliveryDeps, passage: Passage, source: Try, headers: HeaderFields) {

@@ -1,5 +1,4 @@
 import { readFile, stat } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { parse as parseYaml } from 'yaml';
 import { RoutesFile } from '../../domain/route-table/routes-file.schema.ts';
@@ -20,19 +19,22 @@ export interface RoutesFileOptions {
   readonly onTable: (table: RouteTable) => void;
   /** A changed file that cannot be used; `why` is a sentence for people. */
   readonly onRefused: (why: string) => void;
+  /** Between two looks; a change that was seen is looked at again in half the time. */
   readonly pollMs?: number;
 }
 
 /** Its message is one sentence that names the file, the field and what is wrong. */
 export class RoutesFileError extends Error {}
 
+const pollMs = 500;
 const bytesMax = 64 * 1024 * 1024;
 /** A file may change twice within the grain of its time stamp: a young one is read again. */
 const youngMs = 2_000;
 
 export class RoutesFileSource implements TableSource {
   private readonly options: RoutesFileOptions;
-  private readonly stopping = new AbortController();
+  private isStopping = false;
+  private wake: () => void = () => undefined;
   private running: Promise<void> | null = null;
   private seen = '';
   private text = '';
@@ -53,7 +55,8 @@ export class RoutesFileSource implements TableSource {
   }
 
   async stop(): Promise<void> {
-    this.stopping.abort();
+    this.isStopping = true;
+    this.wake();
     await this.running;
   }
 
@@ -67,21 +70,31 @@ export class RoutesFileSource implements TableSource {
   }
 
   private async run(): Promise<void> {
-    const { signal } = this.stopping;
     let refused = '';
     for (;;) {
-      await sleep(this.options.pollMs ?? 250, undefined, { signal }).catch(() => undefined);
-      if (signal.aborted) return;
+      await this.pause(this.options.pollMs ?? pollMs);
+      if (this.isStopping) return;
       try {
         await this.look();
         refused = '';
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
-        // A file that is gone is said once, not four times a second.
+        // A file that is gone is said once, not twice a second.
         if (why !== refused) this.options.onRefused(why);
         refused = why;
       }
     }
+  }
+
+  /** Ends sooner when the source is stopped. */
+  private pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.awaited === null ? ms : ms / 2);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   private async lookOnce(isFirst: boolean): Promise<void> {

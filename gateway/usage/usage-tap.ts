@@ -1,11 +1,11 @@
-import { endsEvent, endsWithDone } from '../../domain/sse/whole-events.ts';
+import { endsEvent } from '../../domain/sse/whole-events.ts';
 import { costOf } from '../../domain/usage/price.ts';
 import type { Price } from '../../domain/usage/price.ts';
 import { estimatedInput } from '../../domain/usage/estimate.ts';
 import type { Usage } from '../../domain/usage/usage.ts';
 import type { Passage } from '../passage.ts';
 import type { ResponseTap } from '../step.ts';
-import { BufferNeedle } from './buffer-needle.ts';
+import { countEvents } from './count-events.ts';
 import { toldUsage } from './told-usage.ts';
 import { UsageScanner } from './usage-scanner.ts';
 
@@ -99,12 +99,3 @@ export class UsageTap implements ResponseTap {
 }
 
 const nothing: Usage = Object.freeze({ inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 });
-
-const data = new BufferNeedle('data:');
-
-/** Without the last one, `[DONE]`. A chunk begins with an event or goes on within one: each `data:` is an event. */
-function countEvents(bytes: Uint8Array): number {
-  let count = 0;
-  for (let at = data.indexIn(bytes); at >= 0; at = data.indexIn(bytes, at + data.length)) count += 1;
-  return count > 0 && endsWithDone(bytes) ? count - 1 : count;
-}

@@ -37,25 +37,26 @@ type Framing = (typeof framings)[keyof typeof framings];
  * bytes of the body, or for the end of the turn, whichever is first: mostly head and body are one write.
  */
 export class LeanExchange implements Exchange {
+  // First what each piece of a body needs: fields lie in memory in this order.
+  bytes = 0;
+  private isOver = false;
+  private framing: Framing = framings.none;
+  /** The empty chunk that ends the body is sent. */
+  private isBodyEnded = false;
+  /** Waits to be sent; '' once it was. */
+  private head = '';
+  private readonly wire: Wire;
+  /** Bytes that content-length still promises. */
+  private left = 0;
+  status = 0;
   readonly method: string;
   readonly path: string;
   readonly query: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer | null;
   readonly memo: HeadMemo;
-  status = 0;
-  bytes = 0;
   /** The connection is closed after this response. */
   isLast: boolean;
-  private readonly wire: Wire;
-  private framing: Framing = framings.none;
-  /** Bytes that content-length still promises. */
-  private left = 0;
-  /** Waits to be sent; '' once it was. */
-  private head = '';
-  private isOver = false;
-  /** The empty chunk that ends the body is sent. */
-  private isBodyEnded = false;
   private drain: (() => void) | null = null;
   private readonly closing: ((isWhole: boolean) => void)[] = [];
 

@@ -42,12 +42,16 @@ export interface ConnectionPool {
 }
 
 export class Connection extends Timed implements ResponseSink, UpstreamCall {
+  // First what each read of a stream needs: fields lie in memory in this order, and many streams' memory is cold.
   private call: SocketCall | null = null;
   /** Of the call: a read of a stream asks for no memory but this connection's own and its sink's. */
   private sink: BodySink | null = null;
   private bodyIdleMs = 0;
   /** The parser is between two chunks of a body: told here, so that it need not be asked. */
   private isBetweenChunks = false;
+  /** Bytes of a response to the request in hand have come. */
+  private isHeard = false;
+  private isPaused = false;
   private readonly pool: ConnectionPool;
   private readonly parser: ResponseParser;
   private socket: Socket | null = null;
@@ -58,9 +62,6 @@ export class Connection extends Timed implements ResponseSink, UpstreamCall {
   private keepAliveMs = Infinity;
   /** Requests that went over it before this one. */
   private uses = 0;
-  /** Bytes of a response to the request in hand have come. */
-  private isHeard = false;
-  private isPaused = false;
   /** The turn in which the request was sent, if it is a small one: what is read in it is no answer (turn-writes.ts). */
   private sentAt = -1;
   private error: Error | null = null;
