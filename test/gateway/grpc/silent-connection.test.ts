@@ -182,7 +182,7 @@ describe('a connection to a gRPC server', () => {
 
   test('that is slow alone keeps the calls that are under way, and is closed after them', async () => {
     const long = ask('long', 10_000);
-    expect(await ask('never', 200)).toBe('timeout');
+    expect(['timeout', '504']).toContain(await ask('never', 200)); // its server keeps the same deadline, and may be first
     expect(await ask('a', 5_000)).toBe('200');
     expect([network.made, network.open.size]).toEqual([2, 2]);
     server.answerLong();
@@ -194,7 +194,7 @@ describe('a connection to a gRPC server', () => {
     const long: Promise<string>[] = [];
     for (let at = 0; at < 8; at += 1) {
       long.push(ask('never', 3_000));
-      expect(await ask('never', 150)).toBe('timeout');
+      expect(['timeout', '504']).toContain(await ask('never', 150));
     }
     expect(network.made).toBe(5);
     expect(new Set(await Promise.all(long))).toEqual(new Set(['timeout']));
