@@ -28,7 +28,8 @@ const destination = pino.destination({ dest: 1, sync: false, minLength: 0, maxLe
 const log = { hasReader: true };
 /** A full disk, or a reader that has gone: requests are served all the same. */
 destination.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') log.hasReader = false; // pino makes all that comes behind it nothing, also its end
+  if (error.code === 'EPIPE') log.hasReader = false;
+  destination.flushSync = () => undefined; // at exit pino's own would try for ever
 });
 const { worker } = cluster;
 const base = worker === undefined ? { process: 'gateway' } : { process: 'gateway', worker: worker.id };
@@ -132,7 +133,6 @@ async function closeLog(): Promise<void> {
       resolve(true);
     });
     destination.once('error', () => {
-      destination.destroy(); // else its `flushSync` would try at exit, too
       resolve(true);
     });
     destination.end();

@@ -1,9 +1,9 @@
 /**
  * One coarse timer for many time limits that almost never end, in place of a timer each. An entry sits in one slot of
  * a ring; a later deadline is only written down (one store a request, or a chunk) and found when its slot comes round,
- * an earlier one moves it. Limits end between their time and two granules after it; none ends early.
+ * an earlier one moves it. Limits end between their time and three granules after it; none ends early.
  *
- * While all limits are long ones the wheel turns by four granules, and they end up to ten after their time: a process
+ * While all limits are long ones the wheel turns by four granules, and they end up to 14 after their time: a process
  * is woken 8 times a second for it, not 31, and each wake costs more than the turn itself (bench/gateway/README.md).
  */
 export interface WheelOptions {
@@ -43,7 +43,7 @@ export class TimerWheel {
   /** `timed.onTimeout()` will be called in `ms`, unless it is armed anew or disarmed before. */
   arm(timed: Timed, ms: number): void {
     const granules = Math.ceil(ms / this.granuleMs);
-    const due = this.tick + granules + (ms < longMs ? this.refine(granules) : longLate + this.behind);
+    const due = this.tick + granules + (ms < longMs ? this.refine(granules) : this.longLate());
     timed.due = due;
     if (timed.slot >= 0) {
       if (due >= timed.slotTick) return;
@@ -52,9 +52,9 @@ export class TimerWheel {
     this.link(timed);
   }
 
-  /** Of a time limit that goes on: what is left of it, by the wheel's own clock and to five granules. */
+  /** Of a time limit that goes on: what is left of it, by the wheel's own clock and to eight granules. */
   leftMs({ due }: Timed): number {
-    return (due - this.tick - longLate) * this.granuleMs;
+    return (due - this.tick - unpausedTurnsMax) * this.granuleMs;
   }
 
   /** Cheap: the entry is swept when its slot comes round. */
@@ -96,10 +96,19 @@ export class TimerWheel {
       if (this.interval === undefined) this.stride = 1;
       else this.begin(1);
     }
-    const sinceMs = this.interval === undefined ? 0 : this.nowMs() - this.lastMs;
-    const late = 1 + this.behind + Math.min(this.turnsMax, Math.floor(sinceMs / this.granuleMs));
+    const late = this.late();
     this.fineUntil = Math.max(this.fineUntil, this.tick + granules + late);
     return late;
+  }
+
+  /** By how many granules the wheel's time is old at most: without a clock where the next turn has its bound. */
+  private longLate(): number {
+    return this.turnsMax === Infinity ? this.late() : unpausedTurnsMax + this.behind;
+  }
+
+  private late(): number {
+    const sinceMs = this.interval === undefined ? 0 : this.nowMs() - this.lastMs;
+    return 1 + this.behind + Math.min(this.turnsMax, Math.floor(sinceMs / this.granuleMs));
   }
 
   private begin(stride: number): void {
@@ -181,9 +190,7 @@ export abstract class Timed {
 /** With 32 ms granules the ring is 16 s long; later deadlines go round. */
 const slotCount = 512;
 const coarseStride = 4;
-/** The wheel's time may be as old as one turn, put off by a granule when a short limit began. */
-const longLate = coarseStride + 1;
-/** Where pauses do not count: at most so many granules pass at once, however long this process stood still. */
-const unpausedTurnsMax = longLate;
-/** Limits from here on may end a quarter later. */
+/** Where pauses do not count: at most so many granules pass at once, however long this process stood still. Twice a turn: one may be late. */
+const unpausedTurnsMax = 2 * coarseStride;
+/** Limits from here on may end later. */
 const longMs = 1_000;

@@ -88,6 +88,7 @@ export class RoutesFileSource implements TableSource {
 
   /** Ends sooner when the source is stopped. */
   private pause(ms: number): Promise<void> {
+    if (this.isStopping) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, this.awaited === null ? ms : ms / 2);
       this.wake = () => {

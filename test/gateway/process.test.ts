@@ -113,6 +113,20 @@ describe('the gateway as a process', () => {
     await ended;
   });
 
+  test('ends also when the reader of its log reads no more, and then goes', async () => {
+    const ended = start(0, 'trace');
+    await until(() => lines('listening').length > 0);
+    const { port } = new URL(String(lines('listening')[0]?.['url']));
+    child?.stdout?.pause();
+    for (let count = 0; count < 1_500; count += 1)
+      await get(`http://127.0.0.1:${port}/v1/${'x'.repeat(400)}`);
+    child?.stdout?.destroy(); // what it has not read is a reset to the one who writes
+    for (let count = 0; count < 200; count += 1) await get(`http://127.0.0.1:${port}/v1/${'x'.repeat(400)}`);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    child?.kill('SIGTERM');
+    expect(await ended).toBe(0);
+  });
+
   test('says in one line which setting is wrong', async () => {
     const code = await start(0, 'loud');
     expect(code).toBe(1);

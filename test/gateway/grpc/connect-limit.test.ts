@@ -47,7 +47,7 @@ describe('the limit to making a connection', () => {
     pass(500);
     begin('second');
     expect(late).toEqual([]);
-    pass(700);
+    pass(800);
     expect(late).toEqual(['first']);
     pass(5_000);
     expect(late).toEqual(['first', 'second']);

@@ -197,7 +197,7 @@ describe('a connection to a gRPC server', () => {
       expect(['timeout', '504']).toContain(await ask('never', 150));
     }
     expect(network.made).toBe(5);
-    expect(new Set(await Promise.all(long))).toEqual(new Set(['timeout']));
+    for (const told of await Promise.all(long)) expect(['timeout', '504']).toContain(told);
     await until(() => network.open.size <= 1);
     expect(await ask('a', 5_000)).toBe('200');
   });

@@ -43,7 +43,7 @@ describe('metrics of the process', () => {
       const delay = await registry.getSingleMetric('muster_gateway_event_loop_delay_seconds')?.get();
       const valueOf = (end: string) =>
         delay?.values.find((one) => 'metricName' in one && one.metricName === `${delay.name}_${end}`)?.value;
-      expect(valueOf('count')).toBe(1);
+      expect(valueOf('count')).toBeGreaterThanOrEqual(1);
       expect(valueOf('sum')).toBeGreaterThan(0.3); // the tick was to come within 250 ms
     } finally {
       await app.close();

@@ -120,6 +120,33 @@ describe('a routes file that changes', () => {
     expect(tables[0]?.version).toBeGreaterThan(5);
     expect(tables.at(-1)?.version).toBe(5);
   });
+
+  test('may be left alone at any moment, also while it is looked at: nobody waits for another look', async () => {
+    const waits: (number | undefined)[] = [];
+    let stopped: Promise<void> | undefined;
+    const other: RoutesFileSource = new RoutesFileSource({
+      path,
+      logger: pino({ level: 'silent' }),
+      onTable: () => {
+        if (waits.length > 0) stopped = other.stop();
+      },
+      onRefused: () => undefined,
+      pollMs: 50,
+    });
+    await other.first();
+    const timers = jest.spyOn(globalThis, 'setTimeout');
+    try {
+      other.follow();
+      waits.push(0);
+      await writeFile(path, routes('three'));
+      await until(() => stopped !== undefined);
+      const made = timers.mock.calls.filter(([, ms]) => ms === 50).length;
+      await stopped;
+      expect(timers.mock.calls.filter(([, ms]) => ms === 50)).toHaveLength(made);
+    } finally {
+      timers.mockRestore();
+    }
+  });
 });
 
 describe('a routes file that is written in parts', () => {
