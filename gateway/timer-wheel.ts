@@ -4,7 +4,7 @@
  * an earlier one moves it. Limits end between their time and three granules after it; none ends early.
  *
  * While all limits are long ones the wheel turns by four granules, and they end up to 14 after their time: a process
- * is woken 8 times a second for it, not 31, and each wake costs more than the turn itself (bench/gateway/README.md).
+ * is woken 8 times a second for it, not 31, and each wake costs more than the turn itself (gateway/README.md).
  */
 export interface WheelOptions {
   readonly granuleMs?: number;

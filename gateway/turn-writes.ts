@@ -144,7 +144,7 @@ export class TurnWrites {
       const socket = sockets[at] ?? null;
       sockets[at] = null;
       if (socket === null) continue;
-      // Not asked whether it is destroyed: it takes nothing then, and says so to nobody. To ask would be dear: its memory is cold.
+      // Not asked whether it is destroyed, since that memory is cold: then it takes nothing, and says so to nobody.
       socket.write(pieces[at] ?? nothing);
       if (socket.writableLength > 0) isHeld = true;
     }

@@ -4,7 +4,7 @@ import type { Registry } from 'prom-client';
 
 /**
  * The default metrics of prom-client, but for its lag of the event loop: node's sampler behind that wakes an idle process
- * 100 times a second (figures: bench/gateway/README.md). How late the front's own tick comes tells the same.
+ * 100 times a second (figures: gateway/README.md). How late the front's own tick comes tells the same.
  */
 export function registerProcessMetrics(registry: Registry): void {
   for (const name of collectDefaultMetrics.metricsList) {
