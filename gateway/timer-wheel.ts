@@ -31,13 +31,13 @@ export class TimerWheel {
   /** Until then a short limit may end. */
   private fineUntil = 0;
   private readonly granuleMs: number;
-  private readonly turnsMax: number;
+  private readonly doPausesCount: boolean;
   private readonly nowMs: () => number;
 
   constructor(nowMs: () => number, { granuleMs = 32, doPausesCount = false }: WheelOptions = {}) {
     this.nowMs = nowMs;
     this.granuleMs = granuleMs;
-    this.turnsMax = doPausesCount ? Infinity : unpausedTurnsMax;
+    this.doPausesCount = doPausesCount;
   }
 
   /** `timed.onTimeout()` will be called in `ms`, unless it is armed anew or disarmed before. */
@@ -101,9 +101,15 @@ export class TimerWheel {
     return late;
   }
 
+  /** How many granules may pass at once. */
+  private get turnsMax(): number {
+    if (this.doPausesCount) return Infinity;
+    return this.stride === 1 ? fineTurnsMax : unpausedTurnsMax;
+  }
+
   /** By how many granules the wheel's time is old at most: without a clock where the next turn has its bound. */
   private longLate(): number {
-    return this.turnsMax === Infinity ? this.late() : unpausedTurnsMax + this.behind;
+    return this.doPausesCount ? this.late() : unpausedTurnsMax + this.behind;
   }
 
   private late(): number {
@@ -192,5 +198,7 @@ const slotCount = 512;
 const coarseStride = 4;
 /** Where pauses do not count: at most so many granules pass at once, however long this process stood still. Twice a turn: one may be late. */
 const unpausedTurnsMax = 2 * coarseStride;
+/** The same while short limits run, which a pause must not end. One turn of the others, put off by a granule, is no pause. */
+const fineTurnsMax = coarseStride + 1;
 /** Limits from here on may end later. */
 const longMs = 1_000;

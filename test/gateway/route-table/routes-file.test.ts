@@ -122,13 +122,13 @@ describe('a routes file that changes', () => {
   });
 
   test('may be left alone at any moment, also while it is looked at: nobody waits for another look', async () => {
-    const waits: (number | undefined)[] = [];
+    let isFollowing = false;
     let stopped: Promise<void> | undefined;
     const other: RoutesFileSource = new RoutesFileSource({
       path,
       logger: pino({ level: 'silent' }),
       onTable: () => {
-        if (waits.length > 0) stopped = other.stop();
+        if (isFollowing) stopped = other.stop();
       },
       onRefused: () => undefined,
       pollMs: 50,
@@ -137,7 +137,7 @@ describe('a routes file that changes', () => {
     const timers = jest.spyOn(globalThis, 'setTimeout');
     try {
       other.follow();
-      waits.push(0);
+      isFollowing = true;
       await writeFile(path, routes('three'));
       await until(() => stopped !== undefined);
       const made = timers.mock.calls.filter(([, ms]) => ms === 50).length;
