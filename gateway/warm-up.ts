@@ -7,6 +7,7 @@ import { tableFromFile } from '../domain/route-table/routes-file.ts';
 import { RoutesFile } from '../domain/route-table/routes-file.schema.ts';
 import { buildGateway } from './app.ts';
 import type { GatewayLimits } from './limits.ts';
+import { answerAll, isWhole, rehearsalRequests } from './warm-up-traffic.ts';
 
 /**
  * A rehearsal before the port opens, so that the first real requests do not pay for V8's compilers: a second gateway
@@ -45,7 +46,7 @@ export async function warmUp(options: WarmUpOptions): Promise<number> {
     // exclusive: with several processes, this port is of this one alone.
     await gateway.app.listen({ host: '127.0.0.1', port, exclusive: true });
     const end = performance.now() + options.msMax;
-    const asked = Array.from({ length: connections }, (_, at) => ask(port, requestsOf(key, at), end));
+    const asked = Array.from({ length: connections }, (_, at) => ask(port, rehearsalRequests(key, at), end));
     return (await Promise.all(asked)).reduce((sum, count) => sum + count, 0);
   } finally {
     gateway.drain();
@@ -71,21 +72,6 @@ function rehearsalTable(ports: readonly number[], key: string) {
     },
   };
   return tableFromFile(RoutesFile.parse(file), 0);
-}
-
-/** A chat, a stream and an inference, as bytes. */
-function requestsOf(key: string, at: number): Buffer[] {
-  const content = `${at} ${'To be warm before the first guest comes. '.repeat(24)}`;
-  const chat = { model: 'm', messages: [{ role: 'user', content }], max_tokens: 16 };
-  const infer = { inputs: [{ name: 'x', shape: [1, 4], datatype: 'FP32', data: [1.5, 2.5, 3.5, 4.5] }] };
-  const request = (path: string, body: unknown) => {
-    const bytes = Buffer.from(JSON.stringify(body));
-    const head = `POST ${path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${key}\r\ncontent-type: application/json\r\ncontent-length: ${bytes.length}\r\n\r\n`;
-    return Buffer.concat([Buffer.from(head), bytes]);
-  };
-  const plain = request('/v1/chat/completions', chat);
-  const stream = request('/v1/chat/completions', { ...chat, stream: true });
-  return [plain, plain, plain, stream, request('/v2/models/m/infer', infer)];
 }
 
 /** One connection, one request after another. @returns how many were answered in full */
@@ -114,67 +100,6 @@ function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<
       resolve(count);
     });
   });
-}
-
-/** Of a message that was sent by this process: it need not be doubted. */
-function isWhole(text: string): boolean {
-  const headEnd = text.indexOf('\r\n\r\n');
-  if (headEnd < 0) return false;
-  const length = /\r\ncontent-length: *(\d+)/i.exec(text.slice(0, headEnd));
-  if (length !== null) return text.length >= headEnd + 4 + Number(length[1]);
-  return text.endsWith('\r\n0\r\n\r\n');
-}
-
-function answerAll(socket: Socket): void {
-  let got = '';
-  socket.setNoDelay(true);
-  socket.on('error', () => undefined);
-  socket.on('data', (chunk) => {
-    got += chunk.toString('latin1');
-    if (!isWhole(got)) return;
-    const isStream = got.includes('"stream":true');
-    const isInfer = got.startsWith('POST /v2/');
-    got = '';
-    if (isStream) stream(socket, 8);
-    else socket.write(isInfer ? inferred : completed);
-  });
-}
-
-const plain = (body: unknown): Buffer => {
-  const text = JSON.stringify(body);
-  return Buffer.from(
-    `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
-  );
-};
-const usage = { prompt_tokens: 256, completion_tokens: 16, total_tokens: 272 };
-const choice = { index: 0, message: { role: 'assistant', content: 'warm' }, finish_reason: 'stop' };
-const completed = plain({
-  id: 'c',
-  object: 'chat.completion',
-  created: 1,
-  model: 'm',
-  choices: [choice],
-  usage,
-});
-const inferred = plain({
-  model_name: 'm',
-  outputs: [{ name: 'y', shape: [1, 1], datatype: 'FP32', data: [1.5] }],
-});
-
-function stream(socket: Socket, left: number): void {
-  if (socket.destroyed) return;
-  const event = (body: string): string => {
-    const data = `data: ${body}\n\n`;
-    return `${data.length.toString(16)}\r\n${data}\r\n`;
-  };
-  if (left === 8)
-    socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
-  if (left === 0) {
-    socket.write(`${event(JSON.stringify({ choices: [], usage }))}${event('[DONE]')}0\r\n\r\n`);
-    return;
-  }
-  socket.write(event(JSON.stringify({ id: 'c', choices: [{ index: 0, delta: { content: 'warm ' } }] })));
-  setImmediate(stream, socket, left - 1);
 }
 
 /** Listens on any port that may be used; those that may not are held until another one is found. */

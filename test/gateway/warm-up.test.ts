@@ -1,7 +1,9 @@
 import { createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { describe, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
 import { defaultLimits } from '../../gateway/limits.ts';
+import { answerAll, rehearsalRequests } from '../../gateway/warm-up-traffic.ts';
 import { warmUp } from '../../gateway/warm-up.ts';
 
 const options = {
@@ -66,5 +68,51 @@ describe('the rehearsal before a gateway opens its port', () => {
     expect(count).toBeGreaterThan(0);
     expect(used).toHaveLength(3);
     expect(used.filter((port) => refused.includes(port))).toEqual([]);
+  });
+});
+
+describe('what a rehearsal asks and answers', () => {
+  test('bodies come with more lists of fields than V8 keeps apart, each with its length', () => {
+    const bodies = rehearsalRequests('key', 0).map((request) => {
+      const text = request.toString('latin1');
+      const headEnd = text.indexOf('\r\n\r\n');
+      expect(Number(/content-length: (\d+)/.exec(text)?.[1])).toBe(text.length - headEnd - 4);
+      return Object.keys(JSON.parse(text.slice(headEnd + 4)) as object).join();
+    });
+    expect(new Set(bodies).size).toBeGreaterThan(8);
+  });
+
+  test('answers are whole in each manner, and say of streams what was asked', async () => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => {
+      sockets.push(socket);
+      answerAll(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    try {
+      for (let manner = 0; manner < 30; manner += 1) {
+        const isStream = manner % 3 > 0;
+        const withUsage = manner % 3 > 1;
+        const body = { model: 'm', stream: isStream, stream_options: { include_usage: withUsage } };
+        const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
+          method: 'POST',
+          body: JSON.stringify(body),
+        });
+        const text = await answer.text();
+        if (!isStream) {
+          expect(JSON.parse(text)).toMatchObject({ object: 'chat.completion' });
+          continue;
+        }
+        const events = text.split('\n\n').map((event) => event.replace(/^data: /, ''));
+        expect(events.splice(-2)).toEqual(['[DONE]', '']);
+        const told = events.map((event) => JSON.parse(event) as { usage?: unknown });
+        expect(told.some(({ usage }) => typeof usage === 'object' && usage !== null)).toBe(withUsage);
+      }
+      expect(sockets).toHaveLength(1); // a connection changes its manner with each answer
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
   });
 });
