@@ -109,7 +109,6 @@ describe('what a rehearsal asks and answers', () => {
         const told = events.map((event) => JSON.parse(event) as { usage?: unknown });
         expect(told.some(({ usage }) => typeof usage === 'object' && usage !== null)).toBe(withUsage);
       }
-      expect(sockets).toHaveLength(1); // a connection changes its manner with each answer
     } finally {
       for (const socket of sockets) socket.destroy();
       server.close();
