@@ -185,8 +185,8 @@ async function rehearse({ limits, logger, version, port, grpc }: ServeOptions, m
   const startedMs = performance.now();
   try {
     const mayListenOn = (other: number) => other !== port && other !== grpc?.port;
-    const requests = await warmUp({ limits, logger, version, msMax, mayListenOn });
-    logger.info({ requests, ms: Math.round(performance.now() - startedMs) }, 'warm');
+    const rehearsed = await warmUp({ limits, logger, version, msMax, mayListenOn });
+    logger.info({ ...rehearsed, ms: Math.round(performance.now() - startedMs) }, 'warm');
   } catch (error) {
     logger.warn({ err: error }, 'the warm-up failed; serving begins cold');
   }

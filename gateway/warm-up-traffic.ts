@@ -14,11 +14,11 @@ export function rehearsalRequests(key: string, at: number): readonly Buffer[] {
     const headers = clientHeaders[(requests.length + at) % clientHeaders.length] ?? '';
     requests.push(requestBytes(path, key, headers, body));
   };
-  for (const chat of chatsOf(user)) {
+  for (const [turn, chat] of chatsOf(user).entries()) {
     add('/v1/chat/completions', chat);
     add('/v1/chat/completions', { ...chat, stream: true });
-    if (requests.length % 4 === 0) add('/v2/models/m/infer', inferences[(requests.length >> 2) % 2]);
-    else add('/v1/chat/completions', { ...chat, stream: true, stream_options: { include_usage: true } });
+    add('/v1/chat/completions', { ...chat, stream: true, stream_options: { include_usage: true } });
+    add('/v2/models/m/infer', inferences[turn % inferences.length]);
   }
   return requests;
 }

@@ -11,8 +11,8 @@ import { answerAll, isWhole, rehearsalRequests } from './warm-up-traffic.ts';
 
 /**
  * A rehearsal before the port opens, so that the first real requests do not pay for V8's compilers: a second gateway
- * is built in this process, with keys, queues and budgets on, and asked a few thousand times over loopback in front of
- * an upstream that answers at once. Compiled code belongs to functions and not to their gateway, so it stays when the
+ * is built in this process, with keys, queues and budgets on, and asked some ten thousand times over loopback in front of
+ * servers that answer at once. Compiled code belongs to functions and not to their gateway, so it stays when the
  * rehearsal is thrown away; numbers, tables and logs of the real gateway see nothing of it.
  */
 export interface WarmUpOptions {
@@ -28,8 +28,15 @@ export interface WarmUpOptions {
 const requestsMax = 24_000;
 const connections = 8;
 
-/** @returns how many requests were answered; failing at it is no reason not to serve */
-export async function warmUp(options: WarmUpOptions): Promise<number> {
+export interface Rehearsed {
+  /** Requests that had their whole answer. */
+  readonly requests: number;
+  /** Those of them whose answer was not 200: they have warmed refusals only. */
+  readonly refused: number;
+}
+
+/** Failing at it is no reason not to serve. */
+export async function warmUp(options: WarmUpOptions): Promise<Rehearsed> {
   const { mayListenOn } = options;
   const upstreams = [await listen(answerAll, mayListenOn), await listen(answerAll, mayListenOn)];
   const key = `rehearsal-${randomBytes(16).toString('hex')}`;
@@ -47,7 +54,10 @@ export async function warmUp(options: WarmUpOptions): Promise<number> {
     await gateway.app.listen({ host: '127.0.0.1', port, exclusive: true });
     const end = performance.now() + options.msMax;
     const asked = Array.from({ length: connections }, (_, at) => ask(port, rehearsalRequests(key, at), end));
-    return (await Promise.all(asked)).reduce((sum, count) => sum + count, 0);
+    return (await Promise.all(asked)).reduce((sum, one) => ({
+      requests: sum.requests + one.requests,
+      refused: sum.refused + one.refused,
+    }));
   } finally {
     gateway.drain();
     gateway.app.server.closeAllConnections();
@@ -74,11 +84,12 @@ function rehearsalTable(ports: readonly number[], key: string) {
   return tableFromFile(RoutesFile.parse(file), 0);
 }
 
-/** One connection, one request after another. @returns how many were answered in full */
-function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<number> {
+/** One connection, one request after another. */
+function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<Rehearsed> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true });
     let count = 0;
+    let refused = 0;
     let got = '';
     const next = () => {
       const request = requests[count % requests.length];
@@ -91,13 +102,14 @@ function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<
     socket.on('data', (chunk) => {
       got += chunk.toString('latin1');
       if (!isWhole(got)) return;
+      if (!got.startsWith('HTTP/1.1 200 ')) refused += 1;
       got = '';
       count += 1;
       next();
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
-      resolve(count);
+      resolve({ requests: count, refused });
     });
   });
 }

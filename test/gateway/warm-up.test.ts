@@ -15,8 +15,9 @@ const options = {
 
 describe('the rehearsal before a gateway opens its port', () => {
   test('has its requests answered, and ends by itself', async () => {
-    const count = await warmUp({ ...options, msMax: 1_000 });
-    expect(count).toBeGreaterThan(16); // each of its eight connections goes on after its first answers
+    const { requests, refused } = await warmUp({ ...options, msMax: 3_000 });
+    expect(requests).toBeGreaterThan(8 * rehearsalRequests('key', 0).length); // each connection asks all it has
+    expect(refused).toBe(0);
   });
 
   test('leaves no port open', async () => {
@@ -49,14 +50,15 @@ describe('the rehearsal before a gateway opens its port', () => {
 
   test('ends in its time even where nothing can be served', async () => {
     const limits = { ...defaultLimits, inFlightMax: 0 };
-    // It must neither fail nor hang; how much it asks in so short a time is chance.
-    await expect(warmUp({ ...options, limits, msMax: 20 })).resolves.toEqual(expect.any(Number));
+    const { requests, refused } = await warmUp({ ...options, limits, msMax: 1_000 });
+    expect(requests).toBeGreaterThan(0);
+    expect(refused).toBe(requests);
   });
 
   test('listens on no port that the gateway is about to open', async () => {
     const refused: number[] = [];
     const used: number[] = [];
-    const count = await warmUp({
+    const { requests } = await warmUp({
       ...options,
       msMax: 100,
       mayListenOn: (port) => {
@@ -65,7 +67,7 @@ describe('the rehearsal before a gateway opens its port', () => {
         return !isRefused;
       },
     });
-    expect(count).toBeGreaterThan(0);
+    expect(requests).toBeGreaterThan(0);
     expect(used).toHaveLength(3);
     expect(used.filter((port) => refused.includes(port))).toEqual([]);
   });
@@ -79,7 +81,7 @@ describe('what a rehearsal asks and answers', () => {
       expect(Number(/content-length: (\d+)/.exec(text)?.[1])).toBe(text.length - headEnd - 4);
       return Object.keys(JSON.parse(text.slice(headEnd + 4)) as object).join();
     });
-    expect(new Set(bodies).size).toBeGreaterThan(8);
+    expect(new Set(bodies).size).toBe(6 * 3 + 2); // chats by how they are streamed, and inferences
   });
 
   test('answers are whole in each manner, and say of streams what was asked', async () => {
