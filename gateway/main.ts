@@ -37,6 +37,7 @@ const logger = pino({ level: settings.logLevel, base }, destination);
 const packageJson = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
+const starting = new AbortController();
 const options: ServeOptions = {
   host: settings.host,
   port: settings.gatewayPort,
@@ -51,23 +52,29 @@ const options: ServeOptions = {
   processes: settings.gatewayProcesses,
   warmUpMs: settings.gatewayWarmUpMs,
   client: settings.gatewayClient,
+  signal: starting.signal,
 };
 
-const ending: { running: Promise<void> | null } = { running: null };
-const stopWith = (stop: () => Promise<void>) => {
-  const act = (why: string) => {
-    logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
-    ending.running ??= stop()
-      .then(closeLog)
-      .then(() => process.exit(0));
-  };
-  process.on('SIGTERM', act);
-  process.on('SIGINT', act);
-  // The parent that started this process is gone: nothing is left to serve for.
-  process.once('disconnect', () => {
-    act('disconnect');
-  });
+/** What a signal ends. Before there is anything to end nothing is in flight, and what is on disk bears a kill. */
+const ending: { stop: () => Promise<void>; running: Promise<void> | null } = {
+  stop: () => Promise.resolve(),
+  running: null,
 };
+const end = (why: string) => {
+  logger.info({ why }, 'stopping: no new connections, requests in flight are finished');
+  starting.abort();
+  ending.running ??= ending
+    .stop()
+    .then(closeLog)
+    .then(() => process.exit(0));
+};
+// From here on, also within the rehearsal: as the first process of a container it would not be ended otherwise.
+process.on('SIGTERM', end);
+process.on('SIGINT', end);
+// The parent that started this process is gone: nothing is left to serve for.
+process.once('disconnect', () => {
+  end('disconnect');
+});
 
 try {
   if (worker !== undefined) await runWorker();
@@ -83,7 +90,7 @@ async function runAlone(): Promise<void> {
     routesFile === undefined
       ? await startGateway({ ...options, apiUrl: settings.apiUrl, gatewayId: makeId() })
       : await startStandalone({ ...options, routesFile });
-  stopWith(() => running.stop());
+  ending.stop = () => running.stop();
 }
 
 async function runPrimary(processes: number): Promise<void> {
@@ -93,10 +100,10 @@ async function runPrimary(processes: number): Promise<void> {
   const onRefused = primary.refuse.bind(primary);
   const onTable = primary.setTable.bind(primary);
   const source = path === undefined ? null : new RoutesFileSource({ path, logger, onTable, onRefused });
-  stopWith(async () => {
+  ending.stop = async () => {
     await source?.stop();
     await primary.stop();
-  });
+  };
   await primary.start(source);
   logger.info({ processes }, 'all processes listen');
 }
@@ -114,7 +121,7 @@ async function runWorker(): Promise<void> {
     settings.gatewayRoutes === undefined
       ? await startGateway({ ...workerOptions, apiUrl: settings.apiUrl, gatewayId: makeId() })
       : await serve(workerOptions, ({ store }) => link.tables((table) => store.apply(table, -1)));
-  stopWith(() => running.stop());
+  ending.stop = () => running.stop();
   link.ready();
 }
 

@@ -43,6 +43,8 @@ export interface ServeOptions {
   readonly client?: GatewayDeps['client'];
   /** Time for a rehearsal before the port opens (warm-up.ts); 0 or absent: none. */
   readonly warmUpMs?: number;
+  /** Aborted: it is not to open its port any more. */
+  readonly signal?: AbortSignal;
   /** Before the first table: for what belongs to the process and not to a gateway. */
   readonly onBuilt?: (gateway: Gateway) => void;
 }
@@ -53,6 +55,9 @@ export interface GrpcPort {
   /** Somebody chose it: without it there is no gateway. A taken default port is a warning. */
   readonly isChosen: boolean;
 }
+
+/** Lines of the access log are gathered for so long. */
+const accessLogEveryMs = 250;
 
 /** A gateway of the control API's. */
 export type GatewayOptions = ServeOptions & Omit<ControlSourceOptions, 'folder' | 'logger'>;
@@ -113,7 +118,7 @@ export async function serve(
     redis,
     accounting,
     processes: options.processes ?? 1,
-    accessLogEveryMs: 250,
+    accessLogEveryMs,
     ...(options.client === undefined ? {} : { client: options.client }),
     ...tlsDeps(options),
   });
@@ -122,7 +127,8 @@ export async function serve(
   const source = makeSource(gateway);
   await source.first();
   redis?.start();
-  if (options.warmUpMs !== undefined && options.warmUpMs > 0) await rehearse(options, options.warmUpMs);
+  await rehearse(options);
+  options.signal?.throwIfAborted();
   const url = await app.listen({ host: options.host, port: options.port });
   const grpc = options.grpc === undefined ? null : await startGrpcFront(options, options.grpc, gateway);
   source.follow();
@@ -181,12 +187,26 @@ async function startGrpcFront(
   }
 }
 
-async function rehearse({ limits, logger, version, port, grpc }: ServeOptions, msMax: number): Promise<void> {
+async function rehearse(options: ServeOptions): Promise<void> {
+  const { client, grpc, limits, logger, port, signal, version, warmUpMs: msMax = 0 } = options;
+  if (msMax === 0) return;
   const startedMs = performance.now();
+  logger.debug({ msMax }, 'rehearsing before the port opens');
   try {
     const mayListenOn = (other: number) => other !== port && other !== grpc?.port;
-    const rehearsed = await warmUp({ limits, logger, version, msMax, mayListenOn });
-    logger.info({ ...rehearsed, ms: Math.round(performance.now() - startedMs) }, 'warm');
+    const rehearsed = await warmUp({
+      limits,
+      logger,
+      version,
+      msMax,
+      mayListenOn,
+      accessLogEveryMs,
+      client,
+      signal,
+    });
+    const told = { ...rehearsed, ms: Math.round(performance.now() - startedMs) };
+    if (rehearsed.requests > rehearsed.refused) logger.info(told, 'warm');
+    else logger.warn(told, 'the warm-up had no answer; serving begins cold');
   } catch (error) {
     logger.warn({ err: error }, 'the warm-up failed; serving begins cold');
   }

@@ -6,7 +6,11 @@ import type { Socket } from 'node:net';
  * do, in their fields, the order of these, and in where a chunk ends.
  */
 
-/** Bodies of chats and of inferences in turn, as the bytes of whole requests. @param at which caller this is */
+/**
+ * Chats, plain and as streams, and inferences, as the bytes of whole requests. Half of the chats are plain: where a CPU is
+ * slow and few are asked, most of what comes first would be cold else.
+ * @param at which caller this is
+ */
 export function rehearsalRequests(key: string, at: number): readonly Buffer[] {
   const user = `${at} ${'To be warm before the first guest comes. '.repeat(24)}`;
   const requests: Buffer[] = [];
@@ -15,13 +19,16 @@ export function rehearsalRequests(key: string, at: number): readonly Buffer[] {
     requests.push(requestBytes(path, key, headers, body));
   };
   for (const [turn, chat] of chatsOf(user).entries()) {
-    add('/v1/chat/completions', chat);
-    add('/v1/chat/completions', { ...chat, stream: true });
-    add('/v1/chat/completions', { ...chat, stream: true, stream_options: { include_usage: true } });
-    add('/v2/models/m/infer', inferences[turn % inferences.length]);
+    add(chatPath, chat);
+    add(chatPath, { ...chat, stream: true });
+    add(chatPath, chat);
+    add(chatPath, { ...chat, stream: true, stream_options: { include_usage: true } });
+    if (turn % 2 === 0) add('/v2/models/m/infer', inferences[(turn / 2) % inferences.length]);
   }
   return requests;
 }
+
+const chatPath = '/v1/chat/completions';
 
 /** The fields of a chat as the clients of this field order them. More than four, which V8 takes for any. */
 function chatsOf(content: string): readonly object[] {
@@ -79,7 +86,7 @@ export function answerAll(socket: Socket): void {
     got = '';
     answers += 1;
     const server = serverHeaders[answers % serverHeaders.length] ?? '';
-    if (isStream) new StreamAnswer(socket, server, withUsage, answers).begin();
+    if (isStream) writeInTurns(socket, streamPieces(server, withUsage, answers));
     else socket.write(plainAnswer(isInfer ? inferred : completed, server));
   });
 }
@@ -109,63 +116,51 @@ const completed = JSON.stringify({
 const output = { name: 'y', shape: [1, 1], datatype: 'FP32', data: [1.5] };
 const inferred = JSON.stringify({ model_name: 'm', outputs: [output] });
 
-/** Words each in a turn of their own; the end in one piece or in several, as servers have it. */
-class StreamAnswer {
-  private left = words;
-  private readonly socket: Socket;
-  private readonly server: string;
-  private readonly withUsage: boolean;
-  private readonly manner: number;
+const words = 8;
 
-  constructor(socket: Socket, server: string, withUsage: boolean, manner: number) {
-    this.socket = socket;
-    this.server = server;
-    this.withUsage = withUsage;
-    this.manner = manner;
-  }
-
-  begin(): void {
-    this.socket.write(
-      `HTTP/1.1 200 OK\r\n${this.server}Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n`,
-    );
-    if (this.manner % 2 === 0)
-      this.socket.write(framed(this.event({ role: 'assistant', content: '' }, null)));
-    setImmediate(this.goOn);
-  }
-
-  private readonly goOn = (): void => {
-    const { socket } = this;
-    if (socket.destroyed) return;
-    if (this.left === 0) {
-      this.end();
-      return;
-    }
-    this.left -= 1;
-    const event = this.event({ content: 'warm ' }, null);
-    // Now and then an event comes in two pieces.
-    if (this.manner % 3 === 0 && this.left === 2) {
-      socket.write(framed(event.slice(0, 40)));
-      socket.write(framed(event.slice(40)));
-    } else socket.write(framed(event));
-    setImmediate(this.goOn);
+/**
+ * Words, each for itself, and an end that some servers send at once and others bit by bit.
+ * @param manner a number of any size: which of them this is
+ */
+function streamPieces(server: string, withUsage: boolean, manner: number): string[] {
+  const nulls = withUsage && manner % 2 === 1 ? { usage: null } : {};
+  const event = (delta: object, finishReason: string | null) => {
+    const choices = [{ index: 0, delta, finish_reason: finishReason }];
+    return eventOf({ id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices, ...nulls });
   };
+  const head = `HTTP/1.1 200 OK\r\n${server}Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n`;
+  const begin = manner % 2 === 0 ? head + framed(event({ role: 'assistant', content: '' }, null)) : head;
+  const word = event({ content: 'warm ' }, null);
+  const said = Array<string>(words).fill(framed(word));
+  // Now and then an event comes in two pieces.
+  if (manner % 3 === 0) said.splice(-2, 1, framed(word.slice(0, 40)), framed(word.slice(40)));
+  const last = [event({}, 'stop'), 'data: [DONE]\n\n'];
+  if (withUsage) last.splice(1, 0, eventOf({ id: 'c', choices: [], usage }));
+  return [begin, ...said, ...endPieces(last, manner)];
+}
 
-  private end(): void {
-    const events = [this.event({}, 'stop')];
-    if (this.withUsage) events.push(`data: ${JSON.stringify({ id: 'c', choices: [], usage })}\n\n`);
-    events.push('data: [DONE]\n\n');
-    const bytes =
-      this.manner % 2 === 0 ? framed(events.join('')) : events.map((event) => framed(event)).join('');
-    this.socket.write(`${bytes}0\r\n\r\n`);
-  }
-
-  private event(delta: object, finishReason: string | null): string {
-    const choice = { index: 0, delta, finish_reason: finishReason };
-    const body = { id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [choice] };
-    return `data: ${JSON.stringify(this.withUsage && this.manner % 2 === 1 ? { ...body, usage: null } : body)}\n\n`;
+function endPieces(events: readonly string[], manner: number): string[] {
+  const apart = events.map(framed);
+  switch (manner % 4) {
+    case 0:
+      return [framed(events.join('')) + lastChunk];
+    case 1:
+      return [...apart, lastChunk];
+    case 2:
+      return [apart.join(''), lastChunk];
+    default:
+      return [apart.join('') + lastChunk];
   }
 }
 
-const words = 8;
+/** Each in a turn of the event loop of its own, so that its reader has it alone. */
+function writeInTurns(socket: Socket, pieces: string[]): void {
+  const piece = pieces.shift();
+  if (piece === undefined || socket.destroyed) return;
+  socket.write(piece);
+  setImmediate(writeInTurns, socket, pieces);
+}
 
+const lastChunk = '0\r\n\r\n';
 const framed = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+const eventOf = (data: object): string => `data: ${JSON.stringify(data)}\n\n`;

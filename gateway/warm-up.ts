@@ -2,11 +2,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { pino } from 'pino';
-import type { Logger } from 'pino';
 import { tableFromFile } from '../domain/route-table/routes-file.ts';
 import { RoutesFile } from '../domain/route-table/routes-file.schema.ts';
 import { buildGateway } from './app.ts';
-import type { GatewayLimits } from './limits.ts';
+import type { Gateway, GatewayDeps } from './app.ts';
 import { answerAll, isWhole, rehearsalRequests } from './warm-up-traffic.ts';
 
 /**
@@ -15,12 +14,15 @@ import { answerAll, isWhole, rehearsalRequests } from './warm-up-traffic.ts';
  * servers that answer at once. Compiled code belongs to functions and not to their gateway, so it stays when the
  * rehearsal is thrown away; numbers, tables and logs of the real gateway see nothing of it.
  */
-export interface WarmUpOptions {
-  readonly limits: GatewayLimits;
-  readonly logger: Logger;
-  readonly version: string;
+export interface WarmUpOptions extends Pick<
+  GatewayDeps,
+  'limits' | 'logger' | 'version' | 'accessLogEveryMs'
+> {
+  readonly client?: GatewayDeps['client'] | undefined;
   /** It ends then, or sooner, when enough was asked. */
   readonly msMax: number;
+  /** Aborted: it ends at once. */
+  readonly signal?: AbortSignal | undefined;
   /** False for ports that are about to be opened: a rehearsal there would be taken for the gateway itself. */
   readonly mayListenOn: (port: number) => boolean;
 }
@@ -37,36 +39,47 @@ export interface Rehearsed {
 
 /** Failing at it is no reason not to serve. */
 export async function warmUp(options: WarmUpOptions): Promise<Rehearsed> {
-  const { mayListenOn } = options;
-  const upstreams = [await listen(answerAll, mayListenOn), await listen(answerAll, mayListenOn)];
-  const key = `rehearsal-${randomBytes(16).toString('hex')}`;
-  const logger = pino({ level: options.logger.level }, { write: () => undefined });
-  const gateway = buildGateway({
-    limits: options.limits,
-    logger,
-    version: options.version,
-    isRehearsal: true,
-  });
+  const { mayListenOn, msMax, signal } = options;
+  const over = AbortSignal.any([AbortSignal.timeout(msMax), ...(signal === undefined ? [] : [signal])]);
+  const upstreams: Server[] = [];
+  let gateway: Gateway | null = null;
   try {
+    for (let count = 0; count < 2; count += 1) upstreams.push(await listen(answerAll, mayListenOn));
+    gateway = rehearsing(options);
+    const key = `rehearsal-${randomBytes(16).toString('hex')}`;
     gateway.store.apply(rehearsalTable(upstreams.map(portOf), key), -1);
     const port = await freePort(mayListenOn);
     // exclusive: with several processes, this port is of this one alone.
     await gateway.app.listen({ host: '127.0.0.1', port, exclusive: true });
-    const end = performance.now() + options.msMax;
-    const asked = Array.from({ length: connections }, (_, at) => ask(port, rehearsalRequests(key, at), end));
+    const asked = Array.from({ length: connections }, (_, at) => ask(port, rehearsalRequests(key, at), over));
     return (await Promise.all(asked)).reduce((sum, one) => ({
       requests: sum.requests + one.requests,
       refused: sum.refused + one.refused,
     }));
   } finally {
-    gateway.drain();
-    gateway.app.server.closeAllConnections();
-    await gateway.app.close();
-    await gateway.finish();
-    gateway.endpoints.close();
-    await gateway.accounting.close();
+    if (gateway !== null) await end(gateway);
     for (const upstream of upstreams) upstream.close();
   }
+}
+
+function rehearsing({ accessLogEveryMs, client, limits, logger, version }: WarmUpOptions): Gateway {
+  return buildGateway({
+    limits,
+    logger: pino({ level: logger.level }, { write: () => undefined }),
+    version,
+    isRehearsal: true,
+    ...(accessLogEveryMs === undefined ? {} : { accessLogEveryMs }),
+    ...(client === undefined ? {} : { client }),
+  });
+}
+
+async function end(gateway: Gateway): Promise<void> {
+  gateway.drain();
+  gateway.app.server.closeAllConnections();
+  await gateway.app.close();
+  await gateway.finish();
+  gateway.endpoints.close();
+  await gateway.accounting.close();
 }
 
 function rehearsalTable(ports: readonly number[], key: string) {
@@ -85,19 +98,20 @@ function rehearsalTable(ports: readonly number[], key: string) {
 }
 
 /** One connection, one request after another. */
-function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<Rehearsed> {
+function ask(port: number, requests: readonly Buffer[], over: AbortSignal): Promise<Rehearsed> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true });
     let count = 0;
     let refused = 0;
     let got = '';
+    const stop = () => socket.destroy();
     const next = () => {
       const request = requests[count % requests.length];
-      if (request === undefined || count >= requestsMax / connections || performance.now() >= endMs)
-        socket.destroy();
+      if (request === undefined || count >= requestsMax / connections) stop();
       else socket.write(request);
     };
-    socket.setTimeout(1_000, () => socket.destroy());
+    if (over.aborted) stop();
+    over.addEventListener('abort', stop, { once: true });
     socket.on('connect', next);
     socket.on('data', (chunk) => {
       got += chunk.toString('latin1');
@@ -109,6 +123,7 @@ function ask(port: number, requests: readonly Buffer[], endMs: number): Promise<
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
+      over.removeEventListener('abort', stop);
       resolve({ requests: count, refused });
     });
   });
@@ -124,11 +139,12 @@ async function listen(
     server.once('error', reject);
     server.listen({ host: '127.0.0.1', port: 0, exclusive: true }, resolve);
   });
-  if (mayListenOn(portOf(server))) return server;
+  let isKept = false;
   try {
-    return await listen(onConnection, mayListenOn);
+    isKept = mayListenOn(portOf(server));
+    return isKept ? server : await listen(onConnection, mayListenOn);
   } finally {
-    server.close();
+    if (!isKept) server.close();
   }
 }
 

@@ -30,7 +30,12 @@ describe('the gateway as a process', () => {
     await rm(folder, { recursive: true });
   });
 
-  const start = (port: number, level = 'info', log: number | 'pipe' = 'pipe'): Promise<number | null> => {
+  const start = (
+    port: number,
+    level = 'info',
+    log: number | 'pipe' = 'pipe',
+    warmUpMs = 0,
+  ): Promise<number | null> => {
     const started = spawn(process.execPath, [...nodeFlagsFor('gateway'), 'gateway/main.ts'], {
       env: {
         PATH: process.env['PATH'],
@@ -38,7 +43,7 @@ describe('the gateway as a process', () => {
         MUSTER_GATEWAY_PORT: String(port),
         MUSTER_API_URL: 'http://127.0.0.1:9',
         MUSTER_LOG_LEVEL: level,
-        MUSTER_GATEWAY_WARM_UP_MS: '0',
+        MUSTER_GATEWAY_WARM_UP_MS: String(warmUpMs),
         MUSTER_GRPC_PORT: '0',
       },
       stdio: ['ignore', log, 'pipe'],
@@ -66,6 +71,19 @@ describe('the gateway as a process', () => {
     ]);
     await new Promise((resolve) => holder.close(resolve));
   });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'ends with 0 at %s within its rehearsal, and never opens its port',
+    async (signal) => {
+      const ended = start(0, 'debug', 'pipe', 60_000);
+      await until(() => lines('rehearsing before the port opens').length > 0);
+      child?.kill(signal);
+      expect(await ended).toBe(0);
+      expect(err).toBe('');
+      expect(lines('listening')).toEqual([]);
+      expect(out).toContain('stopping: no new connections');
+    },
+  );
 
   test('its last lines are in the log, also when its reader is behind', async () => {
     const ended = start(0);

@@ -111,7 +111,9 @@ export class LeanFront implements ConnectionHost, TurnListener {
       this.counts.dropped += 1;
     });
     if (this.deps.isLean) this.takeOver(server, tls === null ? 'connection' : 'secureConnection');
-    this.tickUntilClosed(server);
+    server.once('listening', () => {
+      this.tickUntilClosed(server);
+    });
     return server;
   }
 
