@@ -36,7 +36,7 @@ describe('metrics of the process', () => {
       isLean,
     });
     try {
-      await app.ready();
+      await app.listen({ host: '127.0.0.1', port: 0 });
       const busyUntil = performance.now() + 600;
       while (performance.now() < busyUntil); // as a long piece of work in one turn
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -50,7 +50,7 @@ describe('metrics of the process', () => {
     }
   });
 
-  test('ends its ticks with its server', async () => {
+  test('ticks from when it listens until its server ends', async () => {
     const registry = new Registry();
     const made = jest.spyOn(globalThis, 'setInterval');
     const cleared = jest.spyOn(globalThis, 'clearInterval');
@@ -63,7 +63,10 @@ describe('metrics of the process', () => {
         handle: () => undefined,
         refuse: () => undefined,
       });
+      await app.ready();
+      expect(made).not.toHaveBeenCalled();
       await app.listen({ host: '127.0.0.1', port: 0 });
+      expect(made).toHaveBeenCalled();
       await app.close();
       const ended = new Set<unknown>(cleared.mock.calls.map(([timer]) => timer));
       expect(made.mock.results.filter(({ value }) => !ended.has(value))).toEqual([]);
