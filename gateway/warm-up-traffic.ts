@@ -116,7 +116,7 @@ const completed = JSON.stringify({
 const output = { name: 'y', shape: [1, 1], datatype: 'FP32', data: [1.5] };
 const inferred = JSON.stringify({ model_name: 'm', outputs: [output] });
 
-const words = 8;
+const words = 4;
 
 /**
  * Words, each for itself, and an end that some servers send at once and others bit by bit.
