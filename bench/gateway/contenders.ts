@@ -34,7 +34,7 @@ const nginx: Contender = {
   speaksV2: true,
   start: ({ scratch, servers, options }, port) => {
     const file = join(scratch, 'nginx.conf');
-    writeFileSync(file, nginxConfig(scratch, port, servers));
+    writeFileSync(file, nginxConfig(scratch, port, servers, options.processes));
     return start(['nginx', '-c', file, '-e', join(scratch, 'nginx.err')], {
       cpus: options.gatewayCpus,
       logFile: join(scratch, 'nginx.log'),

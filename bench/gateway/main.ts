@@ -1,18 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { keepAwake } from './awake.ts';
 import { killAll, setNice, stopAll } from './children.ts';
 import { contenders, peerNames } from './contenders.ts';
-import type { Setting } from './contenders.ts';
 import { figures } from './figures.ts';
-import { measureRound, startMock } from './measure.ts';
+import { measureRound, setUp } from './measure.ts';
 import { UsageError, readOptions, usage } from './options.ts';
 import type { Options } from './options.ts';
 import { buildPrograms, checkMachine } from './programs.ts';
 import { profileReport, readProfiles } from './profile.ts';
 import { report } from './report.ts';
-import { makeRoutes } from './routes.ts';
+import { scale, scaleTable } from './scale.ts';
 import { soak } from './soak.ts';
 import type { Run } from './workloads.ts';
 
@@ -56,28 +55,29 @@ async function run(options: Options): Promise<void> {
   const programs = buildPrograms(root);
   const chosen = contenders(options);
   for (const { prepare } of chosen) prepare?.();
-  const mock = await startMock(programs, scratch, options.loadCpus);
-  const servers = mock.ports.map((port) => `http://127.0.0.1:${port}`);
-  const routes = makeRoutes(servers, options.isBare);
-  const setting: Setting = { root, scratch, servers, routesFile: join(scratch, 'routes.json'), options };
-  writeFileSync(setting.routesFile, routes.text, { mode: 0o600 });
-  const { loadCpus } = options;
-  const bench = { setting, programs, mock, loadCpus, header: routes.header, say };
+  const parts = { root, scratch, options, programs, say };
   if (options.soakMinutes > 0) {
-    process.stdout.write(await soak(bench, chosen));
+    process.stdout.write(await soak(await setUp(parts), chosen));
     return;
   }
   const sleepy = options.maySleep ? '--may-sleep' : keepAwake();
   if (sleepy !== null) say(`CPUs may sleep (${sleepy}): requests that come alone wait for them, too.`);
+  const awake = { cpus_awake: sleepy === null };
+  const told = sleepy === null ? 'CPUs were kept awake.' : `CPUs might sleep (${sleepy}).`;
+  const print = (figures: object, text: () => string) =>
+    process.stdout.write(
+      options.json ? `${JSON.stringify({ ...figures, ...awake })}\n` : `${text()}\n${told}\n`,
+    );
+  if (options.isScale) {
+    const scaled = await scale(parts, chosen);
+    print({ processes: options.processes, scale: scaled }, () => scaleTable(scaled, options.processes));
+    return;
+  }
+  const bench = await setUp(parts);
   const runs: Run[] = [];
   for (let round = 0; round < options.rounds; round += 1) {
     runs.push(...(await measureRound(bench, round, chosen)));
   }
   if (options.profile !== '') process.stdout.write(profileReport(readProfiles(options.profile), root));
-  const cpus = sleepy === null ? 'CPUs were kept awake.' : `CPUs might sleep (${sleepy}).`;
-  process.stdout.write(
-    options.json
-      ? `${JSON.stringify({ ...figures(runs), cpus_awake: sleepy === null })}\n`
-      : `${report(runs)}\n${cpus}\n`,
-  );
+  print(figures(runs), () => report(runs));
 }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,6 +8,8 @@ import type { Child } from './children.ts';
 import { freePort } from './contenders.ts';
 import type { Contender, Setting } from './contenders.ts';
 import { othersMax } from './options.ts';
+import type { Options } from './options.ts';
+import { makeRoutes } from './routes.ts';
 import { workloads } from './workloads.ts';
 import type { LoadResult, Run, ServerStats, Workload } from './workloads.ts';
 
@@ -25,10 +28,31 @@ export interface Mock {
   readonly ports: readonly number[];
 }
 
-interface Running {
+export interface Running {
   readonly contender: Contender;
   readonly child: Child;
   readonly port: number;
+}
+
+export interface BenchParts {
+  readonly root: string;
+  /** A folder that is there. */
+  readonly scratch: string;
+  readonly options: Options;
+  readonly programs: string;
+  readonly say: Bench['say'];
+}
+
+/** Servers, on the CPUs of the load, and the routes to them. */
+export async function setUp(parts: BenchParts): Promise<Bench> {
+  const { root, scratch, options, programs, say } = parts;
+  const { loadCpus } = options;
+  const mock = await startMock(programs, scratch, loadCpus);
+  const servers = mock.ports.map((port) => `http://127.0.0.1:${port}`);
+  const routes = makeRoutes(servers, options.isBare);
+  const setting: Setting = { root, scratch, servers, routesFile: join(scratch, 'routes.json'), options };
+  writeFileSync(setting.routesFile, routes.text, { mode: 0o600 });
+  return { setting, programs, mock, loadCpus, header: routes.header, say };
 }
 
 export async function startMock(programs: string, scratch: string, cpus: string): Promise<Mock> {
@@ -112,7 +136,12 @@ async function ready({ header }: Bench, name: string, child: Child, port: number
 }
 
 /** @param one null: straight to the mock */
-async function measure(bench: Bench, round: number, workload: Workload, one: Running | null): Promise<Run> {
+export async function measure(
+  bench: Bench,
+  round: number,
+  workload: Workload,
+  one: Running | null,
+): Promise<Run> {
   const { options } = bench.setting;
   let calmest = await measureOnce(bench, round, workload, one);
   for (let tries = 0; othersOf(calmest) > othersMax && tries < options.patience; tries += 1) {

@@ -1,12 +1,17 @@
 import { join } from 'node:path';
 
-/** nginx as a plain proxy: one worker, connections kept on both sides, streams not held back, no log. */
-export function nginxConfig(scratch: string, port: number, servers: readonly string[]): string {
+/** nginx as a plain proxy: connections kept on both sides, streams not held back, no log. */
+export function nginxConfig(
+  scratch: string,
+  port: number,
+  servers: readonly string[],
+  workers: number,
+): string {
   const hosts = servers.map((url) => `server ${new URL(url).host};`).join(' ');
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((kind) => `${kind}_temp_path ${join(scratch, `nginx_${kind}`)};`)
     .join(' ');
-  return `worker_processes 1;
+  return `worker_processes ${workers};
 daemon off;
 pid ${join(scratch, 'nginx.pid')};
 worker_rlimit_nofile 16384;

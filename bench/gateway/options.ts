@@ -17,6 +17,7 @@ export interface Options {
   readonly peers: readonly string[];
   /** Another checkout of this gateway, with its modules, measured beside it; '': none. */
   readonly beside: string;
+  /** Of the gateway, and workers of nginx. */
   readonly processes: number;
   readonly gatewayCpus: string;
   readonly loadCpus: string;
@@ -27,6 +28,8 @@ export interface Options {
   /** Everything off: the bare data path. */
   readonly isBare: boolean;
   readonly accessLog: boolean;
+  /** One process beside several, each on a CPU of its own, and no bench. */
+  readonly isScale: boolean;
   /** Minutes of the soak; 0: no soak but the bench. */
   readonly soakMinutes: number;
   readonly soakStreams: number;
@@ -47,7 +50,7 @@ export const usage = `npm run bench:gateway -- [options]
   --quick              one round of short windows: a look, not a result
   --with A,B           further contenders: envoy, sglang-router, vllm-router, smg, fastify-undici
   --beside FOLDER      another checkout of this gateway, with its modules, as a further contender: what a change did
-  --processes N        of the gateway (1)
+  --processes N        of the gateway, and workers of nginx (1)
   --gateway-cpus LIST  for gateways (1)
   --load-cpus LIST     for mock and load generator (0)
   --nice=N             of all processes of the bench, e.g. --nice=-10 on a busy machine (0)
@@ -55,6 +58,7 @@ export const usage = `npm run bench:gateway -- [options]
   --bare               without keys, tiers, budgets: the bare data path
   --access-log         with one log line a request
   --profile FOLDER     write CPU profiles of the gateway there, and say where its time goes
+  --scale              what a request costs with N processes (2) on N CPUs, and with one on one, in place of the bench
   --soak MINUTES       many open streams, memory over time, in place of the bench
   --streams N          of the soak (5000)
   --help               this text`;
@@ -77,7 +81,10 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     only: only as WorkloadName[],
     peers,
     beside: checkout(values.beside ?? ''),
-    processes: count('processes', values.processes, 1),
+    processes:
+      values.scale === true
+        ? count('processes', values.processes, 2, 2)
+        : count('processes', values.processes, 1),
     gatewayCpus: values['gateway-cpus'] ?? '1',
     loadCpus: values['load-cpus'] ?? '0',
     nice: Number(values.nice ?? 0),
@@ -85,6 +92,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     isQuick,
     isBare: values.bare === true,
     accessLog: values['access-log'] === true,
+    isScale: values.scale === true,
     soakMinutes: values.soak === undefined ? 0 : count('soak', values.soak, 10, 0.1),
     soakStreams: count('streams', values.streams, 5_000),
     profile: values.profile ?? '',
@@ -114,6 +122,7 @@ function parse(args: readonly string[]) {
         bare: flag,
         'access-log': flag,
         profile: text,
+        scale: flag,
         soak: text,
         streams: text,
       },

@@ -73,6 +73,25 @@ export function workloads(isQuick: boolean): readonly Workload[] {
   ];
 }
 
+/**
+ * W1 and W2 for so many processes, each with the same load: 32 connections that ask at once when they were answered, and
+ * 4,000 requests a second.
+ */
+export function scaleWorkloads(processes: number, isQuick: boolean): readonly [Workload, Workload] {
+  const of = (name: WorkloadName, title: string, connections: number, more: readonly string[]): Workload => ({
+    ...{ name, title, mock: still, unit: 'requests', hasDirect: false },
+    load: ['-c', String(connections * processes), '-size', '1024', ...more],
+  });
+  const warm = String((isQuick ? 2_000 : 20_000) * processes);
+  return [
+    of('W1', 'chat of 1 KB, 32 connections a process, closed loop', 32, ['-warm', '1s', '-warmn', warm]),
+    of('W2', 'chat of 1 KB, 4,000 a second and process', 64, [
+      ...['-rate', String(4_000 * processes)],
+      ...['-warm', '0.5s'],
+    ]),
+  ];
+}
+
 /** What `load` prints. Times are microseconds. */
 export interface LoadResult {
   readonly seconds: number;

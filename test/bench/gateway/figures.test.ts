@@ -10,6 +10,7 @@ import {
   spread,
 } from '../../../bench/gateway/figures.ts';
 import { report } from '../../../bench/gateway/report.ts';
+import { scaleFigures, scaleTable } from '../../../bench/gateway/scale.ts';
 import { slope } from '../../../bench/gateway/soak.ts';
 import type { LoadResult, Run, ServerStats, WorkloadName } from '../../../bench/gateway/workloads.ts';
 
@@ -143,4 +144,25 @@ describe('the tables', () => {
     expect(text).not.toContain('W4');
     expect(text).toContain('Other processes used 0.10 CPUs');
   });
+});
+
+test('several processes are held against one by medians, under the same load', () => {
+  const runs = [20, 24, 90].flatMap((us, round) => [
+    run('muster x1', 'W1', { round, gw_cpu_s: us / 1_000, rps: 10_000 }),
+    run('muster x2', 'W1', { round, gw_cpu_s: (us * 1.05) / 1_000, rps: 19_000 }),
+    run('muster x1', 'W2', { round, gw_cpu_s: 0.08, rps: 4_000 }),
+    run('muster x2', 'W2', { round, gw_cpu_s: 0.06, rps: 8_000 }),
+  ]);
+  const scaled = scaleFigures(runs, ['muster'], 2);
+  expect(scaled).toEqual([
+    {
+      ...{ contender: 'muster', load: 'closed loop', one_us: 24, all_us: 25.2, all_vs_one: 1.05 },
+      ...{ one_rps: 10_000, all_rps: 19_000 },
+    },
+    {
+      ...{ contender: 'muster', load: 'paced', one_us: 80, all_us: 60, all_vs_one: 0.75 },
+      ...{ one_rps: 4_000, all_rps: 8_000 },
+    },
+  ]);
+  expect(scaleTable(scaled, 2)).toContain('| muster, closed loop | 24 | 25.2 | 1.05 | 10000 | 19000 |');
 });

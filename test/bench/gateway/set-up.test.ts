@@ -4,7 +4,7 @@ import { contenders } from '../../../bench/gateway/contenders.ts';
 import { nginxConfig } from '../../../bench/gateway/nginx.ts';
 import { UsageError, readOptions } from '../../../bench/gateway/options.ts';
 import { makeRoutes } from '../../../bench/gateway/routes.ts';
-import { workloadNames, workloads } from '../../../bench/gateway/workloads.ts';
+import { scaleWorkloads, workloadNames, workloads } from '../../../bench/gateway/workloads.ts';
 import { readRoutes } from '../../../gateway/route-table/routes-file.ts';
 
 const servers = ['http://127.0.0.1:1', 'http://127.0.0.1:2'];
@@ -30,6 +30,12 @@ describe('the routes that the gateway is measured with', () => {
 });
 
 describe('the options of the bench', () => {
+  test('hold two processes against one with --scale, and take more but not fewer', () => {
+    expect(readOptions(['--scale'], [])).toMatchObject({ isScale: true, processes: 2 });
+    expect(readOptions(['--scale', '--processes', '4'], [])).toMatchObject({ processes: 4 });
+    expect(() => readOptions(['--scale', '--processes', '1'], [])).toThrow(UsageError);
+  });
+
   test('are three rounds of everything unless told otherwise', () => {
     const options = readOptions([], []);
     expect(options).toMatchObject({
@@ -49,6 +55,7 @@ describe('the options of the bench', () => {
 
   test.each([
     ['--rouds', '3'],
+    ['--processes', '0'],
     ['--rounds', 'many'],
     ['--rounds', '0'],
     ['--patience', '-1'],
@@ -75,8 +82,19 @@ test('every workload has a name of its own and is asked of the mock and of the l
   }
 });
 
+test('each of several processes gets the load of one', () => {
+  const numbers = (processes: number) =>
+    scaleWorkloads(processes, false).map(({ load }) =>
+      ['-c', '-rate', '-warmn'].map((name) => Number(load[load.indexOf(name) + 1])),
+    );
+  const asked = (processes: number) => numbers(processes).flat().filter(Number.isFinite);
+  expect(asked(1)).toEqual([32, 20_000, 64, 4_000]);
+  expect(asked(3)).toEqual(asked(1).map((value) => value * 3));
+});
+
 test('nginx gets every server and its port, and writes into the scratch folder alone', () => {
-  const config = nginxConfig('/scratch', 8123, servers);
+  const config = nginxConfig('/scratch', 8123, servers, 2);
+  expect(config).toContain('worker_processes 2;');
   expect(config).toContain('server 127.0.0.1:1; server 127.0.0.1:2;');
   expect(config).toContain('listen 127.0.0.1:8123 ');
   for (const [, path] of config.matchAll(/(?:_temp_path|pid) (\S+);/g)) expect(path).toMatch(/^\/scratch\//);
