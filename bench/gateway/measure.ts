@@ -162,7 +162,7 @@ async function measureOnce(
   const contender = one?.contender.name ?? 'direct';
   await admin(mock, `config?${workload.mock}`);
   await admin(mock, 'reset');
-  const args = [...workload.load, '-d', `${setting.options.seconds}s`];
+  const args = [...workload.load, '-d', `${setting.options.seconds * workload.lengths}s`];
   const load = await runLoad(bench, {
     port: one?.port ?? mock.ports[0] ?? 0,
     session: one?.child.pid ?? 0,
