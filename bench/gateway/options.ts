@@ -71,6 +71,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
   const list = (text: string | undefined): string[] => (text ?? '').split(',').filter((word) => word !== '');
   const only = list(values.only);
   const peers = list(values.with);
+  if (values.scale === true) rejectBesideScale(values);
   reject(only, workloadNames, 'workload');
   reject(peers, known, 'contender');
   return {
@@ -129,6 +130,13 @@ function parse(args: readonly string[]) {
     });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** It has workloads and CPUs of its own, and peers do not know how to be several. */
+function rejectBesideScale(values: ReturnType<typeof parse>['values']): void {
+  for (const name of ['only', 'with', 'gateway-cpus', 'load-cpus', 'profile', 'soak'] as const) {
+    if (values[name] !== undefined) throw new UsageError(`--scale goes without --${name}.`);
   }
 }
 

@@ -34,6 +34,9 @@ describe('the options of the bench', () => {
     expect(readOptions(['--scale'], [])).toMatchObject({ isScale: true, processes: 2 });
     expect(readOptions(['--scale', '--processes', '4'], [])).toMatchObject({ processes: 4 });
     expect(() => readOptions(['--scale', '--processes', '1'], [])).toThrow(UsageError);
+    expect(() => readOptions(['--scale', '--with', 'envoy'], ['envoy'])).toThrow(
+      '--scale goes without --with.',
+    );
   });
 
   test('are three rounds of everything unless told otherwise', () => {
