@@ -45,7 +45,7 @@ export const usage = `npm run bench:gateway -- [options]
   --json               one JSON object on one line in place of the tables
   --rounds N           interleaved rounds (3)
   --only W1,W3         of ${workloadNames.join(', ')}
-  --seconds S          length of a measured window (4)
+  --seconds S          length of a measured window (4); W2's are three times as long
   --patience N         measure a window again, up to N times, while others take more than ${othersMax} CPUs; the calmest counts (0)
   --quick              one round of short windows: a look, not a result
   --with A,B           further contenders: envoy, sglang-router, vllm-router, smg, fastify-undici
